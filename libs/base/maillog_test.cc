@@ -1,0 +1,64 @@
+#include "libs/base/maillog.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+namespace postfleet::maillog {
+namespace {
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::string OpenLog(const std::string& name) {
+  const std::string path = testing::TempDir() + "/" + name;
+  EXPECT_TRUE(Open({.path = path, .hostname = "mx1"}).ok());
+  return path;
+}
+
+TEST(MailLog, LineIsInPostfixsForm) {
+  const std::string path = OpenLog("form.log");
+  Info("smtpd", "connect from ", "localhost[127.0.0.1]");
+  Flush();
+  EXPECT_THAT(ReadFile(path), testing::MatchesRegex(
+                                  "[A-Z][a-z][a-z] [ 0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9] "
+                                  "mx1 postfix/smtpd\\[[0-9]+\\]: connect from "
+                                  "localhost\\[127.0.0.1\\]\n"));
+}
+
+TEST(MailLog, APeerCannotForgeALine) {
+  const std::string path = OpenLog("forge.log");
+  Info("smtpd", "helo=<x\r\nNov 22 fake: y>");
+  Flush();
+  const std::string text = ReadFile(path);
+  EXPECT_THAT(text, testing::HasSubstr("helo=<x??Nov 22 fake: y>\n"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+}
+
+TEST(MailLog, ReopenFollowsARotation) {
+  const std::string path = OpenLog("rotate.log");
+  Info("qmgr", "one");
+  Flush();
+  ASSERT_EQ(std::rename(path.c_str(), (path + ".1").c_str()), 0);
+  ASSERT_TRUE(Reopen().ok());
+  Warning("qmgr", "two");
+  Flush();
+  EXPECT_THAT(ReadFile(path + ".1"), testing::HasSubstr("one"));
+  EXPECT_THAT(ReadFile(path), testing::HasSubstr("warning: two"));
+}
+
+TEST(MailLog, AnUnwritablePathIsNamed) {
+  const absl::Status status = Open({.path = "/nonexistent/x.log"});
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("/nonexistent/x.log"));
+}
+
+}  // namespace
+}  // namespace postfleet::maillog
