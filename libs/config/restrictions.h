@@ -1,0 +1,31 @@
+// The items of smtpd_*_restrictions that this version knows (SMTPD_ACCESS_README).
+//
+// Errors: InvalidArgument naming the parameter and the item, for everything else Postfix knows
+// (named as not supported) and for what it does not know. An unknown restriction never becomes
+// "permit".
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace postfleet::config {
+
+enum class Restriction {
+  kPermit,
+  kReject,
+  kDefer,
+  kPermitMynetworks,
+  kPermitSaslAuthenticated,  // never matches: SASL is not there yet
+  kRejectUnauthDestination,
+  kDeferUnauthDestination,
+};
+
+std::string_view RestrictionName(Restriction restriction);
+
+// `value` is expanded. `parameter` is for messages only.
+absl::StatusOr<std::vector<Restriction>> ParseRestrictions(std::string_view parameter,
+                                                           std::string_view value);
+
+}  // namespace postfleet::config
