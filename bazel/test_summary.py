@@ -49,7 +49,7 @@ def count_cases(xml_path):
     passed, failed, skipped = 0, [], 0
     for case in root.iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
-            failed.append("%s.%s" % (case.get("classname", ""), case.get("name", "")))
+            failed.append(("%s.%s" % (case.get("classname", ""), case.get("name", ""))).lstrip("."))
         elif case.find("skipped") is not None or case.get("status") == "notrun":
             skipped += 1
         else:
@@ -74,7 +74,11 @@ def print_failure(label, names, log_path):
         print("  %s" % name)
     try:
         with open(log_path, errors="replace") as log:
-            for line in log.readlines()[-LOG_LINES_MAX:]:
+            lines = log.readlines()
+            # Bazel's own preamble ends with a rule of dashes.
+            if len(lines) > 2 and lines[2].startswith("-----"):
+                del lines[:3]
+            for line in lines[-LOG_LINES_MAX:]:
                 print("  | " + line.rstrip())
     except OSError:
         print("  | no log")
