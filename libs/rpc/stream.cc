@@ -1,0 +1,197 @@
+#include "libs/rpc/stream.h"
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/client_callback.h>
+
+#include <mutex>
+#include <utility>
+
+namespace postfleet::rpc {
+namespace {
+
+// Who may start a write, and when the stream may end. Shared by both ends.
+//
+// Write is called with the lock not held; only the thread that made `writing_` true calls it or next_frame.
+class WriteSide {
+ public:
+  // True: the caller must pull now.
+  bool Kick() {
+    std::lock_guard lock(mutex_);
+    if (closing_) return false;
+    if (writing_) {
+      kicked_ = true;
+      return false;
+    }
+    return writing_ = true;
+  }
+
+  // After next_frame had nothing, or a write ended. True: pull (again).
+  bool PullAgain(bool wrote) {
+    std::lock_guard lock(mutex_);
+    if (!closing_ && (wrote || kicked_)) {
+      kicked_ = false;
+      return true;
+    }
+    writing_ = false;
+    return false;
+  }
+
+  // No write starts from now on. True for the first caller when no write is in flight or being built: it ends the stream.
+  // Otherwise the writer finds `closing()` when it comes back and ends it.
+  bool BeginClose() {
+    std::lock_guard lock(mutex_);
+    if (closing_) return false;
+    closing_ = true;
+    return !writing_;
+  }
+
+  bool closing() const {
+    std::lock_guard lock(mutex_);
+    return closing_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  bool writing_ = false;
+  bool kicked_ = false;
+  bool closing_ = false;
+};
+
+// Both ends' common course. `Reactor` is gRPC's class, `Derived` says how to end.
+template <typename Derived, typename Reactor>
+class End : public Stream, public Reactor {
+ public:
+  void Kick() override {
+    if (write_side_.Kick()) Pull();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      Close();
+      return;
+    }
+    callbacks_.on_frame(std::exchange(read_, {}));
+    this->StartRead(&read_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    written_.Clear();
+    if (!ok) write_side_.BeginClose();
+    if (write_side_.PullAgain(/*wrote=*/true)) {
+      Pull();
+    } else if (write_side_.closing()) {
+      derived().EndStream();
+    }
+  }
+
+ protected:
+  Derived& derived() { return static_cast<Derived&>(*this); }
+
+  void Close() {
+    if (write_side_.BeginClose()) derived().EndStream();
+  }
+
+  // Called by the one thread that owns the write side.
+  void Pull() {
+    do {
+      if (!write_side_.closing() && callbacks_.next_frame(&written_)) {
+        this->StartWrite(&written_);
+        return;
+      }
+    } while (write_side_.PullAgain(/*wrote=*/false));
+    if (write_side_.closing()) derived().EndStream();
+  }
+
+  StreamCallbacks callbacks_;
+  WriteSide write_side_;
+  grpc::ByteBuffer read_;
+  grpc::ByteBuffer written_;
+};
+
+class ClientEnd final
+    : public End<ClientEnd, grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>> {
+ public:
+  ClientEnd(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+            StreamCallbacks callbacks)
+      : stub_(channel) {
+    callbacks_ = std::move(callbacks);
+    stub_.PrepareBidiStreamingCall(&context_, method, {}, this);
+  }
+
+  void Start(std::shared_ptr<ClientEnd> self) {
+    self_ = std::move(self);
+    AddHold();  // writes start from outside of reactions, until EndStream
+    StartRead(&read_);
+    StartCall();
+  }
+
+  void Cancel() override {
+    context_.TryCancel();
+  }
+
+  // Once; no write is in flight and none will start.
+  void EndStream() {
+    std::call_once(ended_, [this] {
+      context_.TryCancel();
+      RemoveHold();
+    });
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    const std::shared_ptr<ClientEnd> self = std::move(self_);
+    callbacks_.on_closed(status);
+    callbacks_ = {};
+  }
+
+ private:
+  grpc::GenericStub stub_;
+  grpc::ClientContext context_;
+  std::once_flag ended_;
+  std::shared_ptr<ClientEnd> self_;
+};
+
+class ServerEnd final
+    : public End<ServerEnd, grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>> {
+ public:
+  void Start(std::shared_ptr<ServerEnd> self, StreamCallbacks callbacks) {
+    self_ = std::move(self);
+    callbacks_ = std::move(callbacks);
+    StartRead(&read_);
+  }
+
+  void Cancel() override { Close(); }
+  void OnCancel() override { Close(); }
+
+  void EndStream() {
+    std::call_once(ended_, [this] { Finish(grpc::Status::OK); });
+  }
+
+  void OnDone() override {
+    const std::shared_ptr<ServerEnd> self = std::move(self_);
+    callbacks_.on_closed(grpc::Status::OK);
+    callbacks_ = {};
+  }
+
+ private:
+  std::once_flag ended_;
+  std::shared_ptr<ServerEnd> self_;
+};
+
+}  // namespace
+
+std::shared_ptr<Stream> OpenStream(const std::shared_ptr<grpc::Channel>& channel,
+                                   const std::string& method, StreamCallbacks callbacks) {
+  auto stream = std::make_shared<ClientEnd>(channel, method, std::move(callbacks));
+  stream->Start(stream);
+  return stream;
+}
+
+ServerReactor* AcceptStream(
+    const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept) {
+  auto stream = std::make_shared<ServerEnd>();
+  stream->Start(stream, accept(stream));
+  return stream.get();
+}
+
+}  // namespace postfleet::rpc
