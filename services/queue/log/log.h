@@ -1,0 +1,142 @@
+// The write-ahead log of one node, in raft's terms (ARCHITECTURE.md, "The log").
+//
+// Records are appended in groups: Append writes, Sync makes all of it durable. Only what a Sync
+// covered may be acknowledged. The format on disk is in record.h, what recovery accepts and refuses
+// in segment_reader.h.
+//
+// Indices rise by one from record to record over the whole log, beginning at 1.
+//
+// Costs: Append copies no payload and allocates nothing once its arrays have grown; it is one
+// pwritev for up to 1,024 slices. Sync is one fdatasync. A new segment costs three syncs and is
+// begun before the first group that no longer fits.
+//
+// Threads: one thread uses the log. CutBelow, first_index() and bytes_on_disk() may be called from
+// any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "services/queue/log/file_system.h"
+#include "services/queue/log/record.h"
+
+namespace postfleet::queue {
+
+struct Entry {
+  EntryId id;
+  EntryType type = EntryType::kCommand;
+  // The payload is these slices one after another; at most 4 GiB - 1. They must live until Append
+  // returns.
+  absl::Span<const std::string_view> parts;
+};
+
+// What Open found.
+struct Recovery {
+  uint64_t first_index = 1;
+  uint64_t last_index = 0;
+  int segments = 0;
+  // A torn tail was left out: never acknowledged. Empty when there was none.
+  std::string torn_file;
+  uint64_t torn_offset = 0;
+  // One line for the mail log when there is something to say: "log/000...1.seg: torn tail at offset
+  // 4096 left out ...".
+  std::string remark;
+};
+
+class Log {
+ public:
+  struct Options {
+    std::string dir;  // created when missing
+    uint64_t segment_bytes = 64 << 20;
+    FileSystem* file_system = nullptr;  // null: the machine's
+  };
+
+  // Finds the end of the log, and makes what it found durable. DataLoss with file and offset when
+  // acknowledged records cannot be read; nothing is changed then.
+  static absl::StatusOr<std::unique_ptr<Log>> Open(const Options& options, Recovery* found);
+  ~Log();
+
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  // Writes a group; it is not durable yet. The first index must be last_index() + 1.
+  // ResourceExhausted: no space. Everything since the last Sync is taken back, durably, and the log
+  // goes on: its entries will not be found by a later Open. Any other error is final.
+  absl::Status Append(absl::Span<const Entry> entries);
+
+  // Blocks until everything appended is durable. Any error is final: what was appended may or may
+  // not be found by a later Open, and the log refuses everything from now on.
+  absl::Status Sync();
+
+  // Reads records from `from_index` to last_index() in order; `visit` sees the payload until it
+  // returns, and ends the replay by an error, which is returned. DataLoss when a record is missing
+  // or damaged, or when `from_index` is past last_index() + 1: whoever asks has seen records that
+  // this log has lost.
+  absl::Status Replay(uint64_t from_index, absl::FunctionRef<absl::Status(const EntryView&)> visit);
+
+  // Deletes the segments whose records are all below `index`, oldest first; never the newest. Any
+  // thread. The directory is not synced: a segment that comes back after a crash is not read, and
+  // is deleted by the next call.
+  absl::Status CutBelow(uint64_t index);
+
+  // The lowest index that Replay can begin with, also when the log is empty (last_index() + 1). Any
+  // thread.
+  uint64_t first_index() const;
+  uint64_t last_index() const { return last_index_; }
+  uint64_t synced_index() const { return synced_index_; }
+  // Space that the segments take up, with what is preallocated. Any thread.
+  uint64_t bytes_on_disk() const { return bytes_on_disk_.load(std::memory_order_relaxed); }
+  // The error that ended the log; OK while it works.
+  const absl::Status& failure() const { return failure_; }
+
+ private:
+  struct Segment {
+    uint64_t first_index = 0;
+    uint64_t bytes = 0;    // of the file
+    bool in_chain = true;  // false: lies before a gap, left by an interrupted CutBelow
+  };
+
+  Log(const Options& options, FileSystem* file_system);
+
+  absl::Status FindSegments(Recovery* found);
+  absl::Status FindEnd(Recovery* found);
+  absl::Status StartSegment();
+  absl::Status Fail(absl::Status error);
+  absl::Status TakeBack(absl::Status cause);
+  uint64_t BuildGroup(absl::Span<const Entry> entries);
+  bool RoomFor(absl::Span<const Entry> entries) const;
+  absl::Status ReplaySegment(const Segment& segment, uint64_t end_index, uint64_t from_index,
+                             absl::FunctionRef<absl::Status(const EntryView&)> visit);
+
+  const std::string dir_;
+  const uint64_t segment_bytes_;
+  FileSystem* const file_system_;
+
+  // The log's thread.
+  std::unique_ptr<File> file_;  // null until the first Append
+  SegmentHeader segment_;
+  uint64_t end_ = 0;         // file offset after the last record written
+  uint64_t synced_end_ = 0;  // and after the last one known durable
+  uint64_t last_index_ = 0;
+  uint64_t synced_index_ = 0;
+  absl::Status failure_;
+  std::vector<RecordHeader> headers_;  // of the group being written, kept for their memory
+  std::vector<iovec> slices_;
+
+  std::atomic<uint64_t> bytes_on_disk_{0};
+  mutable absl::Mutex mutex_;
+  std::deque<Segment> segments_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace postfleet::queue
