@@ -1,0 +1,74 @@
+// What an administrator sets about scheduling, as values. Times are milliseconds, counts are
+// counts; the defaults are Postfix 3.9's (POSTFIX qmgr(8)). A Config is read when a transport, a
+// message or a timer first needs it; it does not change while a Scheduler lives.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace postfleet::scheduler {
+
+// *_destination_concurrency_{positive,negative}_feedback: "1", "1/2", "1/concurrency",
+// "0.5/sqrt_concurrency".
+struct Feedback {
+  enum class Scale { kConstant, kPerConcurrency, kPerSqrtConcurrency };
+  double value = 1;  // 0 to 1
+  Scale scale = Scale::kConstant;
+
+  // The feedback of one delivery while the window is `window`.
+  double For(int window) const;
+  // nullopt: not one of the forms above, or out of [0, 1].
+  static std::optional<Feedback> Parse(std::string_view text);
+};
+
+// The parameters <transport>_* (default_* when a transport has none of its own).
+struct TransportLimits {
+  // <transport>_initial_destination_concurrency; lowered to destination_concurrency_limit.
+  int initial_destination_concurrency = 5;
+  // <transport>_destination_concurrency_limit; 0: no limit.
+  int destination_concurrency_limit = 20;
+  // <transport>_destination_recipient_limit; 0: no limit. 1 makes a destination of each recipient.
+  int destination_recipient_limit = 50;
+  Feedback positive_feedback;
+  Feedback negative_feedback;
+  // <transport>_destination_concurrency_failed_cohort_limit; 0: never dead.
+  double failed_cohort_limit = 1;
+  // Deliveries at once over all workers; 0: what the workers announce is the only bound.
+  int deliveries_max = 0;
+};
+
+struct Config {
+  // qmgr_message_active_limit: messages in memory, granted to the queue as credit.
+  uint32_t active_messages_max = 20'000;
+  int64_t minimal_backoff_ms = 300'000;
+  int64_t maximal_backoff_ms = 4'000'000;
+  int64_t maximal_queue_lifetime_ms = 5 * 86'400'000LL;
+  // bounce_queue_lifetime: of mail from the null sender.
+  int64_t bounce_queue_lifetime_ms = 5 * 86'400'000LL;
+  // transport_retry_time: how long mail waits for the first worker of its transport.
+  int64_t transport_retry_ms = 60'000;
+  std::string recipient_delimiter;
+  // Bodies that came along with messages which wait; past it the oldest are let go and the worker
+  // fetches them.
+  uint64_t attached_body_bytes_max = 32 << 20;
+  // Dead destinations that are remembered; past it the one that is next to revive does so early.
+  size_t dead_destinations_max = 20'000;
+  // Attempts at one message that may be lost with their worker; past it, its recipients are
+  // deferred.
+  int lost_attempts_max = 3;
+
+  TransportLimits defaults;
+  std::map<std::string, TransportLimits, std::less<>> transports = {
+      {"local", {.destination_concurrency_limit = 2, .destination_recipient_limit = 1}},
+      // Notices are bounded by the workers' slots only: they all have the same destination.
+      {"bounce", {.initial_destination_concurrency = 1'000, .destination_concurrency_limit = 0}},
+  };
+
+  // Those of `transport`, or the defaults; the initial concurrency already lowered to the limit.
+  TransportLimits LimitsOf(std::string_view transport) const;
+};
+
+}  // namespace postfleet::scheduler

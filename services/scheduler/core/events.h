@@ -1,0 +1,139 @@
+// What the scheduler is told, and what it owes. Values only: protobuf types are the contracts' own
+// (proto/postfleet).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "proto/postfleet/lookup/v1/lookup.pb.h"
+#include "proto/postfleet/mail/v1/mail.pb.h"
+#include "proto/postfleet/queue/v1/queue.pb.h"
+#include "proto/postfleet/scheduler/v1/scheduler.pb.h"
+#include "services/scheduler/core/log_line.h"
+
+namespace postfleet::scheduler {
+
+// Contents that travel with a message (payload slices). The core only keeps and passes on the
+// handle; the type is defined by whoever owns the streams.
+struct Body;
+using BodyPtr = std::shared_ptr<const Body>;
+
+// ---- Events ----
+
+// The partition was opened: a new session. Everything that is known from an earlier one is
+// forgotten, as by QueueLost; then the queue is granted the whole window as credit.
+struct Opened {
+  uint64_t epoch = 0;
+};
+
+// The Schedule stream ended. Nothing can be committed any more and somebody else may hold the
+// partition: messages are forgotten, running deliveries are told to stop and logged as in doubt.
+// They keep their slots and their places in the window until they answer or their worker leaves;
+// their results are then dropped.
+struct QueueLost {};
+
+// A message, or a part of its recipients. `body` is set when activation.payload_bytes > 0. For a
+// message that is in memory already, recipients that are not in memory yet are added to it.
+struct Activated {
+  queue::v1::Activation activation;
+  BodyPtr body;
+};
+
+// Answers to queries, in any order and in any grouping. Unknown ids are ignored.
+struct Resolved {
+  lookup::v1::ResolveResponse response;
+};
+
+// These queries will not be answered (empty: none of those outstanding). Their recipients are
+// deferred with 4.3.0.
+struct LookupFailed {
+  std::vector<uint64_t> query_ids;
+  std::string text;
+};
+
+// `notice_body`: the payload of result.notice, if any. An unknown id is counted as stray and
+// ignored.
+struct DeliveryDone {
+  scheduler::v1::DeliveryResult result;
+  BodyPtr notice_body;
+};
+
+// `worker` is chosen by the caller and never used again after WorkerLeft. A worker joins once.
+struct WorkerJoined {
+  uint64_t worker = 0;
+  scheduler::v1::Hello hello;
+};
+
+// Its running deliveries are in doubt: logged, counted, and their recipients go back to the place
+// where they waited.
+struct WorkerLeft {
+  uint64_t worker = 0;
+};
+
+// One for each Commit and each Notify, in the order of a message's own.
+struct Committed {
+  queue::v1::Committed committed;
+};
+
+// An administrator removed the message.
+struct Deleted {
+  std::string queue_id;
+};
+
+// An administrator's flush: dead destinations and transports are tried again.
+struct Flushed {};
+
+// The time set by Actions::timer_at_ms has come. Early and late ones do no harm.
+struct Timer {};
+
+using Event = std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone,
+                           WorkerJoined, WorkerLeft, Committed, Deleted, Flushed, Timer>;
+
+// ---- Actions ----
+
+struct StartDelivery {
+  uint64_t worker = 0;
+  scheduler::v1::Delivery delivery;
+  // Set when delivery.payload_bytes > 0.
+  BodyPtr body;
+};
+
+struct CancelDelivery {
+  uint64_t worker = 0;
+  uint64_t delivery = 0;
+};
+
+struct SendNotify {
+  queue::v1::Notify notify;
+  // The payload of notify.notice; null when it has none.
+  BodyPtr body;
+};
+
+inline constexpr int64_t kNoTimer = std::numeric_limits<int64_t>::max();
+
+// What is owed after a Step, in the order of the fields: a message's outcomes are sent before its
+// notify, both before its release, and all on one ordered stream. Step appends; the caller empties
+// it.
+struct Actions {
+  std::vector<LogLine> log;
+  // Grant to the queue: ScheduleRequest.credit_messages. Releasing gives credit back by itself.
+  uint32_t credit_messages = 0;
+  std::vector<lookup::v1::Query> resolve;
+  std::vector<queue::v1::MessageOutcome> commit;
+  std::vector<SendNotify> notify;
+  // Queue ids of messages that have left memory.
+  std::vector<std::string> release;
+  std::vector<CancelDelivery> cancel;
+  std::vector<StartDelivery> deliver;
+  // The time of the only timer, when it changed; kNoTimer: none.
+  std::optional<int64_t> timer_at_ms;
+
+  void Clear() { *this = Actions(); }
+};
+
+}  // namespace postfleet::scheduler

@@ -1,0 +1,51 @@
+// Log lines that the scheduler owes, as values, and their text in Postfix's form. The caller writes
+// `maillog::Write(line.program, Render(line))`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace postfleet::scheduler {
+
+struct LogLine {
+  enum class Kind {
+    kQueueActive,  // qmgr: QID: from=<a@b>, size=n, nrcpt=n (queue active)
+    kRemoved,      // qmgr: QID: removed
+    kExpired,      // qmgr: QID: from=<a@b>, status=expired, returned to sender
+    kRecipient,  // error, discard: QID: to=<x@d>, relay=none, delay=, delays=, dsn=, status= (text)
+    kInDoubt,    // qmgr: warning: QID: delivery N in doubt: text
+    kLate,       // qmgr: warning: QID: outcome came after the message was removed
+    kTransportUnavailable,  // qmgr: warning: connect to transport private/smtp: text
+  };
+  Kind kind = Kind::kQueueActive;
+  std::string_view program = "qmgr";  // a literal: "qmgr", "error", "discard"
+  std::string queue_id;
+  std::string sender;
+
+  // kQueueActive
+  uint64_t size = 0;
+  uint32_t recipients = 0;
+
+  // kRecipient. Milliseconds; delay = a + b, and c and d are 0 where no agent ran.
+  std::string recipient;
+  std::string original_recipient;  // empty: as recipient
+  int64_t delay_a_ms = 0;
+  int64_t delay_b_ms = 0;
+  std::string dsn;
+  std::string_view status;  // a literal: "sent", "deferred", "bounced"
+
+  // kRecipient, kInDoubt, kTransportUnavailable
+  std::string text;
+  uint64_t delivery = 0;
+  std::string transport;
+};
+
+// The line without program and queue-independent prefix: "4fX: to=<x@d>, relay=none, …".
+std::string Render(const LogLine& line);
+
+// Seconds with at most two significant digits below ten, as in delay=0.02, 1.2, 15 (POSTFIX
+// log_adhoc).
+std::string FormatDelay(int64_t ms);
+
+}  // namespace postfleet::scheduler
