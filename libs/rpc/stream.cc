@@ -103,6 +103,15 @@ class End : public Stream, public Reactor {
     if (write_side_.closing()) derived().EndStream();
   }
 
+  // Drops gRPC's hold on the stream before the holder hears of it: whoever waits for on_closed may then end the process.
+  void ReleaseAndTell(std::shared_ptr<Derived> self, const grpc::Status& status) {
+    const grpc::Status copy = status;
+    const auto on_closed = std::move(callbacks_.on_closed);
+    callbacks_ = {};
+    self.reset();  // may delete this
+    on_closed(copy);
+  }
+
   StreamCallbacks callbacks_;
   WriteSide write_side_;
   grpc::ByteBuffer read_;
@@ -138,11 +147,7 @@ class ClientEnd final
     });
   }
 
-  void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<ClientEnd> self = std::move(self_);
-    callbacks_.on_closed(status);
-    callbacks_ = {};
-  }
+  void OnDone(const grpc::Status& status) override { ReleaseAndTell(std::move(self_), status); }
 
  private:
   grpc::GenericStub stub_;
@@ -167,11 +172,7 @@ class ServerEnd final
     std::call_once(ended_, [this] { Finish(grpc::Status::OK); });
   }
 
-  void OnDone() override {
-    const std::shared_ptr<ServerEnd> self = std::move(self_);
-    callbacks_.on_closed(grpc::Status::OK);
-    callbacks_ = {};
-  }
+  void OnDone() override { ReleaseAndTell(std::move(self_), grpc::Status::OK); }
 
  private:
   std::once_flag ended_;
