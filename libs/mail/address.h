@@ -44,8 +44,8 @@ struct Address {
 };
 
 struct PathOptions {
-  // strict_rfc821_envelopes: angle brackets are a must, no blanks, comments or phrases (`Name
-  // <a@b>`) inside or around.
+  // strict_rfc821_envelopes: angle brackets are a must, no blanks inside; RFC 5321's Dot-string or
+  // Quoted-string, domain of letters, digits, `-` and `_`.
   bool strict = false;
   // SMTPUTF8 was said: UTF-8 in local part and domain (must be valid UTF-8). Otherwise a byte over
   // 127 is an error.
@@ -59,10 +59,11 @@ struct ParsedPath {
   size_t length = 0;
 };
 
-// A Reverse-path or Forward-path at the start of `text` ("<@relay:user@example.com> SIZE=1"). Not
-// strict, it also takes `user@example.com` (up to the next blank), blanks inside the brackets, and
-// `Phrase <user@example.com>` inside the brackets' rule of Postfix: the last <...> wins. An ending
-// dot of the domain goes away.
+// A Reverse-path or Forward-path at the start of `text` ("<@relay:user@example.com> SIZE=1");
+// leading blanks are skipped. Not strict, it also takes `user@example.com` up to the next blank,
+// blanks just inside the brackets, dots anywhere in the local part, quoted and plain words side by
+// side. A dot that ends the domain goes away. `a@b@c` and text between `>` and the next blank are
+// errors always.
 absl::StatusOr<ParsedPath> ParsePath(std::string_view text, const PathOptions& options);
 
 // One address alone in quoted form, without brackets ("\"a b\"@example.com", "user", "" = null).
