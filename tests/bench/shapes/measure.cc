@@ -42,8 +42,7 @@ int64_t DeviceWrittenBytes(const std::string& path) {
   struct stat info;
   BENCH_CHECK(stat(path.c_str(), &info) == 0);
   std::ostringstream name;
-  name << "/sys/dev/block/" << major(info.st_dev) << ":" << minor(info.st_dev)
-       << "/stat";
+  name << "/sys/dev/block/" << major(info.st_dev) << ":" << minor(info.st_dev) << "/stat";
   std::ifstream in(name.str());
   int64_t value = 0;
   // The seventh field counts written sectors of 512 bytes.
@@ -73,8 +72,7 @@ std::string ThreadNames() {
   return out.str();
 }
 
-std::string Flag(int argc, char** argv, std::string_view name,
-                 std::string_view fallback) {
+std::string Flag(int argc, char** argv, std::string_view name, std::string_view fallback) {
   const std::string prefix = "--" + std::string(name) + "=";
   for (int i = 1; i < argc; ++i) {
     std::string_view argument = argv[i];
@@ -106,8 +104,7 @@ std::string Cell(std::vector<double> values) {
 }  // namespace
 
 void RunTable(const std::string& title, const std::vector<std::string>& columns,
-              const std::vector<Variant>& variants, int rounds,
-              const std::string& only) {
+              const std::vector<Variant>& variants, int rounds, const std::string& only) {
   std::vector<std::vector<std::vector<double>>> cells(
       variants.size(), std::vector<std::vector<double>>(columns.size()));
   for (int round = 0; round < rounds; ++round) {
@@ -116,9 +113,8 @@ void RunTable(const std::string& title, const std::vector<std::string>& columns,
       std::vector<double> row = variants[v].run();
       BENCH_CHECK(row.size() == columns.size());
       for (size_t c = 0; c < row.size(); ++c) cells[v][c].push_back(row[c]);
-      std::fprintf(stderr, "round %d: %s: %s %s\n", round + 1,
-                   variants[v].name.c_str(), Number(row[0]).c_str(),
-                   columns[0].c_str());
+      std::fprintf(stderr, "round %d: %s: %s %s\n", round + 1, variants[v].name.c_str(),
+                   Number(row[0]).c_str(), columns[0].c_str());
     }
   }
   std::printf("### %s\n\n| variant |", title.c_str());

@@ -19,20 +19,21 @@
 
 namespace postfleet::bench {
 
-#define BENCH_CHECK(condition)                                        \
-  do {                                                                \
-    if (!(condition)) {                                               \
+#define BENCH_CHECK(condition)                                             \
+  do {                                                                     \
+    if (!(condition)) {                                                    \
       std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                   \
-    }                                                                 \
+      std::abort();                                                        \
+    }                                                                      \
   } while (false)
 
 // Microseconds of CPU that the process used; pid 0 is this process.
 double CpuMicroseconds(pid_t pid = 0);
 double WallSeconds();
 
-// Bytes this process made dirty in files (write_bytes of /proc/self/io): page
-// granular, without the file system's journal.
+// Bytes this process made dirty in files (write_bytes of /proc/self/io), without
+// the file system's journal. Counted by page-cache folio: a few bytes written
+// into a cached file of large folios count as up to 2 MB.
 int64_t WrittenBytes();
 // Bytes the block device under `path` has written, for all processes.
 int64_t DeviceWrittenBytes(const std::string& path);
@@ -41,8 +42,7 @@ double ResidentMegabytes();
 std::string ThreadNames();
 
 // Value of --name=value, or fallback.
-std::string Flag(int argc, char** argv, std::string_view name,
-                 std::string_view fallback);
+std::string Flag(int argc, char** argv, std::string_view name, std::string_view fallback);
 
 // One variant returns one value for each column.
 struct Variant {
@@ -54,8 +54,7 @@ struct Variant {
 // round, and prints one Markdown row for each: "median (min-max)". Only
 // variants whose name contains `only` are run.
 void RunTable(const std::string& title, const std::vector<std::string>& columns,
-              const std::vector<Variant>& variants, int rounds,
-              const std::string& only);
+              const std::vector<Variant>& variants, int rounds, const std::string& only);
 
 }  // namespace postfleet::bench
 
