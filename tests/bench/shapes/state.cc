@@ -3,6 +3,8 @@
 //
 //   state [--rounds=3] [--only=text] [--messages=200000] [--dir=...]
 //
+// With fewer messages than a variant keeps open, nothing is finished: "finish us" is 0.
+//
 // Each variant runs in a process of its own, so that memory is its own: with
 // glibc's malloc, or with jemalloc preloaded.
 #include <endian.h>
@@ -212,7 +214,7 @@ std::vector<double> Measure(const std::string& directory, const Setting& setting
     const double bytes = static_cast<double>(WrittenBytes() - written);
     row = {total / n,
            enqueue / n,
-           finish / static_cast<double>(finished),
+           finished == 0 ? 0 : finish / static_cast<double>(finished),
            (total - enqueue - finish) / n,
            n / (WallSeconds() - wall),
            bytes / n,
