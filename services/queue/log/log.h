@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -60,6 +61,7 @@ class Log {
     std::string dir;  // created when missing
     uint64_t segment_bytes = 64 << 20;
     FileSystem* file_system = nullptr;  // null: the machine's
+    std::function<uint64_t()> random;   // salts of segments; null: the machine's
   };
 
   // Finds the end of the log, and makes what it found durable. DataLoss with file and offset when
@@ -109,25 +111,38 @@ class Log {
 
   Log(const Options& options, FileSystem* file_system);
 
-  absl::Status FindSegments(Recovery* found);
+  // Opening and replaying (log_recovery.cc).
+  absl::Status FindSegments();
   absl::Status FindEnd(Recovery* found);
-  absl::Status StartSegment();
-  absl::Status Fail(absl::Status error);
-  absl::Status TakeBack(absl::Status cause);
-  uint64_t BuildGroup(absl::Span<const Entry> entries);
-  bool RoomFor(absl::Span<const Entry> entries) const;
-  absl::Status ReplaySegment(const Segment& segment, uint64_t end_index, uint64_t from_index,
+  absl::Status ReplaySegment(const std::string& path, uint64_t first_index, uint64_t end_index,
+                             uint64_t from_index,
                              absl::FunctionRef<absl::Status(const EntryView&)> visit);
+  // Writing.
+  bool RoomFor(absl::Span<const Entry> entries) const;
+  uint64_t BuildGroup(absl::Span<const Entry> entries);
+  absl::Status StartSegment();
+  absl::Status TakeBack(absl::Status cause);
+  absl::Status Fail(absl::Status error);
+  // The list of segments.
+  std::string PathOf(uint64_t first_index) const;
+  uint64_t PreviousFirstIndex(uint64_t first_index) const;
+  void AddSegment(uint64_t first_index);
+  void NoteSize(uint64_t bytes);
+
+  // Of a segment's name until its header is durable.
+  static constexpr std::string_view kUnfinishedSuffix = ".new";
 
   const std::string dir_;
   const uint64_t segment_bytes_;
   FileSystem* const file_system_;
+  const std::function<uint64_t()> random_;
 
   // The log's thread.
   std::unique_ptr<File> file_;  // null until the first Append
   SegmentHeader segment_;
   uint64_t end_ = 0;         // file offset after the last record written
   uint64_t synced_end_ = 0;  // and after the last one known durable
+  uint64_t file_bytes_ = 0;  // with what is preallocated
   uint64_t last_index_ = 0;
   uint64_t synced_index_ = 0;
   absl::Status failure_;

@@ -1,0 +1,189 @@
+// Opening and replaying: what of the segment files is the log.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "libs/base/concat.h"
+#include "services/queue/log/log.h"
+#include "services/queue/log/segment_reader.h"
+
+namespace postfleet::queue {
+namespace {
+
+constexpr uint64_t kRewriteBytesMax = 1 << 20;
+
+absl::Status Damage(const SegmentReader& segment, std::string_view what) {
+  return absl::DataLossError(
+      Concat(segment.path(), ": damaged at offset ", segment.offset(), ": ", what));
+}
+
+// A process that ended after a failed sync leaves bytes that can be read and are on no disk;
+// syncing again would not write them. Writing them again does.
+absl::Status WriteAgain(File* file, uint64_t begin, uint64_t end) {
+  if (begin >= end) return absl::OkStatus();
+  std::string bytes;
+  for (uint64_t offset = begin; offset < end; offset += bytes.size()) {
+    bytes.resize(std::min(end - offset, kRewriteBytesMax));
+    auto read = file->Read(offset, bytes.size(), bytes.data());
+    if (!read.ok()) return read.status();
+    if (*read != bytes.size()) return absl::DataLossError("the file shrank while it was read");
+    iovec slice{.iov_base = bytes.data(), .iov_len = bytes.size()};
+    if (absl::Status write = file->Write(offset, absl::MakeSpan(&slice, 1)); !write.ok()) {
+      return write;
+    }
+  }
+  return file->Sync();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Log>> Log::Open(const Options& options, Recovery* found) {
+  *found = Recovery();
+  FileSystem* file_system =
+      options.file_system != nullptr ? options.file_system : &PosixFileSystem();
+  std::unique_ptr<Log> log(new Log(options, file_system));
+  if (absl::Status status = log->FindSegments(); !status.ok()) return status;
+  if (absl::Status status = log->FindEnd(found); !status.ok()) return status;
+  log->synced_index_ = log->last_index_;
+  absl::MutexLock lock(&log->mutex_);
+  found->segments = static_cast<int>(log->segments_.size());
+  found->last_index = log->last_index_;
+  for (const Segment& segment : log->segments_) {
+    if (!segment.in_chain) continue;
+    found->first_index = segment.first_index;
+    break;
+  }
+  return log;
+}
+
+// The log is the newest segment, the one that it names as its predecessor, and so on. What lies
+// before a gap in this chain came back after CutBelow deleted it, or lost its successor: Replay
+// tells which, since it knows what is needed.
+absl::Status Log::FindSegments() {
+  if (absl::Status made = file_system_->CreateDirectory(dir_); !made.ok()) return made;
+  auto names = file_system_->List(dir_);
+  if (!names.ok()) return names.status();
+  absl::MutexLock lock(&mutex_);
+  for (const std::string& name : *names) {
+    uint64_t first_index;
+    if (name.ends_with(kUnfinishedSuffix)) {
+      file_system_->Remove(Concat(dir_, '/', name)).IgnoreError();
+    } else if (ParseSegmentName(name, &first_index)) {
+      segments_.push_back({.first_index = first_index, .in_chain = false});
+    }
+  }
+  std::sort(segments_.begin(), segments_.end(),
+            [](const Segment& a, const Segment& b) { return a.first_index < b.first_index; });
+  bool in_chain = true;
+  for (size_t i = segments_.size(); i-- > 0;) {
+    segments_[i].in_chain = in_chain;
+    const std::string path = PathOf(segments_[i].first_index);
+    auto reader = SegmentReader::Open(file_system_, path, segments_[i].first_index);
+    if (reader.ok()) {
+      segments_[i].bytes = (*reader)->file_bytes();
+      bytes_on_disk_ += segments_[i].bytes;
+      in_chain = in_chain && i > 0 &&
+                 (*reader)->header().previous_first_index == segments_[i - 1].first_index;
+    } else if (absl::IsDataLoss(reader.status()) && i + 1 < segments_.size()) {
+      in_chain = false;  // damage that matters only if Replay comes here
+    } else {
+      return reader.status();
+    }
+  }
+  // Names that a life before saw, but did not sync.
+  return segments_.empty() ? absl::OkStatus() : file_system_->SyncDirectory(dir_);
+}
+
+// Reads the newest segment; older ones were durable to their end before it was begun.
+absl::Status Log::FindEnd(Recovery* found) {
+  absl::MutexLock lock(&mutex_);
+  if (segments_.empty()) return absl::OkStatus();
+  Segment& newest = segments_.back();
+  auto opened = SegmentReader::Open(file_system_, PathOf(newest.first_index), newest.first_index);
+  if (!opened.ok()) return opened.status();
+  SegmentReader& segment = **opened;
+  EntryView entry;
+  absl::StatusOr<bool> more = true;
+  while (*more) {
+    more = segment.Next(&entry);
+    if (!more.ok()) return more.status();
+  }
+  auto rest = segment.LookAtRest();
+  if (!rest.ok()) return rest.status();
+  if (rest->proof_offset != 0) {
+    return Damage(segment, Concat("the record at offset ", rest->proof_offset,
+                                  " was written when this place was synced"));
+  }
+  const uint64_t end = segment.offset();
+  if (absl::Status written = WriteAgain(&segment.file(), segment.durable_end(), end);
+      !written.ok()) {
+    return written;
+  }
+  last_index_ = segment.next_index() - 1;
+  if (!rest->only_zeroes) {
+    found->torn_file = segment.path();
+    found->torn_offset = end;
+    found->remark = Concat(segment.path(), ": torn tail at offset ", end,
+                           " left out, never acknowledged; the last record is ", last_index_);
+  }
+  // Gives back what was preallocated. Nothing hangs on it: records go into a new segment, which
+  // ends this one.
+  if (newest.bytes > end && segment.file().Truncate(end).ok()) {
+    bytes_on_disk_ -= newest.bytes - end;
+    newest.bytes = end;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Log::Replay(uint64_t from_index,
+                         absl::FunctionRef<absl::Status(const EntryView&)> visit) {
+  if (from_index > last_index_ + 1) {
+    return absl::DataLossError(Concat(dir_, ": the log ends with record ", last_index_,
+                                      ", but record ", from_index - 1, " was applied"));
+  }
+  std::vector<Segment> segments;
+  {
+    absl::MutexLock lock(&mutex_);
+    segments.assign(segments_.begin(), segments_.end());
+  }
+  uint64_t first = 1;
+  for (const Segment& segment : segments) {
+    if (!segment.in_chain) continue;
+    first = segment.first_index;
+    break;
+  }
+  if (from_index < first) {
+    return absl::DataLossError(Concat(dir_, ": record ", from_index,
+                                      " is needed; the segment before ", PathOf(first),
+                                      " is missing or damaged"));
+  }
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const uint64_t end_index =
+        i + 1 < segments.size() ? segments[i + 1].first_index : last_index_ + 1;
+    if (!segments[i].in_chain || end_index <= from_index) continue;
+    absl::Status status = ReplaySegment(PathOf(segments[i].first_index), segments[i].first_index,
+                                        end_index, from_index, visit);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Log::ReplaySegment(const std::string& path, uint64_t first_index, uint64_t end_index,
+                                uint64_t from_index,
+                                absl::FunctionRef<absl::Status(const EntryView&)> visit) {
+  auto segment = SegmentReader::Open(file_system_, path, first_index);
+  if (!segment.ok()) return segment.status();
+  while ((*segment)->next_index() < end_index) {
+    EntryView entry;
+    auto more = (*segment)->Next(&entry);
+    if (!more.ok()) return more.status();
+    if (!*more) {
+      return Damage(**segment, Concat("record ", (*segment)->next_index(), " does not check"));
+    }
+    if (entry.id.index < from_index) continue;
+    if (absl::Status visited = visit(entry); !visited.ok()) return visited;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace postfleet::queue
