@@ -1,0 +1,37 @@
+#include "services/delivery/core/log_line.h"
+
+#include <gtest/gtest.h>
+
+namespace postfleet::delivery {
+namespace {
+
+mail::v1::Outcome Sent() {
+  mail::v1::Outcome outcome;
+  outcome.set_action(mail::v1::Outcome::ACTION_SENT);
+  outcome.set_status("2.0.0");
+  outcome.set_text("250 2.0.0 Ok: queued as 12345");
+  return outcome;
+}
+
+TEST(RecipientLine, IsPostfixs) {
+  mail::v1::Recipient recipient;
+  recipient.set_address("a@b");
+  recipient.set_original_address("c@d");
+  EXPECT_EQ(RecipientLine("4fX", recipient, "mx[192.0.2.1]:25",
+                          {.arrival_ms = 1000, .active_ms = 1123, .start_ms = 1124,
+                           .connected_ms = 1564, .end_ms = 13000},
+                          Sent()),
+            "4fX: to=<a@b>, orig_to=<c@d>, relay=mx[192.0.2.1]:25, delay=12, "
+            "delays=0.12/0/0.44/11, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 12345)");
+}
+
+TEST(RecipientLine, TimesThatWereNotReachedAreZero) {
+  mail::v1::Recipient recipient;
+  recipient.set_address("a@b");
+  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {.arrival_ms = 1000, .active_ms = 2200}, Sent()),
+            "4fX: to=<a@b>, relay=none, delay=1.2, delays=1.2/0/0/0, dsn=2.0.0, status=sent "
+            "(250 2.0.0 Ok: queued as 12345)");
+}
+
+}  // namespace
+}  // namespace postfleet::delivery
