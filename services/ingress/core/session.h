@@ -1,0 +1,220 @@
+// One SMTP session of the server (RFC 5321; smtpd(8) and cleanup(8) of Postfix 3.9), without I/O.
+//
+// Events come in by the On functions; what is owed goes into Actions, to be done in the order of
+// its fields. A session that waits (for an answer of lookup or queue, or for an error's delay)
+// executes no further command: what the client sent ahead is kept, at most what one OnBytes brought.
+// The caller stops reading while WantsInput() is false.
+//
+// A message's content is bounded: it goes out in chunks of SessionConfig::chunk_bytes, at most
+// kUnacknowledgedChunksMax of them unanswered. The client gets its 250 only after the queue said
+// COMMITTED.
+//
+// Not thread-safe; everything on one loop. Costs: no allocation for a line that lies in one read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/message/received.h"
+#include "libs/smtp/command.h"
+#include "libs/smtp/line_reader.h"
+#include "proto/postfleet/lookup/v1/lookup.pb.h"
+#include "proto/postfleet/queue/v1/queue.pb.h"
+#include "services/ingress/core/command_counts.h"
+#include "services/ingress/core/restrictions.h"
+#include "services/ingress/core/session_config.h"
+
+namespace postfleet::ingress {
+
+// What is known of a client when it connects.
+struct ConnectionFacts {
+  std::string name = "unknown";
+  std::string address;  // "192.0.2.1", "2001:db8::1"
+  Membership mynetworks = Membership::kNo;
+  bool bare_newline_excluded = false;
+  // Bytes that came before the banner, for smtpd_forbid_unauth_pipelining; at most 100.
+  std::string early_bytes;
+};
+
+// What a session asks while it decides.
+class Surroundings {
+ public:
+  virtual ~Surroundings() = default;
+  virtual int64_t WallMillis() = 0;
+  virtual message::MailTime MailTimeAt(int64_t wall_ms) = 0;
+  // A new queue id; empty: the queue was not reached yet.
+  virtual std::string NextQueueId() = 0;
+  virtual bool DiskNearlyFull() = 0;
+  // All sessions together buffer as much as they may.
+  virtual bool BuffersFull() = 0;
+};
+
+enum class LogProgram { kSmtpd, kCleanup };
+
+struct LogLine {
+  LogProgram program;
+  std::string text;
+};
+
+// A refusal, for the counters.
+enum class RejectReason { kAccess, kRelay, kUnlisted, kSize, kSpace, kLimit, kLookup, kQueue, kProtocol, kContent };
+std::string_view RejectReasonName(RejectReason reason);
+struct Reject {
+  std::string_view stage;  // "CONNECT", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE"
+  int code = 0;
+  RejectReason reason = RejectReason::kAccess;
+};
+
+struct Resolve {
+  std::string recipient;
+  std::string sender;
+  bool check_listed = false;
+};
+
+// One step of handing a message over. `submission` lacks its id; payload fields are filled in.
+struct Submit {
+  queue::v1::Submission submission;
+  std::string content;
+};
+
+struct Actions {
+  std::vector<LogLine> log;
+  std::vector<Reject> rejects;
+  std::vector<Submit> submits;  // in this order
+  std::optional<Resolve> resolve;
+  // To the client. While AwaitsService() it may be held back, so that pipelined replies leave together.
+  std::string reply;
+  int64_t delay_ms = 0;  // call OnDelayOver after this time; 0: none
+  bool accepted = false;  // a message got its final 250
+  bool close = false;     // after the reply is sent; the session is over
+
+  void Clear();
+};
+
+class Session {
+ public:
+  static constexpr int kUnacknowledgedChunksMax = 2;
+
+  // The arguments outlive the session.
+  Session(const SessionConfig& config, ConnectionFacts facts, Surroundings& surroundings);
+  ~Session();
+
+  // First: the banner.
+  void OnConnect(Actions* actions);
+  // In place of OnConnect: too many connections of this client.
+  void OnTooManyConnections(int count, Actions* actions);
+  // In place of OnConnect: queue or lookup were never reached.
+  void OnNotReady(Actions* actions);
+  // Only while WantsInput().
+  void OnBytes(std::string_view bytes, Actions* actions);
+  // The answer to Actions::resolve.
+  void OnResolved(const lookup::v1::Answer& answer, Actions* actions);
+  // The answer to one of Actions::submits, in any order.
+  void OnEnqueued(bool final, queue::v1::EnqueueResult::Code code, Actions* actions);
+  void OnDelayOver(Actions* actions);
+  // Nothing came for SessionConfig::timeout_ms. Only while WantsInput().
+  void OnTimeout(Actions* actions);
+  // The client went away. No reply and no close come of it.
+  void OnDisconnect(Actions* actions);
+  // The service stops: at once between messages, else after the current one.
+  void OnShutdown(Actions* actions);
+
+  bool WantsInput() const { return !ended_ && !Paused(); }
+  bool AwaitsService() const;
+  bool InData() const { return phase_ == Phase::kData; }
+  bool ended() const { return ended_; }
+  // Contents held here; what was submitted is the caller's.
+  size_t buffered_bytes() const;
+  const ConnectionFacts& facts() const { return facts_; }
+  const CommandCounts& counts() const { return counts_; }
+  // When the current or last MAIL command came; 0: none yet.
+  int64_t mail_ms() const { return mail_ms_; }
+
+ private:
+  enum class Phase { kCommand, kData, kAwaitingAnswer, kAwaitingCommit, kOver };
+  struct Transaction;
+  using Handler = bool (Session::*)(const smtp::Command&, Actions*);
+  struct VerbRow;
+  static const VerbRow* FindVerb(smtp::Verb verb);
+
+  bool Paused() const;
+  void Continue(std::string_view* in, Actions* actions);
+  void Resume(Actions* actions);
+  void ReadCommand(std::string_view* in, Actions* actions);
+  void Execute(const smtp::Line& line, std::string_view rest, Actions* actions);
+  bool SentAhead(const VerbRow* row, std::string_view rest, Actions* actions);
+
+  // Commands: false counts as an error.
+  bool Helo(const smtp::Command& command, Actions* actions);
+  bool Ehlo(const smtp::Command& command, Actions* actions);
+  bool Mail(const smtp::Command& command, Actions* actions);
+  bool Rcpt(const smtp::Command& command, Actions* actions);
+  bool Data(const smtp::Command& command, Actions* actions);
+  bool Rset(const smtp::Command& command, Actions* actions);
+  bool Noop(const smtp::Command& command, Actions* actions);
+  bool Vrfy(const smtp::Command& command, Actions* actions);
+  bool Help(const smtp::Command& command, Actions* actions);
+  bool Quit(const smtp::Command& command, Actions* actions);
+  bool Auth(const smtp::Command& command, Actions* actions);
+  bool Xclient(const smtp::Command& command, Actions* actions);
+  bool NotImplemented(const smtp::Command& command, Actions* actions);
+
+  bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
+  bool JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions);
+
+  void ReadData(std::string_view* in, Actions* actions);
+  void TakeContent(std::string_view* in, Actions* actions);
+  void SubmitChunk(Actions* actions);
+  void EndOfData(Actions* actions);
+  bool RefuseContent(Actions* actions);
+  void SubmitMessage(Actions* actions);
+  void AnswerMessage(queue::v1::EnqueueResult::Code code, Actions* actions);
+  void DropTransaction(Actions* actions);
+  void Abandon(Actions* actions);
+
+  void Reply(int code, std::string_view text, Actions* actions);
+  void ReplyMulti(int code, const std::vector<std::string>& lines, Actions* actions);
+  bool Fail(int code, std::string_view text, Actions* actions);
+  bool Refuse(std::string_view stage, RejectReason reason, const Refusal& refusal, Actions* actions);
+  void LogReject(std::string_view stage, int code, std::string_view text, Actions* actions);
+  bool Denied(std::string_view stage, const std::optional<Refusal>& refusal, Actions* actions);
+  std::optional<Refusal> Check(const Restrictions& list, Stage stage, std::string_view subject,
+                               const lookup::v1::Answer* answer) const;
+  void End(std::string_view reason, Actions* actions);
+  void Log(LogProgram program, std::string text, Actions* actions);
+  std::string CompletedSender(const mail::Address& sender) const;
+  void FinishCommand(smtp::Verb verb, bool good);
+
+  const SessionConfig& config_;
+  const ConnectionFacts facts_;
+  Surroundings& surroundings_;
+  const std::string client_;  // "NAME[ADDR]"
+
+  Phase phase_ = Phase::kCommand;
+  smtp::LineReader lines_;
+  std::string pending_input_;  // came ahead of what the session waits for
+  std::string held_reply_;     // waits for the delay's end
+  bool delaying_ = false;
+  bool ended_ = false;
+  bool close_owed_ = false;  // ended during a delay
+  bool draining_ = false;
+  bool access_denied_ = false;
+  bool saw_bare_lf_ = false;
+  std::string_view where_ = "CONNECT";  // for the line about a lost connection
+
+  std::string helo_;
+  bool esmtp_ = false;
+  bool greeted_ = false;
+  int errors_ = 0;
+  int junk_commands_ = 0;
+  CommandCounts counts_;
+  smtp::Verb awaiting_verb_ = smtp::Verb::kUnknown;
+  int64_t mail_ms_ = 0;
+  std::unique_ptr<Transaction> transaction_;
+};
+
+}  // namespace postfleet::ingress

@@ -1,0 +1,90 @@
+// What the parameters of one smtpd service say, as values (postconf(5), smtpd_*).
+//
+// Every service of master.cf has its own, with its -o values. Read once at start.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "libs/config/config.h"
+#include "libs/config/restrictions.h"
+#include "libs/smtp/data_reader.h"
+#include "libs/smtp/line_reader.h"
+
+namespace postfleet::ingress {
+
+using Restrictions = std::vector<config::Restriction>;
+
+struct SessionConfig {
+  // Names.
+  std::string myhostname = "localhost";
+  std::string banner = "localhost ESMTP Postfleet";  // what follows "220 "
+  std::string mail_name = "Postfleet";
+  std::string myorigin = "localhost";
+  std::string mydomain = "localdomain";
+  bool append_at_myorigin = true;
+  bool append_dot_mydomain = false;
+  std::string service = "smtp";  // of the line about too many connections
+
+  // Sizes, in bytes. The limit of a message counts its content, our Received included.
+  uint64_t message_size_limit = 10'240'000;  // 0: none
+  size_t line_length_limit = smtp::kLineBytesMaxDefault;
+  size_t header_size_limit = 102'400;
+  size_t chunk_bytes = 128 * 1024;  // a longer message is handed on in pieces of this size
+
+  // What clients may do.
+  int recipient_limit = 1000;
+  int recipient_overshoot_limit = 1000;
+  int soft_error_limit = 10;
+  int hard_error_limit = 20;
+  int junk_command_limit = 100;
+  int hopcount_limit = 50;
+  int connection_count_limit = 50;  // 0: none
+  int64_t error_sleep_ms = 1000;
+  int64_t timeout_ms = 300'000;
+  bool helo_required = false;
+  bool disable_vrfy = false;
+  bool forbid_unauth_pipelining = true;
+  smtp::BareNewline bare_newline = smtp::BareNewline::kNormalize;
+  int bare_newline_reject_code = 550;
+  bool replace_stray_cr = true;
+  std::vector<std::string> drop_headers = {"bcc", "content-length", "resent-bcc", "return-path"};
+  bool discard_pipelining = false;  // smtpd_discard_ehlo_keywords, one for each keyword we have
+  bool discard_size = false;
+  bool discard_vrfy = false;
+  bool discard_enhanced_status_codes = false;
+  bool discard_8bitmime = false;
+
+  // Access.
+  bool delay_reject = true;
+  bool reject_unlisted_recipient = true;
+  bool relay_before_recipient = true;
+  bool show_user_unknown_table_name = true;
+  bool soft_bounce = false;
+  bool peername_lookup = true;
+  int reject_code = 554;
+  int defer_code = 450;
+  int relay_code = 554;
+  int unknown_local_code = 550;
+  int unknown_relay_code = 550;
+  int unknown_virtual_mailbox_code = 550;
+  int unknown_virtual_alias_code = 550;
+  Restrictions client_restrictions;
+  Restrictions helo_restrictions;
+  Restrictions sender_restrictions;
+  Restrictions relay_restrictions;
+  Restrictions recipient_restrictions;
+  Restrictions data_restrictions;
+  Restrictions end_of_data_restrictions;
+
+  // Errors: a restriction that is not supported; nothing in relay and recipient restrictions that
+  // stops an open relay. `config` has the service's overrides.
+  static absl::StatusOr<SessionConfig> From(const config::Config& config);
+};
+
+// The rule that keeps a server from being an open relay by accident (SMTPD_ACCESS_README).
+bool RefusesForeignRelay(const Restrictions& relay, const Restrictions& recipient);
+
+}  // namespace postfleet::ingress
