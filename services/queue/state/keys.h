@@ -55,7 +55,7 @@ bool ParseIndex(std::string_view bytes, uint64_t* index);
 std::string SubmissionKey(uint64_t incarnation, uint64_t sequence);
 bool ParseSubmissionKey(std::string_view key, uint64_t* incarnation, uint64_t* sequence);
 
-// The four bytes before a chunk in the body column family: its CRC-32C, little-endian.
+// The four bytes before a chunk in the body column family: its CRC-32C.
 inline constexpr size_t kChunkHeaderBytes = 4;
 std::string ChunkHeader(uint32_t crc32c);
 uint32_t ParseChunkHeader(std::string_view chunk_header);
