@@ -78,11 +78,14 @@ class Cleanup {
  private:
   enum class State { kFirstLine, kHeader, kBody };
 
-  std::string_view TakeHeaderBytes(std::string_view in, std::string* out);
-  void HeaderLine(std::string_view line, bool ended, std::string* out);
+  size_t TakeHeaderBytes(std::string_view in, std::string* out);
+  void HeaderLine(std::string* out);
+  void StartField(size_t name_length);
+  void AddToField(std::string_view bytes);
   void FlushField(std::string* out);
-  void EndHeader(bool add_empty_line, std::string* out);
+  void EndHeader(std::string* out);
   void AppendBody(std::string_view in, std::string* out);
+  void NoteBody(const char* data, size_t size);
   void WritePrepended(std::string* out);
 
   CleanupOptions options_;
@@ -91,8 +94,11 @@ class Cleanup {
   bool prepended_written_ = false;
 
   std::string line_;        // the current line's first bytes, until its kind is known
-  std::string field_;       // the current field, lines joined by LF
-  size_t name_length_ = 0;  // of field_'s name
+  bool in_line_ = false;    // inside a long line of field_: bytes up to the LF belong to it
+  bool skip_line_ = false;  // inside a long line that is left out
+  std::string field_;                // the current field, lines joined by LF
+  size_t name_length_ = 0;           // of field_'s name
+  bool body_takes_newline_ = false;  // the line that opened the body has its LF still to come
   bool last_byte_lf_ = true;
 
   int hops_ = 0;

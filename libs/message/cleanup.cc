@@ -1,0 +1,193 @@
+#include "libs/message/cleanup.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "libs/mail/address.h"
+#include "libs/message/header.h"
+
+namespace postfleet::message {
+namespace {
+
+// A line's kind shows within these bytes (line_length_limit: Postfix looks at pieces of that size).
+constexpr size_t kKindBytesMax = 2048;
+
+bool IsBlank(char c) { return c == ' ' || c == '\t'; }
+
+bool Has8Bit(const char* data, size_t size) {
+  uint64_t seen = 0;
+  for (; size >= sizeof(seen); data += sizeof(seen), size -= sizeof(seen)) {
+    uint64_t word;
+    std::memcpy(&word, data, sizeof(word));
+    seen |= word;
+  }
+  for (; size > 0; --size) seen |= static_cast<unsigned char>(*data++);
+  return (seen & 0x8080808080808080) != 0;
+}
+
+void ReplaceCrs(char* data, size_t size) {
+  while (void* cr = std::memchr(data, '\r', size)) {
+    char* at = static_cast<char*>(cr);
+    *at = ' ';
+    size -= at + 1 - data;
+    data = at + 1;
+  }
+}
+
+// `From ` or `>From `, as mail programs write it above a message in a mailbox.
+bool IsMailboxLine(std::string_view line) {
+  line.remove_prefix(std::min(line.find_first_not_of('>'), line.size()));
+  return line.substr(0, 5) == "From ";
+}
+
+}  // namespace
+
+Cleanup::Cleanup(CleanupOptions options, std::string prepended)
+    : options_(std::move(options)), prepended_(std::move(prepended)) {
+  for (HeaderReader reader(prepended_); reader.Next();) {
+    if (EqualsIgnoreCase(reader.field().name, "received")) ++hops_;
+  }
+}
+
+void Cleanup::WritePrepended(std::string* out) {
+  if (prepended_written_) return;
+  prepended_written_ = true;
+  out->append(prepended_);
+}
+
+void Cleanup::Append(std::string_view in, std::string* out) {
+  const size_t before = out->size();
+  WritePrepended(out);
+  while (state_ != State::kBody && !in.empty()) in.remove_prefix(TakeHeaderBytes(in, out));
+  if (!in.empty()) AppendBody(in, out);
+  output_bytes_ += out->size() - before;
+}
+
+void Cleanup::Finish(std::string* out) {
+  const size_t before = out->size();
+  WritePrepended(out);
+  if (state_ != State::kBody && !line_.empty()) HeaderLine(out);
+  line_.clear();
+  if (state_ != State::kBody) EndHeader(out);
+  if (!last_byte_lf_) out->push_back('\n');
+  last_byte_lf_ = true;
+  output_bytes_ += out->size() - before;
+}
+
+// Takes what belongs to one line; the LF with it.
+size_t Cleanup::TakeHeaderBytes(std::string_view in, std::string* out) {
+  const size_t newline = in.find('\n');
+  const bool ended = newline != std::string_view::npos;
+  std::string_view piece = in.substr(0, newline);
+  if (in_line_ || skip_line_) {
+    if (in_line_) AddToField(piece);
+    if (ended) in_line_ = skip_line_ = false;
+    return piece.size() + ended;
+  }
+  const size_t old_size = line_.size();
+  const size_t taken = std::min(piece.size(), kKindBytesMax - old_size);
+  line_.append(piece.substr(0, taken));
+  if (options_.replace_stray_cr) ReplaceCrs(line_.data() + old_size, taken);
+  const bool whole = ended && taken == piece.size();
+  if (!whole && line_.size() < kKindBytesMax) return taken;
+
+  // Of a longer line the rest follows its first bytes wherever they go.
+  in_line_ = !whole;
+  HeaderLine(out);
+  line_.clear();
+  if (state_ != State::kBody) return taken + whole;
+  // The line opened the body; what of it was taken is out already, its LF is the body's.
+  in_line_ = false;
+  return whole && body_takes_newline_ ? taken : taken + whole;
+}
+
+// line_ is complete, or has kKindBytesMax bytes.
+void Cleanup::HeaderLine(std::string* out) {
+  if (state_ == State::kFirstLine && IsMailboxLine(line_)) {
+    if (options_.mailbox_lines == CleanupOptions::MailboxLines::kDelete) {
+      skip_line_ = std::exchange(in_line_, false);
+      return;
+    }
+    line_.insert(0, "X-Mailbox-Line: ");
+  }
+  state_ = State::kHeader;
+  if (line_.empty()) return EndHeader(out);
+  if (!field_.empty() && IsBlank(line_[0])) {
+    AddToField("\n");
+    return AddToField(line_);
+  }
+  if (const size_t name_length = FieldNameLength(line_)) {
+    FlushField(out);
+    return StartField(name_length);
+  }
+  EndHeader(out);
+  body_takes_newline_ = true;
+  AppendBody(line_, out);
+}
+
+// Drops the blanks between name and colon.
+void Cleanup::StartField(size_t name_length) {
+  name_length_ = name_length;
+  AddToField(std::string_view(line_).substr(0, name_length));
+  AddToField(std::string_view(line_).substr(line_.find(':', name_length)));
+}
+
+void Cleanup::AddToField(std::string_view bytes) {
+  const size_t room =
+      options_.header_bytes_max - std::min(field_.size(), options_.header_bytes_max);
+  if (bytes.size() > room) header_cut_ = true;
+  const size_t start = field_.size();
+  field_.append(bytes.substr(0, room));
+  if (options_.replace_stray_cr) ReplaceCrs(field_.data() + start, field_.size() - start);
+}
+
+void Cleanup::FlushField(std::string* out) {
+  // A field that was cut behind a line end must not end the header.
+  while (!field_.empty() && field_.back() == '\n') field_.pop_back();
+  if (field_.empty()) return;
+  const std::string name = mail::LowerCasedAscii(field_.substr(0, name_length_));
+  constexpr std::string_view kResent = "resent-";
+  has_resent_ |= name.compare(0, kResent.size(), kResent) == 0;
+  const auto& drop = options_.drop_headers;
+  if (std::find(drop.begin(), drop.end(), name) != drop.end()) return field_.clear();
+
+  HeaderReader reader(field_);
+  const std::string_view value = reader.Next() ? reader.field().value : std::string_view();
+  if (name == "received") ++hops_;
+  if (name == "message-id" && message_id_.empty()) message_id_ = value;
+  if (name == "resent-message-id" && resent_message_id_.empty()) resent_message_id_ = value;
+  header_8bit_ |= Has8Bit(field_.data(), field_.size());
+  if (options_.editor != nullptr) options_.editor->OnField(name, &field_);
+  if (!field_.empty()) out->append(field_).push_back('\n');
+  field_.clear();
+}
+
+// The empty line that ends the header, its own or the one that was missing.
+void Cleanup::EndHeader(std::string* out) {
+  FlushField(out);
+  if (options_.editor != nullptr) options_.editor->OnHeaderEnd(out);
+  out->push_back('\n');
+  state_ = State::kBody;
+}
+
+void Cleanup::NoteBody(const char* data, size_t size) {
+  body_8bit_ = body_8bit_ || Has8Bit(data, size);
+  last_byte_lf_ = data[size - 1] == '\n';
+}
+
+void Cleanup::AppendBody(std::string_view in, std::string* out) {
+  const size_t start = out->size();
+  out->append(in);
+  if (options_.replace_stray_cr) ReplaceCrs(out->data() + start, in.size());
+  NoteBody(in.data(), in.size());
+}
+
+void Cleanup::FilterBody(char* data, size_t size) {
+  if (size == 0) return;
+  if (options_.replace_stray_cr) ReplaceCrs(data, size);
+  NoteBody(data, size);
+  output_bytes_ += size;
+}
+
+}  // namespace postfleet::message

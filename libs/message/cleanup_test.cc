@@ -1,0 +1,238 @@
+#include "libs/message/cleanup.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <sstream>
+
+#include "libs/message/header.h"
+
+namespace postfleet::message {
+namespace {
+
+std::string Clean(std::string_view content, CleanupOptions options = {},
+                  std::string prepended = "") {
+  Cleanup cleanup(options, prepended);
+  std::string out;
+  cleanup.Append(content, &out);
+  cleanup.Finish(&out);
+  EXPECT_EQ(cleanup.output_bytes(), out.size());
+  return out;
+}
+
+TEST(Cleanup, OrdinaryMailPasses) {
+  const std::string mail =
+      "From: a@b\nname:v\nSubject: x\n y\nStatus: R\n\nline\n\n.dot\nName : v\nFrom x\n";
+  EXPECT_EQ(Clean(mail), mail);
+}
+
+TEST(Cleanup, PrependedFieldsComeFirst) {
+  EXPECT_EQ(Clean("A: b\n\nc\n", {}, "Received: x\n\ty\nP: q\n"),
+            "Received: x\n\ty\nP: q\nA: b\n\nc\n");
+}
+
+TEST(MessageDropHeaders, TopHeaderOnly) {
+  EXPECT_EQ(Clean("BCC: a\n b\nA: b\nContent-Length: 1\nresent-bcc: x\nReturn-Path : y\nBccc: "
+                  "z\n\nBcc: body\n"),
+            "A: b\nBccc: z\n\nBcc: body\n");
+}
+
+TEST(Cleanup, MailboxLineIsRenamed) {
+  EXPECT_EQ(Clean("From a@b Sat\nA: b\n\nc\n"), "X-Mailbox-Line: From a@b Sat\nA: b\n\nc\n");
+  EXPECT_EQ(Clean("A: b\n\nFrom c\n"), "A: b\n\nFrom c\n") << "in the body it stays";
+}
+
+TEST(Cleanup, SecondMailboxLineStartsTheBody) {
+  EXPECT_EQ(Clean("From a\nFrom b\nA: b\n"), "X-Mailbox-Line: From a\n\nFrom b\nA: b\n");
+}
+
+TEST(Cleanup, SendmailsMailboxLinesAreDeleted) {
+  EXPECT_EQ(Clean("From a\n>From b\nA: b\n\nc\n",
+                  {.mailbox_lines = CleanupOptions::MailboxLines::kDelete}),
+            "A: b\n\nc\n");
+  const std::string long_line = "From " + std::string(5000, 'x') + "\nA: b\n\nc\n";
+  EXPECT_EQ(Clean(long_line, {.mailbox_lines = CleanupOptions::MailboxLines::kDelete}),
+            "A: b\n\nc\n");
+}
+
+TEST(Cleanup, EmptyLineIsPutInFrontOfABody) {
+  EXPECT_EQ(Clean("hello\n"), "\nhello\n") << "a first line that is no field";
+  EXPECT_EQ(Clean(" x: y\nA: b\n"), "\n x: y\nA: b\n") << "a first line that starts with a blank";
+  EXPECT_EQ(Clean("A: b\nbody\n"), "A: b\n\nbody\n") << "a body right under the header";
+  EXPECT_EQ(Clean("\nbody\n"), "\nbody\n");
+}
+
+TEST(Cleanup, BlanksBeforeTheColonGoAway) {
+  EXPECT_EQ(Clean("Name : v\nB\t :w\nname:v\n\n"), "Name: v\nB:w\nname:v\n\n");
+}
+
+TEST(ReplaceStrayCrLf, EachCrBecomesABlank) {
+  EXPECT_EQ(Clean("A: o\rne\r\n\no\rne\n\r\nx\r\r\n"), "A: o ne \n\no ne\n \nx  \n");
+  EXPECT_EQ(Clean("A\r: b\n\n"), "A: b\n\n") << "before every check";
+  EXPECT_EQ(Clean("A: b\n\r\nB: c\n\n"), "A: b\n \nB: c\n\n")
+      << "a line of CR alone is no empty line";
+  EXPECT_EQ(Clean("A: o\rne\n\nx\ry\n", {.replace_stray_cr = false}), "A: o\rne\n\nx\ry\n");
+}
+
+TEST(HeaderSizeLimit, LongFieldIsCutAndTheRestIsLost) {
+  EXPECT_EQ(Clean("A: 123456789\n more\nB: c\n\nx\n", {.header_bytes_max = 8}),
+            "A: 12345\nB: c\n\nx\n");
+  const std::string wide(300000, 'w');
+  EXPECT_EQ(Clean("A: " + wide + "\nB: c\n\nx\n"),
+            "A: " + wide.substr(0, 102397) + "\nB: c\n\nx\n");
+}
+
+TEST(HeaderSizeLimit, CutBehindALineEndDoesNotEndTheHeader) {
+  EXPECT_EQ(Clean("A: b\n c\nB: c\n\nx\n", {.header_bytes_max = 5}), "A: b\nB: c\n\nx\n");
+}
+
+TEST(HopcountLimit, FiftyReceivedFieldsAreTooMany) {
+  for (int incoming : {48, 49}) {
+    std::string mail;
+    for (int i = 0; i < incoming; ++i) mail += "RECEIVED: x\n\ty\n";
+    Cleanup cleanup({}, "Received: ours\n");
+    std::string out;
+    cleanup.Append(mail + "\nReceived: body\n", &out);
+    EXPECT_EQ(cleanup.hop_count(), incoming + 1);
+    EXPECT_EQ(cleanup.too_many_hops(), incoming == 49);
+  }
+}
+
+TEST(Cleanup, NotesTheFirstMessageId) {
+  Cleanup cleanup({}, "");
+  std::string out;
+  cleanup.Append(
+      "Message-ID:\n <a@b>\nmessage-id: <c@d>\nResent-Message-Id: <r@s>\n\nMessage-Id: <body>\n",
+      &out);
+  EXPECT_EQ(cleanup.message_id(), "<a@b>");
+  EXPECT_EQ(cleanup.resent_message_id(), "<r@s>");
+  EXPECT_TRUE(cleanup.has_resent());
+}
+
+TEST(Cleanup, NotesBytesOver127) {
+  for (const char* mail :
+       {"A: \xc3\xa4\n\nx\n", "A: b\n\n0123456789\xc3\xa4 and more\n", "A: b\n\nx\n"}) {
+    Cleanup cleanup({}, "");
+    std::string out;
+    cleanup.Append(mail, &out);
+    cleanup.Finish(&out);
+    EXPECT_EQ(cleanup.header_has_8bit(), mail[3] == '\xc3') << mail;
+    EXPECT_EQ(cleanup.body_has_8bit(), mail[6] == '0') << mail;
+  }
+}
+
+TEST(Cleanup, BodyCanBeFilteredInPlace) {
+  Cleanup cleanup({}, "");
+  std::string out;
+  cleanup.Append("A: b\n", &out);
+  EXPECT_FALSE(cleanup.in_body());
+  cleanup.Append("\n", &out);
+  ASSERT_TRUE(cleanup.in_body());
+  std::string body = "a\rb\n\xff";
+  cleanup.FilterBody(body.data(), body.size());
+  EXPECT_EQ(body, "a b\n\xff");
+  EXPECT_TRUE(cleanup.body_has_8bit());
+  std::string end;
+  cleanup.Finish(&end);
+  EXPECT_EQ(end, "\n");
+}
+
+TEST(Cleanup, UnfinishedLastLineIsEnded) {
+  EXPECT_EQ(Clean("A: b\n\nx"), "A: b\n\nx\n");
+  EXPECT_EQ(Clean("no field"), "\nno field\n");
+}
+
+class Editor : public HeaderEditor {
+ public:
+  void OnField(std::string_view name, std::string* field) override {
+    if (name == "x-drop") field->clear();
+    if (name == "subject") *field = "Subject: new\nX-Added: 1";
+  }
+  void OnHeaderEnd(std::string* fields) override { *fields += "X-Last: z\n"; }
+};
+
+TEST(HeaderEditor, DropsChangesAndAppends) {
+  Editor editor;
+  EXPECT_EQ(Clean("X-Drop: a\n b\nSubject : old\nA: b\nbody\n", {.editor = &editor}),
+            "Subject: new\nX-Added: 1\nA: b\nX-Last: z\n\nbody\n");
+}
+
+// The same rules over whole lines.
+std::string Reference(std::string mail, size_t header_bytes_max) {
+  for (char& c : mail) c = c == '\r' ? ' ' : c;
+  if (!mail.empty() && mail.back() != '\n') mail += '\n';
+  std::istringstream in(mail);
+  std::string out, field, line;
+  const auto flush = [&] {
+    field = field.substr(0, header_bytes_max);
+    if (!field.empty() && field.back() == '\n') field.pop_back();
+    if (!field.empty() && !EqualsIgnoreCase(field.substr(0, field.find(':')), "bcc"))
+      out += field + "\n";
+    field.clear();
+  };
+  bool first = true, body = false;
+  while (std::getline(in, line)) {
+    if (body) {
+      out += line + "\n";
+      continue;
+    }
+    if (first && line.rfind("From ", 0) == 0) line = "X-Mailbox-Line: " + line;
+    first = false;
+    // A piece of line_length_limit shows a line's kind, as in Postfix.
+    const size_t name = FieldNameLength(std::string_view(line).substr(0, 2048));
+    if (!line.empty() && line[0] == ' ' && !field.empty()) {
+      field += "\n" + line;
+    } else if (name != 0) {
+      flush();
+      field = line.substr(0, name) + line.substr(line.find(':', name));
+    } else {
+      flush();
+      body = true;
+      out += line.empty() ? "\n" : "\n" + line + "\n";
+    }
+  }
+  flush();
+  return body ? out : out + "\n";
+}
+
+TEST(Cleanup, RandomSplitsEqualTheReference) {
+  const uint64_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  const std::string tokens[] = {"\n",
+                                "\r",
+                                " ",
+                                ":",
+                                "A: b\n",
+                                "Bcc: x\n",
+                                "From ",
+                                "c",
+                                " d\n",
+                                "\n\n",
+                                "N : v\n",
+                                std::string(2047, 'l'),
+                                std::string(900, 'm')};
+  for (int round = 0; round < 30000; ++round) {
+    std::string mail;
+    for (size_t n = random() % 12; n > 0; --n) mail += tokens[random() % std::size(tokens)];
+    const size_t limit = random() % 2 ? 102400 : 17 + random() % 3000;
+    Cleanup cleanup({.header_bytes_max = limit}, "");
+    std::string out;
+    for (size_t at = 0; at < mail.size();) {
+      const size_t length = 1 + random() % (random() % 2 ? 4 : 3000);
+      std::string piece = mail.substr(at, length);
+      at += length;
+      if (cleanup.in_body() && random() % 2) {
+        cleanup.FilterBody(piece.data(), piece.size());
+        out += piece;
+      } else {
+        cleanup.Append(piece, &out);
+      }
+    }
+    cleanup.Finish(&out);
+    ASSERT_TRUE(out == Reference(mail, limit)) << testing::PrintToString(mail);
+  }
+}
+
+}  // namespace
+}  // namespace postfleet::message
