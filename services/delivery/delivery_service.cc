@@ -1,0 +1,200 @@
+#include "services/delivery/delivery_service.h"
+
+#include <utility>
+
+#include "libs/base/concat.h"
+#include "libs/base/maillog.h"
+
+namespace postfleet::delivery {
+namespace {
+
+constexpr size_t kFramePayloadBytesMax = 1u << 20;
+
+}  // namespace
+
+DeliveryService::DeliveryService(DeliveryOptions options)
+    : options_(std::move(options)),
+      fetch_(std::make_shared<FetchClient>(options_.queue, &loop_)),
+      retry_(loop_) {}
+
+DeliveryService::~DeliveryService() { Stop(); }
+
+void DeliveryService::Start() {
+  loop_.Start();
+  loop_.Post([this] {
+    for (const TransportAgent& transport : options_.transports) {
+      agents_[transport.transport] = transport.make(loop_);
+      if (options_.metrics == nullptr) continue;
+      auto counter = [&](const char* result) {
+        return &options_.metrics->AddCounter(
+            "delivery_attempts_total", "Recipients by what an attempt did to them.",
+            {{"transport", transport.transport}, {"result", result}});
+      };
+      transport_metrics_[transport.transport] = {
+          .sent = counter("sent"),
+          .deferred = counter("deferred"),
+          .bounced = counter("bounced"),
+          .first_attempt_delay = &options_.metrics->AddHistogram(
+              "first_attempt_delay_seconds", "Arrival to the start of an attempt.",
+              {{"transport", transport.transport}}, metrics::SecondsBuckets())};
+    }
+    Connect();
+  });
+}
+
+void DeliveryService::Stop() {
+  loop_.Post([this] {
+    if (std::exchange(stopping_, true)) return;
+    ready_ = false;
+    for (const auto& [transport, agent] : agents_) agent->CloseIdle();
+    fetch_->Stop();
+    if (stream_ != nullptr) stream_->Cancel();
+  });
+  loop_.Stop();
+}
+
+void DeliveryService::Connect() {
+  if (stopping_) return;
+  outbox_.TakeAll();
+  ResultPart hello;
+  hello.request.mutable_hello()->set_name(options_.name);
+  for (const TransportAgent& transport : options_.transports) {
+    auto* slots = hello.request.mutable_hello()->add_transports();
+    slots->set_transport(transport.transport);
+    slots->set_slots(transport.slots);
+  }
+  outbox_.Add(std::move(hello));
+  const uint64_t generation = ++generation_;
+  stream_ = rpc::OpenStream(
+      options_.scheduler, "/postfleet.scheduler.v1.Scheduler/Work",
+      {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
+       .on_frame =
+           [this, generation](grpc::ByteBuffer frame) {
+             loop_.Post(
+                 [this, generation, frame = std::move(frame)] { OnFrame(generation, frame); });
+           },
+       .on_closed =
+           [this, generation](const grpc::Status&) {
+             loop_.Post([this, generation] { OnClosed(generation); });
+           }});
+  ready_ = true;
+  stream_->Kick();
+}
+
+void DeliveryService::OnClosed(uint64_t generation) {
+  if (generation != generation_ || stopping_) return;
+  ready_ = false;
+  ++generation_;
+  stream_ = nullptr;
+  retry_.Set(kReconnectDelay, [this] { Connect(); });
+}
+
+bool DeliveryService::NextFrame(grpc::ByteBuffer* frame) {
+  std::vector<ResultPart> parts = outbox_.Take(
+      kFramePayloadBytesMax, [](const ResultPart& part) { return rpc::PayloadBytes(part.payload); });
+  if (parts.empty()) return false;
+  scheduler::v1::WorkRequest request = std::move(parts.front().request);
+  rpc::Payload payload = std::move(parts.front().payload);
+  for (size_t i = 1; i < parts.size(); ++i) {
+    request.MergeFrom(parts[i].request);
+    payload.insert(payload.end(), parts[i].payload.begin(), parts[i].payload.end());
+  }
+  *frame = rpc::EncodeFrame(request, payload);
+  return true;
+}
+
+void DeliveryService::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
+  if (generation != generation_) return;
+  scheduler::v1::WorkResponse response;
+  rpc::Payload payload;
+  if (!rpc::DecodeFrame(frame, &response, &payload)) {
+    maillog::Warning("delivery", "the scheduler sent a malformed frame; connecting again");
+    stream_->Cancel();
+    return;
+  }
+  for (uint64_t id : response.cancelled()) {
+    const auto running = running_.find(id);
+    if (running != running_.end()) agents_.at(running->second.transport)->Cancel(id);
+  }
+  rpc::PayloadReader reader(payload);
+  for (scheduler::v1::Delivery& delivery : *response.mutable_deliveries()) {
+    rpc::Payload contents;
+    if (!reader.Take(delivery.payload_bytes(), &contents)) delivery.set_payload_bytes(0);
+    StartDelivery(std::move(delivery), std::move(contents));
+  }
+}
+
+void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload) {
+  const auto agent = agents_.find(delivery.transport());
+  if (agent == agents_.end()) return Refuse(delivery, "mail transport unavailable");
+  const uint64_t id = delivery.id();
+  const int64_t now_ms = options_.clock->WallMillis();
+  running_[id] = {
+      .transport = delivery.transport(), .started_ms = now_ms, .generation = generation_};
+  const auto metrics = transport_metrics_.find(delivery.transport());
+  if (metrics != transport_metrics_.end()) {
+    metrics->second.first_attempt_delay->Observe(
+        static_cast<double>(now_ms - delivery.envelope().arrival_ms()) / 1000.0);
+  }
+  auto attempt = std::make_unique<Attempt>();
+  const bool attached =
+      delivery.payload_bytes() > 0 && delivery.payload_bytes() == delivery.content_bytes();
+  attempt->contents = attached
+                          ? ReadAttached(loop_, std::move(payload), delivery.payload_crc32c())
+                          : fetch_->Read(delivery.queue_id(), delivery.chunks());
+  attempt->delivery = std::move(delivery);
+  attempt->done = [this, id](AttemptResult result) { OnDone(id, std::move(result)); };
+  agent->second->Start(std::move(attempt));
+}
+
+void DeliveryService::OnDone(uint64_t delivery_id, AttemptResult result) {
+  const auto running = running_.find(delivery_id);
+  if (running == running_.end()) return;
+  const Running ended = running->second;
+  running_.erase(running);
+  Count(ended.transport, result.result);
+  if (ended.generation != generation_) return;  // its scheduler is gone
+  ResultPart part;
+  result.result.set_id(delivery_id);
+  part.request.add_results()->Swap(&result.result);
+  part.payload = std::move(result.notice_contents);
+  outbox_.Add(std::move(part));
+  stream_->Kick();
+}
+
+void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std::string& why) {
+  maillog::Warning("delivery", delivery.queue_id(), ": transport ", delivery.transport(), ": ", why);
+  ResultPart part;
+  scheduler::v1::DeliveryResult* result = part.request.add_results();
+  result->set_id(delivery.id());
+  result->set_notice_failed(!delivery.notice_queue_id().empty());
+  for (const mail::v1::Recipient& recipient : delivery.recipients()) {
+    mail::v1::Outcome* outcome = result->add_outcomes();
+    outcome->set_recipient_number(recipient.number());
+    outcome->set_action(mail::v1::Outcome::ACTION_DEFERRED);
+    outcome->set_status("4.3.0");
+    outcome->set_text(why);
+  }
+  outbox_.Add(std::move(part));
+  stream_->Kick();
+}
+
+void DeliveryService::Count(const std::string& transport,
+                            const scheduler::v1::DeliveryResult& result) {
+  const auto found = transport_metrics_.find(transport);
+  if (found == transport_metrics_.end()) return;
+  for (const mail::v1::Outcome& outcome : result.outcomes()) {
+    switch (outcome.action()) {
+      case mail::v1::Outcome::ACTION_SENT:
+        found->second.sent->Increment();
+        break;
+      case mail::v1::Outcome::ACTION_BOUNCED:
+        found->second.bounced->Increment();
+        break;
+      default:
+        found->second.deferred->Increment();
+    }
+  }
+}
+
+}  // namespace postfleet::delivery

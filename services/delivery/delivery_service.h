@@ -1,0 +1,100 @@
+// The delivery service, a worker: it announces its transports to a scheduler, takes deliveries, hands each to the agent of
+// its transport and sends the results back in batches.
+//
+// One loop owns the agents, their sockets and this. When the scheduler is lost, attempts that run go on to their end; their
+// results are dropped (the scheduler has counted them as in doubt) and the worker announces itself again.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "libs/base/clock.h"
+#include "libs/metrics/metrics.h"
+#include "libs/rpc/outbox.h"
+#include "libs/rpc/stream.h"
+#include "libs/runtime/event_loop.h"
+#include "proto/postfleet/scheduler/v1/scheduler.pb.h"
+#include "services/delivery/content_source.h"
+#include "services/delivery/core/agent.h"
+
+namespace postfleet::delivery {
+
+struct TransportAgent {
+  // The service name in master.cf.
+  std::string transport;
+  uint32_t slots = 100;
+  // Called once, on the loop.
+  std::function<std::unique_ptr<Agent>(runtime::EventLoop&)> make;
+};
+
+struct DeliveryOptions {
+  std::string name = "delivery";
+  std::shared_ptr<grpc::Channel> scheduler;
+  std::shared_ptr<grpc::Channel> queue;
+  std::vector<TransportAgent> transports;
+  const Clock* clock = &SystemClock();
+  metrics::Registry* metrics = nullptr;
+};
+
+class DeliveryService {
+ public:
+  static constexpr std::chrono::milliseconds kReconnectDelay{200};
+
+  explicit DeliveryService(DeliveryOptions options);
+  ~DeliveryService();
+
+  void Start();
+  // Idle connections are closed; attempts that run end by themselves. Any thread.
+  void Stop();
+
+  // A scheduler knows this worker.
+  bool Ready() const { return ready_; }
+
+ private:
+  struct Running {
+    std::string transport;
+    int64_t started_ms = 0;
+    uint64_t generation = 0;
+  };
+  struct ResultPart {
+    scheduler::v1::WorkRequest request;
+    rpc::Payload payload;
+  };
+  struct TransportMetrics {
+    metrics::Counter* sent = nullptr;
+    metrics::Counter* deferred = nullptr;
+    metrics::Counter* bounced = nullptr;
+    metrics::Histogram* first_attempt_delay = nullptr;
+  };
+
+  void Connect();
+  void OnFrame(uint64_t generation, const grpc::ByteBuffer& frame);
+  void OnClosed(uint64_t generation);
+  void StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload);
+  void OnDone(uint64_t delivery_id, AttemptResult result);
+  void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
+  bool NextFrame(grpc::ByteBuffer* frame);
+  void Count(const std::string& transport, const scheduler::v1::DeliveryResult& result);
+
+  DeliveryOptions options_;
+  runtime::EventLoop loop_{"delivery"};
+  std::atomic<bool> ready_{false};
+  rpc::Outbox<ResultPart> outbox_;
+
+  // On the loop only.
+  std::shared_ptr<FetchClient> fetch_;
+  std::map<std::string, std::unique_ptr<Agent>> agents_;
+  std::map<std::string, TransportMetrics> transport_metrics_;
+  std::map<uint64_t, Running> running_;
+  std::shared_ptr<rpc::Stream> stream_;
+  uint64_t generation_ = 0;
+  runtime::Timer retry_;
+  bool stopping_ = false;
+};
+
+}  // namespace postfleet::delivery
