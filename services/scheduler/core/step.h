@@ -15,7 +15,7 @@
 // Choice. Transports take turns. Within a transport the oldest message goes first that has a job at
 // a destination which is alive and has room in its window; its destinations take turns. A delivery
 // starts only if a worker has announced a free slot of that transport. Preemption of big messages
-// by small ones is NOT here yet; its place is Job::rank (model.h), the key by which jobs are
+// by small ones is NOT here yet; its place is Job::Rank (model.h), the key by which jobs are
 // ordered: it is the order of activation now.
 //
 // Costs. A destination that is full, dead or empty is not in its transport's ready set, so that a

@@ -1,0 +1,173 @@
+// What time brings: dead destinations, transports without workers, notices to be made again; and
+// what a new session or a flush forgets.
+#include <algorithm>
+
+#include "libs/base/concat.h"
+#include "services/scheduler/core/destination.h"
+#include "services/scheduler/core/state.h"
+
+namespace postfleet::scheduler {
+
+using Phase = Transport::Phase;
+
+// The destination just died: what waits there is deferred with the reason, and so is new mail until
+// it revives.
+void State::Kill(Destination* destination, const scheduler::v1::DeliveryResult& result) {
+  ++counters.dead_destinations;
+  destination->dead_status = StatusOfClass(result.destination_status(), '4');
+  destination->dead_text =
+      Concat("delivery temporarily suspended: ",
+             result.destination_text().empty() ? "unknown error" : result.destination_text());
+  destination->dead_until_ms = now_ms + config.minimal_backoff_ms;
+  dead.emplace(Deadline(destination->dead_until_ms, destination->serial), destination);
+  DeferWaiting(destination, {.status = destination->dead_status, .text = destination->dead_text});
+  if (dead.size() > config.dead_destinations_max) Revive(dead.begin()->second);
+}
+
+void State::DeferWaiting(Destination* destination, const Verdict& verdict) {
+  const absl::btree_map<uint64_t, Job> jobs = std::move(destination->jobs);
+  destination->jobs.clear();
+  UpdateReady(destination);
+  for (const auto& [rank, job] : jobs) {
+    Message* message = job.message;
+    const std::span<const uint32_t> targets(job.targets.begin() + job.next, job.targets.end());
+    message->waiting -= targets.size();
+    Settle(message, targets, verdict, destination->transport->name, destination->nexthop);
+    FinishRound(message);
+  }
+}
+
+void State::Revive(Destination* destination) {
+  dead.erase({destination->dead_until_ms, destination->serial});
+  destination->window.Revive(destination->transport->limits, destination->busy);
+  UpdateReady(destination);
+  ForgetIfIdle(destination);
+}
+
+void State::AwaitWorker(Transport* transport) {
+  if (transport->phase != Phase::kServed) return;
+  transport->phase = Phase::kAwaited;
+  transport->deadline_ms = now_ms + config.transport_retry_ms;
+}
+
+// No worker came. Mail is deferred; notices go on waiting, since nothing else can be done with
+// them.
+void State::Throttle(Transport* transport) {
+  if (transport->name == kBounceTransport) {
+    transport->deadline_ms = kNoTimer;
+  } else {
+    transport->phase = Phase::kThrottled;
+    transport->deadline_ms = now_ms + config.transport_retry_ms;
+  }
+  LogLine& line = actions->log.emplace_back();
+  line.kind = LogLine::Kind::kTransportUnavailable;
+  line.transport = transport->name;
+  line.text = "no worker serves this transport";
+  if (transport->phase != Phase::kThrottled) return;
+  // Without workers nothing runs, so that every destination with mail is in the ready set.
+  while (!transport->ready.empty()) {
+    Destination* destination = transport->ready.begin()->destination;
+    DeferWaiting(destination, {.status = kUnavailableStatus, .text = kUnavailableText});
+    ForgetIfIdle(destination);
+  }
+}
+
+void State::Serve(Transport* transport) {
+  transport->phase = Phase::kServed;
+  transport->deadline_ms = kNoTimer;
+}
+
+void State::RetryNotice(Message* message) {
+  notice_retries.erase({message->notice_retry_at_ms, message->serial});
+  message->notice_retry_at_ms = kNoTimer;
+  WaitForNotice(message);
+}
+
+void State::On(Timer&) {
+  while (!dead.empty() && dead.begin()->first.first <= now_ms) Revive(dead.begin()->second);
+  while (!notice_retries.empty() && notice_retries.begin()->first.first <= now_ms) {
+    RetryNotice(notice_retries.begin()->second);
+  }
+  std::vector<Transport*> due;
+  for (const auto& [name, transport] : transports) {
+    if (transport->deadline_ms <= now_ms) due.push_back(transport.get());
+  }
+  for (Transport* transport : due) {
+    if (transport->phase == Phase::kThrottled) {
+      Serve(transport);
+      ForgetIfIdle(transport);
+    } else if (transport->ready.empty()) {
+      // Its mail went away meanwhile.
+      Serve(transport);
+    } else {
+      Throttle(transport);
+    }
+  }
+}
+
+void State::On(Flushed&) {
+  while (!dead.empty()) Revive(dead.begin()->second);
+  while (!notice_retries.empty()) RetryNotice(notice_retries.begin()->second);
+  for (Transport* transport : std::vector<Transport*>(ring)) {
+    if (transport->phase != Phase::kThrottled) continue;
+    Serve(transport);
+    ForgetIfIdle(transport);
+  }
+}
+
+void State::On(Opened&) {
+  ForgetSession();
+  actions->credit_messages += config.active_messages_max;
+}
+
+void State::On(QueueLost&) { ForgetSession(); }
+
+// Running deliveries stay, without their messages: they occupy slots and windows until they end.
+void State::ForgetSession() {
+  for (const auto& [id, attempt] : attempts) {
+    if (attempt->message == nullptr) continue;
+    Lost(*attempt, "the queue was lost");
+    if (!attempt->cancelled) {
+      attempt->cancelled = true;
+      actions->cancel.push_back({.worker = attempt->slots->worker, .delivery = id});
+    }
+    attempt->message = nullptr;
+  }
+  queries.clear();
+  notice_retries.clear();
+  body_holders.clear();
+  body_bytes = 0;
+  for (Transport* transport : std::vector<Transport*>(ring)) {
+    std::vector<Destination*> destinations;
+    for (const auto& [name, destination] : transport->destinations) {
+      destinations.push_back(destination.get());
+    }
+    Serve(transport);
+    if (destinations.empty()) ForgetIfIdle(transport);
+    for (Destination* destination : destinations) {
+      destination->jobs.clear();
+      if (destination->window.dead()) {
+        Revive(destination);
+      } else {
+        UpdateReady(destination);
+        ForgetIfIdle(destination);
+      }
+    }
+  }
+  messages.clear();
+}
+
+// One timer, at the earliest of all deadlines; told only when it changes.
+void State::SetTimer() {
+  int64_t earliest = kNoTimer;
+  if (!dead.empty()) earliest = dead.begin()->first.first;
+  if (!notice_retries.empty()) {
+    earliest = std::min(earliest, notice_retries.begin()->first.first);
+  }
+  for (const Transport* transport : ring) earliest = std::min(earliest, transport->deadline_ms);
+  if (earliest == timer_at_ms) return;
+  timer_at_ms = earliest;
+  actions->timer_at_ms = earliest;
+}
+
+}  // namespace postfleet::scheduler

@@ -1,0 +1,209 @@
+// Activations and answers: `messages` and `queries`, and where a recipient goes.
+#include <algorithm>
+
+#include "absl/container/flat_hash_set.h"
+#include "services/scheduler/core/destination.h"
+#include "services/scheduler/core/state.h"
+
+namespace postfleet::scheduler {
+namespace {
+
+using Phase = Target::Phase;
+
+struct Placed {
+  uint32_t target = 0;
+  const lookup::v1::Answer* answer = nullptr;
+  std::string name;
+  std::string_view address;
+};
+
+// Transports whose outcome is known without an agent.
+bool IsAnsweredHere(std::string_view transport) {
+  return transport == kErrorTransport || transport == kRetryTransport ||
+         transport == kDiscardTransport;
+}
+
+// What error(8), retry(8) and discard(8) say: the nexthop is the text, maybe with a status in
+// front.
+Verdict VerdictOf(std::string_view transport, const StatusText& said) {
+  Verdict verdict{.status = said.status, .text = said.text};
+  if (transport == kErrorTransport) {
+    verdict.action = mail::v1::Outcome::ACTION_BOUNCED;
+  } else if (transport == kDiscardTransport) {
+    verdict.action = mail::v1::Outcome::ACTION_SENT;
+    verdict.program = kDiscardTransport;
+  }
+  return verdict;
+}
+
+char ClassOf(std::string_view transport) {
+  return transport == kErrorTransport ? '5' : transport == kDiscardTransport ? '2' : '4';
+}
+
+bool SameGroup(const Placed& a, const Placed& b) {
+  return a.answer->transport() == b.answer->transport() && a.name == b.name;
+}
+
+bool Before(const Placed& a, const Placed& b) {
+  if (const int order = a.answer->transport().compare(b.answer->transport())) return order < 0;
+  if (const int order = a.name.compare(b.name)) return order < 0;
+  return RecipientBefore(a.address, b.address);
+}
+
+}  // namespace
+
+Message* State::NewMessage(queue::v1::Activation& activation) {
+  auto made = std::make_unique<Message>();
+  Message* message = made.get();
+  message->serial = ++last_serial;
+  message->queue_id = std::move(*activation.mutable_queue_id());
+  message->envelope = std::move(*activation.mutable_envelope());
+  message->content_bytes = activation.content_bytes();
+  message->chunks = activation.chunks();
+  message->create_ms = activation.create_ms();
+  message->active_ms = now_ms;
+  messages.emplace(message->queue_id, std::move(made));
+  LogLine& line = actions->log.emplace_back();
+  line.kind = LogLine::Kind::kQueueActive;
+  line.queue_id = message->queue_id;
+  line.sender = message->envelope.sender();
+  line.size = message->content_bytes;
+  line.recipients = activation.recipients_total();
+  return message;
+}
+
+void State::On(Activated& event) {
+  queue::v1::Activation& activation = event.activation;
+  const auto known = messages.find(activation.queue_id());
+  Message* message = known == messages.end() ? NewMessage(activation) : known->second.get();
+  // What is given out was not deleted: the id is in memory for what still runs of it.
+  if (message->deleted) return;
+  if (event.body != nullptr && message->body == nullptr && activation.payload_bytes() > 0) {
+    message->body = std::move(event.body);
+    message->body_bytes = activation.payload_bytes();
+    message->body_crc32c = activation.payload_crc32c();
+    body_bytes += message->body_bytes;
+    body_holders.emplace(message->serial, message);
+  }
+  AddTargets(message, activation);
+  FinishRound(message);
+}
+
+void State::AddTargets(Message* message, queue::v1::Activation& activation) {
+  absl::flat_hash_set<uint32_t> open;
+  for (const Target& target : message->targets) {
+    if (target.phase != Phase::kDone) open.insert(target.recipient.number());
+  }
+  for (const auto* list : {&message->bounced, &message->in_notice}) {
+    for (const auto& bounced : *list) open.insert(bounced.recipient().number());
+  }
+  message->targets.reserve(message->targets.size() + activation.recipients_size());
+  for (mail::v1::Recipient& recipient : *activation.mutable_recipients()) {
+    if (!open.empty() && open.contains(recipient.number())) continue;
+    message->targets.push_back({.recipient = std::move(recipient)});
+    Ask(message, message->targets.size() - 1);
+  }
+  for (queue::v1::BouncedRecipient& bounced : *activation.mutable_bounced()) {
+    if (!open.empty() && open.contains(bounced.recipient().number())) continue;
+    message->bounced.push_back(std::move(bounced));
+  }
+}
+
+void State::Ask(Message* message, uint32_t target) {
+  ++message->resolving;
+  message->targets[target].query = last_query + 1;
+  queries.emplace_hint(queries.end(), ++last_query, Query{message, target});
+  lookup::v1::Query& query = actions->resolve.emplace_back();
+  query.set_id(last_query);
+  query.set_recipient(message->targets[target].recipient.address());
+  query.set_sender(message->envelope.sender());
+}
+
+void State::On(Resolved& event) {
+  for (lookup::v1::Answer& answer : *event.response.mutable_answers()) {
+    const uint64_t id = answer.id();
+    Answer(id, std::move(answer));
+  }
+}
+
+void State::On(LookupFailed& event) {
+  std::vector<uint64_t> ids = std::move(event.query_ids);
+  if (ids.empty()) {
+    for (const auto& [id, query] : queries) ids.push_back(id);
+  }
+  lookup::v1::Answer answer;
+  answer.set_failure(event.text.empty() ? "address resolver failure" : event.text);
+  for (const uint64_t id : ids) Answer(id, answer);
+}
+
+void State::Answer(uint64_t query, lookup::v1::Answer answer) {
+  const auto found = queries.find(query);
+  if (found == queries.end()) return;
+  const auto [message, target] = found->second;
+  queries.erase(found);
+  message->targets[target].phase = Phase::kResolved;
+  message->answered.push_back({target, std::move(answer)});
+  if (--message->resolving > 0) return;
+  Route(message);
+  FinishRound(message);
+}
+
+// All answers of the message are there: recipients are sorted by destination, and each group goes
+// where it belongs.
+void State::Route(Message* message) {
+  const std::vector<Answered> answered = std::move(message->answered);
+  message->answered.clear();
+  std::vector<Placed> placed;
+  placed.reserve(answered.size());
+  queue::v1::MessageOutcome failures;
+  for (const auto& [target, answer] : answered) {
+    if (!answer.failure().empty()) {
+      Say(message, target, {.status = "4.3.0", .text = answer.failure()}, &failures);
+      continue;
+    }
+    mail::v1::Recipient& recipient = message->targets[target].recipient;
+    if (!answer.recipient().empty()) recipient.set_address(answer.recipient());
+    const bool one = !IsAnsweredHere(answer.transport()) &&
+                     TransportOf(answer.transport())->limits.destination_recipient_limit == 1;
+    placed.push_back(
+        {target, &answer,
+         DestinationName(answer.nexthop(), recipient.address(), one, config.recipient_delimiter),
+         recipient.address()});
+  }
+  Commit(message, std::move(failures), kRetryTransport, {});
+  if (placed.size() > 1) std::stable_sort(placed.begin(), placed.end(), Before);
+  std::vector<uint32_t> group;
+  for (size_t i = 0; i < placed.size(); ++i) {
+    group.push_back(placed[i].target);
+    if (i + 1 < placed.size() && SameGroup(placed[i], placed[i + 1])) continue;
+    RouteGroup(message, placed[i].answer->transport(), placed[i].answer->nexthop(), placed[i].name,
+               group);
+    group.clear();
+  }
+}
+
+void State::RouteGroup(Message* message, std::string_view transport_name, std::string_view nexthop,
+                       const std::string& name, std::span<const uint32_t> targets) {
+  if (IsAnsweredHere(transport_name)) {
+    const StatusText said = SplitStatus(nexthop, ClassOf(transport_name));
+    Settle(message, targets, VerdictOf(transport_name, said), transport_name, nexthop);
+    return;
+  }
+  Transport* transport = TransportOf(transport_name);
+  // Transport "bounce" speaks of notices only; mail cannot be routed there.
+  if (transport->phase == Transport::Phase::kThrottled || transport_name == kBounceTransport) {
+    Settle(message, targets, {.status = kUnavailableStatus, .text = kUnavailableText},
+           transport_name, nexthop);
+    ForgetIfIdle(transport);
+    return;
+  }
+  Destination* destination = DestinationOf(transport, name, nexthop);
+  if (destination->window.dead()) {
+    Settle(message, targets, {.status = destination->dead_status, .text = destination->dead_text},
+           transport_name, nexthop);
+    return;
+  }
+  Wait(message, destination, targets, /*first=*/false);
+}
+
+}  // namespace postfleet::scheduler

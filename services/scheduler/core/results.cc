@@ -1,0 +1,207 @@
+// Deliveries that end, and workers: `attempts` and `workers`.
+#include <algorithm>
+
+#include "libs/base/concat.h"
+#include "services/scheduler/core/destination.h"
+#include "services/scheduler/core/state.h"
+
+namespace postfleet::scheduler {
+namespace {
+
+using mail::v1::Outcome;
+
+// What is said about a recipient when its agent said nothing.
+Outcome AgentFailure() {
+  Outcome outcome;
+  outcome.set_action(Outcome::ACTION_DEFERRED);
+  outcome.set_status("4.3.0");
+  outcome.set_text("unknown mail transport error");
+  return outcome;
+}
+
+}  // namespace
+
+// Takes the attempt out of everything that counts it but its destination's window, which is judged
+// with it still busy.
+std::unique_ptr<Attempt> State::End(
+    absl::btree_map<uint64_t, std::unique_ptr<Attempt>>::iterator at) {
+  std::unique_ptr<Attempt> attempt = std::move(at->second);
+  attempts.erase(at);
+  Slots* slots = attempt->slots;
+  if (slots->busy-- == slots->total) slots->transport->free.push_back(slots);
+  --slots->transport->busy;
+  if (attempt->message != nullptr) {
+    std::vector<uint64_t>& running = attempt->message->attempts;
+    const auto mine = std::find(running.begin(), running.end(), attempt->id);
+    *mine = running.back();
+    running.pop_back();
+  }
+  return attempt;
+}
+
+void State::On(DeliveryDone& event) {
+  const auto at = attempts.find(event.result.id());
+  if (at == attempts.end()) {
+    ++counters.stray;
+    return;
+  }
+  const std::unique_ptr<Attempt> attempt = End(at);
+  Message* message = attempt->message;
+  if (message != nullptr && !attempt->notice) Judge(*attempt, event.result);
+  Feedback(*attempt, event.result);
+  --attempt->destination->busy;
+  UpdateReady(attempt->destination);
+  ForgetIfIdle(attempt->destination);
+  if (message == nullptr) return;
+  if (attempt->notice && !message->deleted) NoticeDone(message, event);
+  FinishRound(message);
+}
+
+// One MessageOutcome of what the agent said; recipients that it left out are deferred.
+void State::Judge(const Attempt& attempt, scheduler::v1::DeliveryResult& result) {
+  Message* message = attempt.message;
+  queue::v1::MessageOutcome outcomes;
+  std::vector<bool> used(result.outcomes_size());
+  for (size_t i = 0; i < attempt.targets.size(); ++i) {
+    const uint32_t number = message->targets[attempt.targets[i]].recipient.number();
+    Outcome outcome = AgentFailure();
+    // Agents answer in the order of the delivery: the first look nearly always hits.
+    for (int k = 0; k < result.outcomes_size(); ++k) {
+      const int at = (i + k) % result.outcomes_size();
+      if (used[at] || result.outcomes(at).recipient_number() != number) continue;
+      used[at] = true;
+      if (result.outcomes(at).action() != Outcome::ACTION_UNSPECIFIED) {
+        outcome = std::move(*result.mutable_outcomes(at));
+      }
+      break;
+    }
+    outcome.set_recipient_number(number);
+    Add(message, attempt.targets[i], std::move(outcome), &outcomes);
+  }
+  Commit(message, std::move(outcomes), attempt.destination->transport->name,
+         attempt.destination->nexthop);
+}
+
+void State::Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult& result) {
+  // An attempt that was told to stop, or a notice that could not be made, says nothing about the
+  // destination.
+  if (attempt.cancelled || result.notice_failed()) return;
+  Destination* destination = attempt.destination;
+  const TransportLimits& limits = destination->transport->limits;
+  if (!result.destination_failed()) {
+    const bool was_dead = destination->window.dead();
+    destination->window.Succeeded(limits, destination->busy);
+    if (was_dead) dead.erase({destination->dead_until_ms, destination->serial});
+  } else if (destination->window.Failed(limits)) {
+    Kill(destination, result);
+  }
+}
+
+void State::NoticeDone(Message* message, DeliveryDone& event) {
+  scheduler::v1::DeliveryResult& result = event.result;
+  if (result.notice_failed()) {
+    message->notice_retry_at_ms = now_ms + config.minimal_backoff_ms;
+    notice_retries.emplace(Deadline(message->notice_retry_at_ms, message->serial), message);
+    return;
+  }
+  Notify(message, result.has_notice() ? result.mutable_notice() : nullptr,
+         std::move(event.notice_body));
+}
+
+void State::On(WorkerJoined& event) {
+  auto worker = std::make_unique<Worker>();
+  worker->id = event.worker;
+  for (const scheduler::v1::TransportSlots& announced : event.hello.transports()) {
+    if (announced.slots() == 0) continue;
+    Transport* transport = TransportOf(announced.transport());
+    auto slots = std::make_unique<Slots>();
+    slots->worker = worker->id;
+    slots->transport = transport;
+    slots->total = announced.slots();
+    transport->slots += slots->total;
+    transport->free.push_back(slots.get());
+    worker->slots.push_back(std::move(slots));
+    Serve(transport);
+  }
+  workers[event.worker] = std::move(worker);
+}
+
+void State::On(WorkerLeft& event) {
+  const auto found = workers.find(event.worker);
+  if (found == workers.end()) return;
+  const std::unique_ptr<Worker> worker = std::move(found->second);
+  workers.erase(found);
+  std::vector<std::unique_ptr<Attempt>> lost;
+  for (auto at = attempts.begin(); at != attempts.end();) {
+    const auto next = std::next(at);
+    if (at->second->slots->worker != worker->id) {
+      at = next;
+      continue;
+    }
+    const uint64_t id = at->first;
+    lost.push_back(End(at));
+    at = attempts.upper_bound(id);
+  }
+  // By name: a transport may be forgotten on the way.
+  std::vector<std::string> names;
+  for (const auto& slots : worker->slots) {
+    Transport* transport = slots->transport;
+    names.push_back(transport->name);
+    transport->slots -= slots->total;
+    std::erase(transport->free, slots.get());
+  }
+  // Last first: each goes in front of what waits, so that the first is the first again.
+  for (auto at = lost.rbegin(); at != lost.rend(); ++at) {
+    Lost(**at, "its worker was lost");
+    TryAgain(**at);
+  }
+  for (const std::string& name : names) {
+    const auto at = transports.find(name);
+    if (at == transports.end()) continue;
+    Transport* transport = at->second.get();
+    if (transport->slots == 0 && !transport->ready.empty()) AwaitWorker(transport);
+    ForgetIfIdle(transport);
+  }
+}
+
+// A notice is not in doubt: until its Notify is committed nothing has happened.
+void State::Lost(const Attempt& attempt, std::string_view why) {
+  if (attempt.message == nullptr || attempt.notice) return;
+  ++counters.in_doubt;
+  LogLine& line = actions->log.emplace_back();
+  line.kind = LogLine::Kind::kInDoubt;
+  line.queue_id = attempt.message->queue_id;
+  line.delivery = attempt.id;
+  line.transport = attempt.destination->transport->name;
+  line.text = why;
+}
+
+void State::TryAgain(const Attempt& attempt) {
+  Message* message = attempt.message;
+  Destination* destination = attempt.destination;
+  --destination->busy;
+  if (message == nullptr) {
+    // Of a forgotten session: only its place in the window is given back.
+  } else if (message->deleted) {
+    for (const uint32_t target : attempt.targets) {
+      message->targets[target].phase = Target::Phase::kDone;
+    }
+  } else if (attempt.notice) {
+    WaitForNotice(message);
+  } else if (++message->attempts_lost > config.lost_attempts_max) {
+    const Outcome outcome = AgentFailure();
+    Settle(message, attempt.targets, {.status = outcome.status(), .text = outcome.text()},
+           destination->transport->name, destination->nexthop);
+  } else if (destination->window.dead()) {
+    Settle(message, attempt.targets,
+           {.status = destination->dead_status, .text = destination->dead_text},
+           destination->transport->name, destination->nexthop);
+  } else {
+    Wait(message, destination, attempt.targets, /*first=*/true);
+  }
+  UpdateReady(destination);
+  ForgetIfIdle(destination);
+  if (message != nullptr) FinishRound(message);
+}
+
+}  // namespace postfleet::scheduler

@@ -1,0 +1,158 @@
+// The scheduler's state and its transitions. Internal to core: others include step.h.
+//
+// A transition is spread over files by what it is about; each says which members it changes:
+//   intake.cc    activations, answers; where a recipient goes
+//   placing.cc   jobs, ready sets, starting deliveries
+//   results.cc   deliveries that end, workers that come and go
+//   outcomes.cc  outcomes, notices, release
+//   deadlines.cc dead destinations, throttled transports, timers, flush, forgetting
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "services/scheduler/core/model.h"
+#include "services/scheduler/core/step.h"
+
+namespace postfleet::scheduler {
+
+inline constexpr std::string_view kErrorTransport = "error";
+inline constexpr std::string_view kRetryTransport = "retry";
+inline constexpr std::string_view kDiscardTransport = "discard";
+inline constexpr std::string_view kBounceTransport = "bounce";
+
+inline constexpr std::string_view kUnavailableStatus = "4.3.0";
+inline constexpr std::string_view kUnavailableText = "mail transport unavailable";
+
+// What the scheduler itself says about recipients, without a worker.
+struct Verdict {
+  mail::v1::Outcome::Action action = mail::v1::Outcome::ACTION_DEFERRED;
+  std::string_view status;
+  std::string_view text;
+  std::string_view program = "error";
+};
+
+struct State {
+  struct Query {
+    Message* message = nullptr;
+    uint32_t target = 0;
+  };
+
+  State(Config configuration, std::function<std::string()> mint)
+      : config(std::move(configuration)), mint_queue_id(std::move(mint)) {}
+
+  const Config config;
+  const std::function<std::string()> mint_queue_id;
+  Counters counters;
+
+  // Of the Step that runs.
+  int64_t now_ms = 0;
+  Actions* actions = nullptr;
+
+  uint64_t last_serial = 0;  // messages and destinations
+  uint64_t last_query = 0;
+  uint64_t last_delivery = 0;
+  absl::flat_hash_map<std::string, std::unique_ptr<Message>> messages;
+  absl::btree_map<uint64_t, Query> queries;
+  absl::btree_map<uint64_t, std::unique_ptr<Attempt>> attempts;
+  std::map<std::string, std::unique_ptr<Transport>, std::less<>> transports;
+  // The same, in the order of turns.
+  std::vector<Transport*> ring;
+  size_t ring_next = 0;
+  std::map<uint64_t, std::unique_ptr<Worker>> workers;
+  absl::btree_map<Deadline, Destination*> dead;
+  absl::btree_map<Deadline, Message*> notice_retries;
+  // Messages that hold a body, oldest first.
+  absl::btree_map<uint64_t, Message*> body_holders;
+  uint64_t body_bytes = 0;
+  int64_t timer_at_ms = kNoTimer;
+
+  // intake.cc
+  void On(Activated& event);
+  void On(Resolved& event);
+  void On(LookupFailed& event);
+  Message* NewMessage(queue::v1::Activation& activation);
+  void AddTargets(Message* message, queue::v1::Activation& activation);
+  void Ask(Message* message, uint32_t target);
+  void Answer(uint64_t query, lookup::v1::Answer answer);
+  void Route(Message* message);
+  void RouteGroup(Message* message, std::string_view transport, std::string_view nexthop,
+                  const std::string& name, std::span<const uint32_t> targets);
+
+  // placing.cc
+  Transport* TransportOf(std::string_view name);
+  Destination* DestinationOf(Transport* transport, const std::string& name,
+                             std::string_view nexthop);
+  void ForgetIfIdle(Transport* transport);
+  void ForgetIfIdle(Destination* destination);
+  void Wait(Message* message, Destination* destination, std::span<const uint32_t> targets,
+            bool first);
+  void WaitForNotice(Message* message);
+  Job* JobOf(Message* message, Destination* destination);
+  void UpdateReady(Destination* destination);
+  void StartDeliveries();
+  bool StartOne(Transport* transport);
+  void FillRecipients(Job* job, Attempt* attempt, scheduler::v1::Delivery* delivery);
+  void FillNotice(Job* job, Attempt* attempt, scheduler::v1::Delivery* delivery);
+  void AttachBody(Message* message, StartDelivery* start);
+  void LetGoOfBody(Message* message);
+  void LetGoOfBodiesPastBound();
+  void DropWaiting(Message* message);
+  void DropNotice(Message* message, std::vector<Destination*>* left);
+
+  // results.cc
+  void On(DeliveryDone& event);
+  void On(WorkerJoined& event);
+  void On(WorkerLeft& event);
+  std::unique_ptr<Attempt> End(absl::btree_map<uint64_t, std::unique_ptr<Attempt>>::iterator at);
+  void Judge(const Attempt& attempt, scheduler::v1::DeliveryResult& result);
+  void Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult& result);
+  void NoticeDone(Message* message, DeliveryDone& event);
+  void Lost(const Attempt& attempt, std::string_view why);
+  void TryAgain(const Attempt& attempt);
+
+  // outcomes.cc
+  void On(Committed& event);
+  void On(Deleted& event);
+  // One verdict for all of `targets`, logged and committed; transport and nexthop name the job if
+  // it is to wait.
+  void Settle(Message* message, std::span<const uint32_t> targets, const Verdict& verdict,
+              std::string_view transport, std::string_view nexthop);
+  void Say(Message* message, uint32_t target, const Verdict& verdict,
+           queue::v1::MessageOutcome* outcomes);
+  void Add(Message* message, uint32_t target, mail::v1::Outcome outcome,
+           queue::v1::MessageOutcome* outcomes);
+  void Commit(Message* message, queue::v1::MessageOutcome outcomes, std::string_view transport,
+              std::string_view nexthop);
+  bool Expired(const Message& message) const;
+  void Remove(Message* message);
+  // Ends the round if nothing is left to do: a notice, or release. The message may be gone
+  // afterwards.
+  void FinishRound(Message* message);
+  void Notify(Message* message, queue::v1::Submission* notice, BodyPtr body);
+  void Release(Message* message);
+
+  // deadlines.cc
+  void On(Opened& event);
+  void On(QueueLost& event);
+  void On(Flushed& event);
+  void On(Timer& event);
+  void Kill(Destination* destination, const scheduler::v1::DeliveryResult& result);
+  void DeferWaiting(Destination* destination, const Verdict& verdict);
+  void Revive(Destination* destination);
+  void AwaitWorker(Transport* transport);
+  void Throttle(Transport* transport);
+  void Serve(Transport* transport);
+  void RetryNotice(Message* message);
+  void ForgetSession();
+  void SetTimer();
+};
+
+}  // namespace postfleet::scheduler
