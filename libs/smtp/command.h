@@ -91,6 +91,7 @@ struct RcptCommand {
 // `arguments` of MAIL: "FROM:<a@b> SIZE=1". nullopt: good; otherwise the reply:
 //   501 5.5.4 Syntax: MAIL FROM:<address>      501 5.1.7 Bad sender address syntax
 //   501 5.5.4 Bad message size syntax          555 5.5.4 Unsupported option: X
+//   553 5.6.7 Must declare SMTPUTF8 to send unicode address, and those of RET, ENVID, AUTH
 std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syntax,
                                MailCommand* mail);
 // `arguments` of RCPT: "TO:<a@b>". `<>` is an error (501 5.1.3 Bad recipient address syntax).

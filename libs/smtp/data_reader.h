@@ -48,8 +48,9 @@ class DataReader {
     size_t consumed = 0;  // of `in`; the rest belongs to the next command, or waits for room
     size_t produced = 0;  // written to `out`
   };
-  // Takes at most `out_size - kHeldBytesMax` bytes of `in` (so out_size must be greater than
-  // kHeldBytesMax) and writes content to `out`. Stops right behind the end of DATA.
+  // `out_size` must be greater than kHeldBytesMax. Takes at most `out_size - kHeldBytesMax` bytes
+  // of `in` (so out_size must be greater than kHeldBytesMax) and writes content to `out`. Stops
+  // right behind the end of DATA.
   Progress Read(std::string_view in, char* out, size_t out_size);
 
   // The end was seen; Read must not be called again before Reset.
@@ -65,13 +66,18 @@ class DataReader {
   void Reset();
 
  private:
-  // What of the current line has been seen.
+  // What of the current line has been seen, held CRs aside.
   enum class At { kStart, kDot, kMiddle };
+
+  size_t TakeSpan(std::string_view in, char* out, size_t* produced);
+  bool EndLine(char* out, size_t* produced);
+  bool standard_end() const { return mode_ != BareNewline::kNo; }
 
   const BareNewline mode_;
   const Framing framing_;
   At at_ = At::kStart;
-  size_t held_crs_ = 0;            // CRs at the end of what was seen, not given out yet
+  size_t held_crs_ = 0;            // CRs last seen: part of a line end, if an LF follows
+  size_t released_crs_ = 0;        // CRs that turned out to be content, and wait for room
   bool previous_bare_lf_ = false;  // the line before ended in a bare LF
   bool done_ = false;
   bool saw_bare_lf_ = false;

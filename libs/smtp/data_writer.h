@@ -23,7 +23,8 @@ class DataWriter {
   static constexpr size_t kOutBytesMin = 16;
 
   explicit DataWriter(size_t line_bytes_max = kSmtpLineBytesMaxDefault)
-      : line_bytes_max_(line_bytes_max) {}
+      :  // A limit of 1 has no room for a byte behind the blank.
+        line_bytes_max_(line_bytes_max == 1 ? 2 : line_bytes_max) {}
 
   struct Progress {
     size_t consumed = 0;  // of `in`; less than all: `out` is full

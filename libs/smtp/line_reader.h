@@ -32,7 +32,7 @@ class LineReader {
   // Takes bytes from the front of `in`: up to and with the first LF, or all of them.
   Result Next(std::string_view* in, Line* line);
   // Bytes of an unfinished line were seen.
-  bool pending() const { return !partial_.empty() || skipped_ != 0; }
+  bool pending() const { return !handed_out_ && (!partial_.empty() || skipped_ != 0); }
   // Forgets an unfinished line: after STARTTLS (RFC 3207, 4.2: nothing from before may count).
   void Reset();
 
@@ -41,6 +41,7 @@ class LineReader {
   const bool normalize_;
   std::string partial_;
   size_t skipped_ = 0;
+  bool last_was_cr_ = false;
   bool handed_out_ = false;  // partial_ is the last line's text
 };
 

@@ -1,0 +1,362 @@
+#include "libs/smtp/command.h"
+
+#include <algorithm>
+#include <charconv>
+
+namespace postfleet::smtp {
+namespace {
+
+using mail::EnhancedStatus;
+
+constexpr EnhancedStatus kBadArguments{5, 5, 4};
+constexpr EnhancedStatus kBadSender{5, 1, 7};
+constexpr EnhancedStatus kBadRecipient{5, 1, 3};
+constexpr EnhancedStatus kNonAsciiAddress{5, 6, 7};
+constexpr EnhancedStatus kPolicy{5, 7, 1};
+constexpr EnhancedStatus kBadSequence{5, 5, 1};
+
+// RFC 3461, 4.4 and 5: what DSN parameters may hold once decoded.
+constexpr size_t kEnvidBytesMax = 100;
+constexpr size_t kOrcptBytesMax = 500;
+
+struct VerbRow {
+  std::string_view name;
+  Verb verb;
+};
+constexpr VerbRow kVerbs[] = {
+    {"HELO", Verb::kHelo},         {"EHLO", Verb::kEhlo},       {"LHLO", Verb::kLhlo},
+    {"MAIL", Verb::kMail},         {"RCPT", Verb::kRcpt},       {"DATA", Verb::kData},
+    {"BDAT", Verb::kBdat},         {"RSET", Verb::kRset},       {"NOOP", Verb::kNoop},
+    {"VRFY", Verb::kVrfy},         {"EXPN", Verb::kExpn},       {"ETRN", Verb::kEtrn},
+    {"HELP", Verb::kHelp},         {"QUIT", Verb::kQuit},       {"AUTH", Verb::kAuth},
+    {"STARTTLS", Verb::kStarttls}, {"XCLIENT", Verb::kXclient}, {"XFORWARD", Verb::kXforward},
+};
+
+bool IsBlank(char c) { return c == ' ' || c == '\t'; }
+char Upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - ('a' - 'A')) : c; }
+
+bool SameWord(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return Upper(x) == Upper(y); });
+}
+
+std::string_view Trim(std::string_view text) {
+  while (!text.empty() && IsBlank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && IsBlank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+std::string_view TakeWord(std::string_view* text) {
+  *text = Trim(*text);
+  const std::string_view word = text->substr(0, text->find_first_of(" \t"));
+  text->remove_prefix(word.size());
+  *text = Trim(*text);
+  return word;
+}
+
+Reply Error(int code, EnhancedStatus status, std::string text) {
+  return Reply(code, status, std::move(text));
+}
+
+// "FROM:" or "TO:", with blanks around the colon as Postfix takes them.
+bool TakeKeyword(std::string_view keyword, std::string_view* text) {
+  if (!SameWord(text->substr(0, keyword.size()), keyword)) return false;
+  std::string_view rest = Trim(text->substr(keyword.size()));
+  if (rest.empty() || rest.front() != ':') return false;
+  *text = Trim(rest.substr(1));
+  return !text->empty();
+}
+
+bool HasNonAscii(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) > 127; });
+}
+
+std::string WithoutBrackets(std::string_view path) {
+  path = Trim(path);
+  if (path.size() >= 2 && path.front() == '<' && path.back() == '>')
+    path = path.substr(1, path.size() - 2);
+  return std::string(path);
+}
+
+struct PathResult {
+  std::optional<Reply> error;
+  mail::Address address;
+  std::string text;
+};
+
+// The path at the front of `*rest`; leaves the parameters.
+PathResult TakePath(std::string_view* rest, const mail::PathOptions& options, bool smtputf8,
+                    const Reply& bad_syntax) {
+  PathResult result;
+  mail::PathOptions allowed = options;
+  allowed.allow_non_ascii = true;
+  auto path = mail::ParsePath(*rest, allowed);
+  if (!path.ok()) return result.error = bad_syntax, result;
+  const std::string_view written = rest->substr(0, path->length);
+  if (HasNonAscii(written) && !options.allow_non_ascii) {
+    result.error =
+        smtputf8 ? Error(553, kNonAsciiAddress, "Must declare SMTPUTF8 to send unicode address")
+                 : bad_syntax;
+    return result;
+  }
+  result.text = WithoutBrackets(written);
+  result.address = std::move(path->address);
+  rest->remove_prefix(path->length);
+  return result;
+}
+
+// Digits only; as large as fits into 63 bits.
+bool ParseSize(std::string_view text, uint64_t* size) {
+  constexpr size_t kDigitsMax = 18;
+  if (text.empty() || text.size() > kDigitsMax) return false;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *size);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+struct Parameter {
+  std::string_view whole;
+  std::string_view value;
+};
+
+// A row per parameter; `apply` answers with an error or nothing.
+struct MailParameter {
+  std::string_view name;  // with its `=`, if it has a value
+  std::optional<Reply> (*apply)(const Parameter&, const PathSyntax&, MailCommand*);
+};
+struct RcptParameter {
+  std::string_view name;
+  std::optional<Reply> (*apply)(const Parameter&, const PathSyntax&, RcptCommand*);
+};
+
+Reply Unsupported(const Parameter& parameter) {
+  return Error(555, kBadArguments, "Unsupported option: " + std::string(parameter.whole));
+}
+Reply DsnDisabled() { return Error(501, kPolicy, "DSN support is disabled"); }
+
+std::optional<Reply> ApplySize(const Parameter& parameter, const PathSyntax&, MailCommand* mail) {
+  if (ParseSize(parameter.value, &mail->size_bytes)) return std::nullopt;
+  return Error(501, kBadArguments, "Bad message size syntax");
+}
+
+std::optional<Reply> ApplyBody(const Parameter& parameter, const PathSyntax&, MailCommand* mail) {
+  if (SameWord(parameter.value, "8BITMIME")) return mail->body = Body::k8BitMime, std::nullopt;
+  if (SameWord(parameter.value, "7BIT")) return mail->body = Body::k7Bit, std::nullopt;
+  return Unsupported(parameter);
+}
+
+std::optional<Reply> ApplySmtpUtf8(const Parameter& parameter, const PathSyntax& syntax,
+                                   MailCommand*) {
+  // ParseMail has looked for it before it read the path.
+  if (syntax.smtputf8) return std::nullopt;
+  return Unsupported(parameter);
+}
+
+std::optional<Reply> ApplyRet(const Parameter& parameter, const PathSyntax& syntax,
+                              MailCommand* mail) {
+  if (!syntax.dsn) return DsnDisabled();
+  for (std::string_view value : {"FULL", "HDRS"}) {
+    if (!SameWord(parameter.value, value) || !mail->ret.empty()) continue;
+    mail->ret = std::string(value);
+    return std::nullopt;
+  }
+  return Error(501, kBadArguments, "Bad RET parameter syntax");
+}
+
+std::optional<Reply> ApplyEnvid(const Parameter& parameter, const PathSyntax& syntax,
+                                MailCommand* mail) {
+  if (!syntax.dsn) return DsnDisabled();
+  auto envid = DecodeXtext(parameter.value);
+  const bool good =
+      envid && !envid->empty() && envid->size() <= kEnvidBytesMax && mail->envid.empty() &&
+      std::all_of(envid->begin(), envid->end(), [](char c) { return c >= ' ' && c < 127; });
+  if (!good) return Error(501, kBadArguments, "Bad ENVID parameter syntax");
+  mail->envid = *std::move(envid);
+  return std::nullopt;
+}
+
+std::optional<Reply> ApplyAuth(const Parameter& parameter, const PathSyntax& syntax,
+                               MailCommand* mail) {
+  if (!syntax.auth) return Error(503, kBadSequence, "Error: authentication disabled");
+  if (!mail->auth.empty()) return Error(503, kBadArguments, "Error: multiple AUTH= options");
+  auto auth = DecodeXtext(parameter.value);
+  if (!auth || auth->empty()) return Error(501, kBadArguments, "Error: bad AUTH= syntax");
+  mail->auth = *std::move(auth);
+  return std::nullopt;
+}
+
+std::optional<Reply> ApplyNotify(const Parameter& parameter, const PathSyntax& syntax,
+                                 RcptCommand* rcpt) {
+  if (!syntax.dsn) return DsnDisabled();
+  struct Row {
+    std::string_view name;
+    Notify bit;
+  };
+  static constexpr Row kRows[] = {{"SUCCESS", kNotifySuccess},
+                                  {"FAILURE", kNotifyFailure},
+                                  {"DELAY", kNotifyDelay},
+                                  {"NEVER", kNotifyNever}};
+  int notify = 0;
+  bool good = rcpt->notify == kNotifyDefault;
+  for (std::string_view rest = parameter.value; good;) {
+    const std::string_view word = rest.substr(0, rest.find(','));
+    const auto* row = std::find_if(std::begin(kRows), std::end(kRows),
+                                   [&](const Row& r) { return SameWord(r.name, word); });
+    good = row != std::end(kRows) && (notify & row->bit) == 0;
+    if (good) notify |= row->bit;
+    if (word.size() == rest.size()) break;
+    rest.remove_prefix(word.size() + 1);
+  }
+  // RFC 3461, 4.1: NEVER stands alone.
+  if (!good || ((notify & kNotifyNever) != 0 && notify != kNotifyNever))
+    return Error(501, kBadArguments, "Error: Bad NOTIFY parameter syntax");
+  rcpt->notify = notify;
+  return std::nullopt;
+}
+
+std::optional<Reply> ApplyOrcpt(const Parameter& parameter, const PathSyntax& syntax,
+                                RcptCommand* rcpt) {
+  if (!syntax.dsn) return DsnDisabled();
+  const size_t semicolon = parameter.value.find(';');
+  std::optional<std::string> address;
+  if (semicolon != std::string_view::npos && semicolon > 0)
+    address = DecodeXtext(parameter.value.substr(semicolon + 1));
+  const bool good =
+      address && !address->empty() && address->size() <= kOrcptBytesMax && rcpt->orcpt.empty() &&
+      std::none_of(address->begin(), address->end(),
+                   [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; });
+  if (!good) return Error(501, kBadArguments, "Error: Bad ORCPT parameter syntax");
+  rcpt->orcpt = std::string(parameter.value.substr(0, semicolon + 1)) + *address;
+  return std::nullopt;
+}
+
+constexpr MailParameter kMailParameters[] = {
+    {"SIZE=", ApplySize}, {"BODY=", ApplyBody},   {"SMTPUTF8", ApplySmtpUtf8},
+    {"RET=", ApplyRet},   {"ENVID=", ApplyEnvid}, {"AUTH=", ApplyAuth},
+};
+constexpr RcptParameter kRcptParameters[] = {{"NOTIFY=", ApplyNotify}, {"ORCPT=", ApplyOrcpt}};
+
+template <typename Rows, typename Target>
+std::optional<Reply> ApplyParameters(std::string_view rest, const Rows& rows,
+                                     const PathSyntax& syntax, Target* target) {
+  for (rest = Trim(rest); !rest.empty();) {
+    Parameter parameter{TakeWord(&rest), {}};
+    const auto* row = std::find_if(std::begin(rows), std::end(rows), [&](const auto& candidate) {
+      const bool has_value = candidate.name.back() == '=';
+      return SameWord(
+          has_value ? parameter.whole.substr(0, candidate.name.size()) : parameter.whole,
+          candidate.name);
+    });
+    if (row == std::end(rows)) return Unsupported(parameter);
+    parameter.value = parameter.whole.substr(row->name.size());
+    if (auto error = row->apply(parameter, syntax, target)) return error;
+  }
+  return std::nullopt;
+}
+
+// SMTPUTF8 says how the path before it must be read.
+bool SaysSmtpUtf8(std::string_view arguments) {
+  while (!arguments.empty()) {
+    if (SameWord(TakeWord(&arguments), "SMTPUTF8")) return true;
+  }
+  return false;
+}
+
+int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+}  // namespace
+
+Command ParseCommand(std::string_view line) {
+  Command command;
+  command.name = TakeWord(&line);
+  command.arguments = line;
+  for (const VerbRow& row : kVerbs) {
+    if (SameWord(command.name, row.name)) command.verb = row.verb;
+  }
+  return command;
+}
+
+std::string_view VerbName(Verb verb) {
+  for (const VerbRow& row : kVerbs) {
+    if (row.verb == verb) return row.name;
+  }
+  return "";
+}
+
+std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syntax,
+                               MailCommand* mail) {
+  *mail = {};
+  std::string_view rest = arguments;
+  if (!TakeKeyword("FROM", &rest)) return Error(501, kBadArguments, "Syntax: MAIL FROM:<address>");
+  mail->smtputf8 = syntax.smtputf8 && SaysSmtpUtf8(rest);
+  mail::PathOptions options = syntax.path;
+  options.allow_non_ascii |= mail->smtputf8;
+  auto path = TakePath(&rest, options, syntax.smtputf8,
+                       Error(501, kBadSender, "Bad sender address syntax"));
+  if (path.error) return path.error;
+  mail->sender = std::move(path.address);
+  mail->sender_text = std::move(path.text);
+  return ApplyParameters(rest, kMailParameters, syntax, mail);
+}
+
+std::optional<Reply> ParseRcpt(std::string_view arguments, const PathSyntax& syntax,
+                               bool mail_smtputf8, RcptCommand* rcpt) {
+  *rcpt = {};
+  std::string_view rest = arguments;
+  if (!TakeKeyword("TO", &rest)) return Error(501, kBadArguments, "Syntax: RCPT TO:<address>");
+  mail::PathOptions options = syntax.path;
+  options.allow_non_ascii |= mail_smtputf8;
+  const Reply bad_syntax = Error(501, kBadRecipient, "Bad recipient address syntax");
+  auto path = TakePath(&rest, options, syntax.smtputf8, bad_syntax);
+  if (path.error) return path.error;
+  if (path.address.IsNull()) return bad_syntax;
+  rcpt->recipient = std::move(path.address);
+  rcpt->recipient_text = std::move(path.text);
+  return ApplyParameters(rest, kRcptParameters, syntax, rcpt);
+}
+
+std::optional<Reply> ParseBdat(std::string_view arguments, BdatCommand* bdat) {
+  *bdat = {};
+  std::string_view rest = arguments;
+  const bool size = ParseSize(TakeWord(&rest), &bdat->size_bytes);
+  bdat->last = SameWord(rest, "LAST");
+  if (size && (rest.empty() || bdat->last)) return std::nullopt;
+  // The chunk behind it cannot be skipped without its size: 521 makes ingress hang up.
+  return Error(521, kBadArguments, "Syntax: BDAT count [LAST]");
+}
+
+std::optional<std::string> DecodeXtext(std::string_view text) {
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+') {
+      if (text.size() - i < 3 || HexValue(text[i + 1]) < 0 || HexValue(text[i + 2]) < 0)
+        return std::nullopt;
+      decoded += static_cast<char>(HexValue(text[i + 1]) * 16 + HexValue(text[i + 2]));
+      i += 2;
+    } else if (text[i] <= ' ' || text[i] == '=' || text[i] == 127) {
+      return std::nullopt;
+    } else {
+      decoded += text[i];
+    }
+  }
+  return decoded;
+}
+
+std::string EncodeXtext(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string encoded;
+  for (char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte > ' ' && byte < 127 && c != '+' && c != '=') {
+      encoded += c;
+    } else {
+      encoded += {'+', kHex[byte >> 4], kHex[byte & 15]};
+    }
+  }
+  return encoded;
+}
+
+}  // namespace postfleet::smtp

@@ -1,0 +1,152 @@
+#include "libs/smtp/command.h"
+
+#include <gtest/gtest.h>
+
+namespace postfleet::smtp {
+namespace {
+
+constexpr PathSyntax kDefault{};
+
+std::string MailError(std::string_view arguments, const PathSyntax& syntax = kDefault) {
+  MailCommand mail;
+  const auto error = ParseMail(arguments, syntax, &mail);
+  return error ? error->ToLogText() : "good " + mail.sender.ToSmtp();
+}
+
+std::string RcptError(std::string_view arguments, const PathSyntax& syntax = kDefault,
+                      bool smtputf8 = false) {
+  RcptCommand rcpt;
+  const auto error = ParseRcpt(arguments, syntax, smtputf8, &rcpt);
+  return error ? error->ToLogText() : "good " + rcpt.recipient.ToSmtp();
+}
+
+TEST(Rfc5321_2_4, VerbsAreNotCaseSensitive) {
+  EXPECT_EQ(ParseCommand("mAiL FROM:<a>").verb, Verb::kMail);
+  EXPECT_EQ(ParseCommand("  EHLO \t client.example  ").arguments, "client.example");
+  EXPECT_EQ(ParseCommand("QUIT").arguments, "");
+  EXPECT_EQ(ParseCommand("MAILX").verb, Verb::kUnknown);
+  EXPECT_EQ(ParseCommand("").verb, Verb::kUnknown);
+  EXPECT_EQ(ParseCommand("GET / HTTP/1.0").name, "GET");
+}
+
+TEST(Verbs, EachHasAName) {
+  for (int i = 1; i < kVerbCount; ++i) {
+    const auto verb = static_cast<Verb>(i);
+    EXPECT_EQ(ParseCommand(VerbName(verb)).verb, verb) << i;
+  }
+}
+
+TEST(Rfc5321_4_1_1_2, MailTakesAPathAndParameters) {
+  MailCommand mail;
+  ASSERT_FALSE(
+      ParseMail("FROM:<\"a b\"@Example.ORG> SIZE=1000 body=8bitmime SMTPUTF8 RET=hdrs ENVID=QQ+2B1",
+                kDefault, &mail));
+  EXPECT_EQ(mail.sender, (mail::Address{"a b", "example.org"}));
+  EXPECT_EQ(mail.sender_text, "\"a b\"@Example.ORG");
+  EXPECT_EQ(mail.size_bytes, 1000u);
+  EXPECT_EQ(mail.body, Body::k8BitMime);
+  EXPECT_TRUE(mail.smtputf8);
+  EXPECT_EQ(mail.ret, "HDRS");
+  EXPECT_EQ(mail.envid, "QQ+1");
+}
+
+TEST(ParseMail, BlanksAroundTheColonAreTaken) {
+  EXPECT_EQ(MailError("from : <a@b>"), "good a@b");
+  EXPECT_EQ(MailError("FROM:a@b BODY=7BIT"), "good a@b");
+  EXPECT_EQ(MailError("FROM:<>"), "good ");
+}
+
+TEST(ParseMail, ErrorsInPostfixsWords) {
+  const char* const kSyntax = "501 5.5.4 Syntax: MAIL FROM:<address>";
+  for (const char* arguments : {"", "FROM", "FROM:", "FROM: ", "TO:<a@b>", "FROMM:<a@b>", "<a@b>"})
+    EXPECT_EQ(MailError(arguments), kSyntax) << arguments;
+  for (const char* arguments : {"FROM:<a@b", "FROM:<a b@c>", "FROM:<a@b>SIZE=1", "FROM:<a@>"})
+    EXPECT_EQ(MailError(arguments), "501 5.1.7 Bad sender address syntax") << arguments;
+  EXPECT_EQ(MailError("FROM:<a@b> FOO=bar"), "555 5.5.4 Unsupported option: FOO=bar");
+  EXPECT_EQ(MailError("FROM:<a@b> BODY=BINARYMIME"),
+            "555 5.5.4 Unsupported option: BODY=BINARYMIME");
+  EXPECT_EQ(MailError("FROM:<a@b> SMTPUTF8=1"), "555 5.5.4 Unsupported option: SMTPUTF8=1");
+  for (const char* size : {"SIZE=", "SIZE=x", "SIZE=-1", "SIZE=1x", "SIZE=99999999999999999999"})
+    EXPECT_EQ(MailError("FROM:<a@b> " + std::string(size)), "501 5.5.4 Bad message size syntax")
+        << size;
+  EXPECT_EQ(MailError("FROM:<a@b> RET=ALL"), "501 5.5.4 Bad RET parameter syntax");
+  EXPECT_EQ(MailError("FROM:<a@b> RET=FULL RET=FULL"), "501 5.5.4 Bad RET parameter syntax");
+  EXPECT_EQ(MailError("FROM:<a@b> ENVID=a=b"), "501 5.5.4 Bad ENVID parameter syntax");
+  EXPECT_EQ(MailError("FROM:<a@b> ENVID=+0A"), "501 5.5.4 Bad ENVID parameter syntax")
+      << "a line end in disguise";
+}
+
+TEST(ParseMail, ServicesThatAreOffRefuseTheirParameters) {
+  EXPECT_EQ(MailError("FROM:<a@b> RET=FULL", {.dsn = false}), "501 5.7.1 DSN support is disabled");
+  EXPECT_EQ(MailError("FROM:<a@b> SMTPUTF8", {.smtputf8 = false}),
+            "555 5.5.4 Unsupported option: SMTPUTF8");
+  EXPECT_EQ(MailError("FROM:<a@b> AUTH=<>"), "503 5.5.1 Error: authentication disabled");
+  EXPECT_EQ(MailError("FROM:<a@b> AUTH=<>", {.auth = true}), "good a@b");
+}
+
+TEST(Rfc6531_3, NonAsciiAddressesNeedSmtpUtf8) {
+  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b> SMTPUTF8"), "good \xc3\xa4@b");
+  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b>"),
+            "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
+  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b>", {.smtputf8 = false}),
+            "501 5.1.7 Bad sender address syntax");
+  EXPECT_EQ(MailError("FROM:<\xc3@b> SMTPUTF8"), "501 5.1.7 Bad sender address syntax");
+  EXPECT_EQ(RcptError("TO:<\xc3\xa4@b>", kDefault, true), "good \xc3\xa4@b");
+  EXPECT_EQ(RcptError("TO:<\xc3\xa4@b>"),
+            "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
+}
+
+TEST(ParseMail, StrictEnvelopesNeedBrackets) {
+  EXPECT_EQ(MailError("FROM:a@b", {.path = {.strict = true}}),
+            "501 5.1.7 Bad sender address syntax");
+}
+
+TEST(Rfc5321_4_1_1_3, RcptTakesAPath) {
+  EXPECT_EQ(RcptError("TO:<@relay:user@Example.org>"), "good user@example.org");
+  EXPECT_EQ(RcptError("to:<Postmaster>"), "good Postmaster");
+  EXPECT_EQ(RcptError("TO:<>"), "501 5.1.3 Bad recipient address syntax");
+  EXPECT_EQ(RcptError("TO:<a@b> SIZE=1"), "555 5.5.4 Unsupported option: SIZE=1");
+  EXPECT_EQ(RcptError("FROM:<a@b>"), "501 5.5.4 Syntax: RCPT TO:<address>");
+}
+
+TEST(Rfc3461_4, NotifyAndOrcpt) {
+  RcptCommand rcpt;
+  ASSERT_FALSE(
+      ParseRcpt("TO:<a@b> NOTIFY=success,DELAY ORCPT=rfc822;x+2By@z", kDefault, false, &rcpt));
+  EXPECT_EQ(rcpt.notify, kNotifySuccess | kNotifyDelay);
+  EXPECT_EQ(rcpt.orcpt, "rfc822;x+y@z");
+  for (const char* notify : {"NOTIFY=", "NOTIFY=NEVER,DELAY", "NOTIFY=x", "NOTIFY=DELAY,",
+                             "NOTIFY=DELAY,DELAY", "NOTIFY=NEVER NOTIFY=NEVER"})
+    EXPECT_EQ(RcptError("TO:<a@b> " + std::string(notify)),
+              "501 5.5.4 Error: Bad NOTIFY parameter syntax")
+        << notify;
+  for (const char* orcpt : {"ORCPT=", "ORCPT=rfc822", "ORCPT=;x", "ORCPT=rfc822;",
+                            "ORCPT=rfc822;a+", "ORCPT=rfc822;+0D+0A"})
+    EXPECT_EQ(RcptError("TO:<a@b> " + std::string(orcpt)),
+              "501 5.5.4 Error: Bad ORCPT parameter syntax")
+        << orcpt;
+}
+
+TEST(Rfc3030_2, BdatTakesASizeAndLast) {
+  BdatCommand bdat;
+  ASSERT_FALSE(ParseBdat("86 last", &bdat));
+  EXPECT_EQ(bdat.size_bytes, 86u);
+  EXPECT_TRUE(bdat.last);
+  ASSERT_FALSE(ParseBdat("0", &bdat));
+  EXPECT_FALSE(bdat.last);
+  for (const char* arguments : {"", "x", "-1", "1 LASTT", "1 LAST x", "LAST"})
+    EXPECT_EQ(ParseBdat(arguments, &bdat)->ToLogText(), "521 5.5.4 Syntax: BDAT count [LAST]")
+        << arguments;
+}
+
+TEST(Rfc3461_4_Xtext, EncodedTextDecodesBack) {
+  std::string all;
+  for (int c = 0; c < 256; ++c) all += static_cast<char>(c);
+  EXPECT_EQ(DecodeXtext(EncodeXtext(all)), all);
+  EXPECT_EQ(EncodeXtext("a+b=c d"), "a+2Bb+3Dc+20d");
+  for (const char* text : {"+", "+2", "+2b", "+GG", "a b", "a=b"})
+    EXPECT_FALSE(DecodeXtext(text)) << text;
+}
+
+}  // namespace
+}  // namespace postfleet::smtp
