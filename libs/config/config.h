@@ -35,6 +35,8 @@
 
 namespace postfleet::config {
 
+struct ConfigValues;
+
 class Config {
  public:
   // Reads DIR/main.cf and DIR/master.cf (a missing master.cf gives the stock services, with a
@@ -53,8 +55,6 @@ class Config {
   bool GetBool(std::string_view name) const;
   int64_t GetInt(std::string_view name) const;
   int64_t GetSize(std::string_view name) const;  // bytes
-  double GetReal(std::string_view name)
-      const;  // concurrency feedback such as "1" or "1/concurrency" is GetString
   absl::Duration GetTime(std::string_view name) const;
   std::vector<std::string> GetList(std::string_view name) const;
 
@@ -75,9 +75,8 @@ class Config {
   const std::vector<InterfaceAddress>& own_addresses() const;
 
  private:
-  struct Values;
-  explicit Config(std::shared_ptr<const Values> values);
-  std::shared_ptr<const Values> values_;
+  explicit Config(std::shared_ptr<const ConfigValues> values);
+  std::shared_ptr<const ConfigValues> values_;
 };
 
 }  // namespace postfleet::config

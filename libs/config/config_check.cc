@@ -1,0 +1,259 @@
+// What Load says about a configuration: errors that stop the start, warnings for what has no
+// effect.
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "libs/base/concat.h"
+#include "libs/config/config_values.h"
+#include "libs/config/expand.h"
+#include "libs/config/parameters.h"
+#include "libs/config/restrictions.h"
+#include "libs/config/values.h"
+
+namespace postfleet::config {
+namespace {
+
+std::string_view Text(const absl::Status& status) {
+  return {status.message().data(), status.message().size()};
+}
+
+bool IsChoice(std::string_view choices, const std::string& value) {
+  for (const std::string& choice : SplitList(choices)) {
+    if (choice == value) return true;
+  }
+  return false;
+}
+
+// Checks of one value by type. Postfix's words, then what to do.
+
+absl::Status CheckMinimum(const Parameter& row, int64_t value) {
+  if (value >= row.minimum) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("invalid ", row.name, " parameter value ", value, " < ", row.minimum));
+}
+
+absl::Status CheckBool(const Parameter& row, const std::string& value) {
+  if (ParseBool(value).ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("bad boolean configuration: ", row.name, " = ", value, "; specify \"yes\" or \"no\""));
+}
+
+absl::Status CheckNumber(const Parameter& row, const std::string& value) {
+  absl::StatusOr<int64_t> number = ParseInteger(value);
+  if (number.ok()) return CheckMinimum(row, *number);
+  return absl::InvalidArgumentError(
+      Concat("bad numerical configuration: ", row.name, " = ", value, "; specify a number"));
+}
+
+absl::Status CheckTime(const Parameter& row, const std::string& value, char unit) {
+  absl::StatusOr<absl::Duration> time = ParseTime(value, unit);
+  if (time.ok()) return CheckMinimum(row, absl::ToInt64Seconds(*time));
+  return absl::InvalidArgumentError(Concat(
+      "parameter ", row.name, ": bad time value or unit: ", value, "; ", Text(time.status())));
+}
+
+absl::Status CheckChoice(const Parameter& row, const std::string& value) {
+  if (IsChoice(row.choices, absl::AsciiStrToLower(value))) return absl::OkStatus();
+  return absl::InvalidArgumentError(Concat("parameter ", row.name, ": bad value: \"", value,
+                                           "\"; specify one of: ", row.choices));
+}
+
+absl::Status CheckTyped(const Parameter& row, const std::string& value, char unit) {
+  switch (row.type) {
+    case ParameterType::kBool:
+      return CheckBool(row, value);
+    case ParameterType::kInt:
+    case ParameterType::kSize:
+      return CheckNumber(row, value);
+    case ParameterType::kTime:
+      return CheckTime(row, value, unit);
+    case ParameterType::kEnum:
+      return CheckChoice(row, value);
+    case ParameterType::kString:
+    case ParameterType::kList:
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+// The row of a name; a transport's parameter looks like its default's.
+std::optional<Parameter> FindRow(std::string_view name) {
+  if (const Parameter* parameter = FindParameter(name)) return *parameter;
+  std::optional<TransportParameter> transport = FindTransportParameter(name);
+  if (!transport) return std::nullopt;
+  Parameter row;
+  row.name = name;
+  row.type = transport->type;
+  row.status = transport->status;
+  return row;
+}
+
+absl::Status CheckOne(const ConfigValues& values, const Parameter& row) {
+  absl::StatusOr<std::string> value = values.Value(row.name);
+  if (!value.ok()) return value.status();
+  absl::Status status = CheckTyped(row, *value, values.DefaultUnit(row.name));
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(Concat(Text(status), values.Where(row.name)));
+}
+
+bool DecidesRelaying(const std::vector<Restriction>& restrictions) {
+  for (Restriction restriction : restrictions) {
+    if (restriction == Restriction::kReject || restriction == Restriction::kDefer ||
+        restriction == Restriction::kRejectUnauthDestination ||
+        restriction == Restriction::kDeferUnauthDestination) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// smtpd(8) refuses to start without a decision on relaying.
+absl::Status CheckRestrictions(const ConfigValues& values, bool receives_mail) {
+  bool decided = false;
+  for (std::string_view name :
+       {"smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions",
+        "smtpd_relay_restrictions", "smtpd_recipient_restrictions", "smtpd_data_restrictions",
+        "smtpd_end_of_data_restrictions"}) {
+    absl::StatusOr<std::string> value = values.Value(name);
+    if (!value.ok()) return value.status();
+    absl::StatusOr<std::vector<Restriction>> list = ParseRestrictions(name, *value);
+    if (!list.ok()) {
+      return absl::InvalidArgumentError(Concat(Text(list.status()), values.Where(name)));
+    }
+    bool at_rcpt = name == "smtpd_relay_restrictions" || name == "smtpd_recipient_restrictions";
+    decided |= at_rcpt && DecidesRelaying(*list);
+  }
+  if (!receives_mail || decided) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one "
+      "working instance of: reject_unauth_destination, defer_unauth_destination, reject, defer");
+}
+
+// Warnings
+
+// For "is it the default?": lists in one spelling, yes and no in one case, times in seconds.
+std::string Normalized(const ConfigValues& values, const Parameter& row, std::string_view raw) {
+  absl::StatusOr<std::string> expanded = values.Expand(raw);
+  if (!expanded.ok()) return std::string(raw);
+  if (row.type == ParameterType::kTime) {
+    absl::StatusOr<absl::Duration> time = ParseTime(*expanded, values.DefaultUnit(row.name));
+    if (time.ok()) return Concat(absl::ToInt64Seconds(*time));
+  }
+  std::string text;
+  for (const std::string& item : SplitList(*expanded))
+    ConcatTo(&text, text.empty() ? "" : " ", item);
+  return row.type == ParameterType::kBool ? absl::AsciiStrToLower(text) : text;
+}
+
+class Warner {
+ public:
+  Warner(const ConfigValues& values, Diagnostics& diagnostics)
+      : values_(values), diagnostics_(diagnostics) {
+    CollectReferencedNames();
+  }
+
+  void WarnOf(const ConfigValues& values, std::string_view name, std::string_view value,
+              std::string_view file, std::string_view place) {
+    std::optional<Parameter> row = FindRow(name);
+    if (FindParameter(name) == nullptr && !IsReferenced(name) && !IsOfTransport(name)) {
+      std::optional<std::string_view> nearest = NearestParameter(name);
+      std::string hint = nearest ? Concat(" (did you mean \"", *nearest, "\"?)") : "";
+      diagnostics_.Warn(Concat(file, ": unused parameter: ", name, '=', value, hint));
+      return;
+    }
+    if (!row || row->status != ParameterStatus::kUnsupported) return;
+    std::optional<std::string_view> standard = values.Default(name);
+    if (Normalized(values, *row, value) == Normalized(values, *row, standard.value_or(""))) return;
+    diagnostics_.Warn(
+        Concat(place, ": parameter \"", name, "\" is not supported yet; its value is ignored"));
+  }
+
+ private:
+  bool IsReferenced(std::string_view name) const { return referenced_.contains(name); }
+
+  bool IsOfTransport(std::string_view name) const {
+    std::optional<TransportParameter> transport = FindTransportParameter(name);
+    if (!transport) return false;
+    for (const MasterService& service : values_.master_cf->services) {
+      if (service.name == transport->transport) return true;
+    }
+    return false;
+  }
+
+  void CollectReferencedNames() {
+    auto add = [this](std::string_view name) { referenced_.emplace(name); };
+    for (const Parameter& parameter : AllParameters()) {
+      CollectReferences(parameter.default_value, add);
+    }
+    for (const MainCfEntry& entry : values_.main_cf->entries) {
+      CollectReferences(entry.value, add);
+      if (entry.name != "smtpd_restriction_classes") continue;
+      for (const std::string& name : SplitList(entry.value)) referenced_.insert(name);
+    }
+    for (const MasterService& service : values_.master_cf->services) {
+      for (const auto& [name, value] : service.overrides) CollectReferences(value, add);
+      for (const std::string& argument : service.arguments) CollectReferences(argument, add);
+    }
+  }
+
+  const ConfigValues& values_;
+  Diagnostics& diagnostics_;
+  std::set<std::string, std::less<>> referenced_;
+};
+
+void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {
+  Warner warner(values, diagnostics);
+  for (const MainCfEntry& entry : values.main_cf->entries) {
+    warner.WarnOf(values, entry.name, entry.value, values.main_cf->path,
+                  Concat("main.cf line ", entry.line));
+  }
+  for (const MasterService& service : values.master_cf->services) {
+    ConfigValues of_service = values.WithOverrides(service);
+    for (const auto& [name, value] : service.overrides) {
+      warner.WarnOf(of_service, name, value, values.master_cf->path,
+                    Concat("master.cf line ", service.line, " (", service.Selector(), ")"));
+    }
+  }
+}
+
+absl::Status CheckServices(const ConfigValues& values) {
+  for (const MasterService& service : values.master_cf->services) {
+    bool receives = service.command == "smtpd" && service.type == ServiceType::kInet;
+    if (service.overrides.empty() && !receives) continue;
+    ConfigValues of_service = values.WithOverrides(service);
+    absl::Status status = CheckValues(of_service);
+    if (status.ok()) status = CheckRestrictions(of_service, receives);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckValues(const ConfigValues& values) {
+  for (const Parameter& row : AllParameters()) {
+    if (row.status == ParameterStatus::kUnsupported) continue;
+    absl::Status status = CheckOne(values, row);
+    if (!status.ok()) return status;
+  }
+  for (const Settings* settings : {&values.set, &values.overrides}) {
+    for (const auto& [name, value] : *settings) {
+      std::optional<Parameter> row = FindRow(name);
+      if (!row || row->status == ParameterStatus::kUnsupported || FindParameter(name)) continue;
+      absl::Status status = CheckOne(values, *row);
+      if (!status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckConfig(const ConfigValues& values, Diagnostics& diagnostics) {
+  absl::Status status = CheckValues(values);
+  if (status.ok()) status = CheckRestrictions(values, false);
+  if (status.ok()) status = CheckServices(values);
+  if (status.ok()) WarnOfAll(values, diagnostics);
+  return status;
+}
+
+}  // namespace postfleet::config

@@ -1,0 +1,134 @@
+#include "libs/config/restrictions.h"
+
+#include <algorithm>
+#include <array>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "libs/base/concat.h"
+#include "libs/config/values.h"
+
+namespace postfleet::config {
+namespace {
+
+struct Row {
+  std::string_view name;
+  Restriction restriction;
+};
+constexpr std::array<Row, 7> kSupported = {{
+    {"permit", Restriction::kPermit},
+    {"reject", Restriction::kReject},
+    {"defer", Restriction::kDefer},
+    {"permit_mynetworks", Restriction::kPermitMynetworks},
+    {"permit_sasl_authenticated", Restriction::kPermitSaslAuthenticated},
+    {"reject_unauth_destination", Restriction::kRejectUnauthDestination},
+    {"defer_unauth_destination", Restriction::kDeferUnauthDestination},
+}};
+
+// Postfix's others (SMTPD_ACCESS_README), to tell them from misspellings.
+constexpr std::string_view kPostfixOnly[] = {
+    "check_ccert_access",
+    "check_client_a_access",
+    "check_client_access",
+    "check_client_mx_access",
+    "check_client_ns_access",
+    "check_etrn_access",
+    "check_helo_a_access",
+    "check_helo_access",
+    "check_helo_mx_access",
+    "check_helo_ns_access",
+    "check_policy_service",
+    "check_recipient_a_access",
+    "check_recipient_access",
+    "check_recipient_mx_access",
+    "check_recipient_ns_access",
+    "check_reverse_client_hostname_a_access",
+    "check_reverse_client_hostname_access",
+    "check_reverse_client_hostname_mx_access",
+    "check_reverse_client_hostname_ns_access",
+    "check_sasl_access",
+    "check_sender_a_access",
+    "check_sender_access",
+    "check_sender_mx_access",
+    "check_sender_ns_access",
+    "defer_if_permit",
+    "defer_if_reject",
+    "permit_auth_destination",
+    "permit_dnswl_client",
+    "permit_inet_interfaces",
+    "permit_mx_backup",
+    "permit_rhswl_client",
+    "permit_tls_all_clientcerts",
+    "permit_tls_clientcerts",
+    "reject_authenticated_sender_login_mismatch",
+    "reject_invalid_helo_hostname",
+    "reject_invalid_hostname",
+    "reject_known_sender_login_mismatch",
+    "reject_multi_recipient_bounce",
+    "reject_non_fqdn_helo_hostname",
+    "reject_non_fqdn_hostname",
+    "reject_non_fqdn_recipient",
+    "reject_non_fqdn_sender",
+    "reject_plaintext_session",
+    "reject_rbl_client",
+    "reject_rhsbl_client",
+    "reject_rhsbl_helo",
+    "reject_rhsbl_recipient",
+    "reject_rhsbl_reverse_client",
+    "reject_rhsbl_sender",
+    "reject_sender_login_mismatch",
+    "reject_unauth_pipelining",
+    "reject_unauthenticated_sender_login_mismatch",
+    "reject_unknown_address",
+    "reject_unknown_client",
+    "reject_unknown_client_hostname",
+    "reject_unknown_forward_client_hostname",
+    "reject_unknown_helo_hostname",
+    "reject_unknown_hostname",
+    "reject_unknown_recipient_domain",
+    "reject_unknown_reverse_client_hostname",
+    "reject_unknown_sender_domain",
+    "reject_unlisted_recipient",
+    "reject_unlisted_sender",
+    "reject_unverified_recipient",
+    "reject_unverified_sender",
+    "sleep",
+    "warn_if_reject",
+};
+
+absl::Status Refuse(std::string_view parameter, std::string_view item) {
+  bool known =
+      std::find(std::begin(kPostfixOnly), std::end(kPostfixOnly), item) != std::end(kPostfixOnly) ||
+      item.find(':') != item.npos || item.front() == '{';
+  if (known) {
+    return absl::InvalidArgumentError(Concat("parameter ", parameter, ": restriction \"", item,
+                                             "\" is not supported yet; remove it to start"));
+  }
+  return absl::InvalidArgumentError(Concat("parameter ", parameter,
+                                           ": unknown smtpd restriction: \"", item,
+                                           "\"; correct or remove it"));
+}
+
+}  // namespace
+
+std::string_view RestrictionName(Restriction restriction) {
+  for (const Row& row : kSupported) {
+    if (row.restriction == restriction) return row.name;
+  }
+  return "";
+}
+
+absl::StatusOr<std::vector<Restriction>> ParseRestrictions(std::string_view parameter,
+                                                           std::string_view value) {
+  std::vector<Restriction> restrictions;
+  for (const std::string& item : SplitList(value)) {
+    std::string name = absl::AsciiStrToLower(item);
+    auto row = std::find_if(kSupported.begin(), kSupported.end(),
+                            [&](const Row& candidate) { return candidate.name == name; });
+    if (row == kSupported.end()) return Refuse(parameter, name);
+    restrictions.push_back(row->restriction);
+  }
+  return restrictions;
+}
+
+}  // namespace postfleet::config
