@@ -3,14 +3,13 @@
 // OnEffects nothing else happens, and what it reads of the store is as of the last command.
 // Everything here can be forgotten: Open starts over from the store.
 //
-//   on Open's effect:        dispatcher.Open(epoch, state_machine.flush_index())
-//   after every Apply:       dispatcher.OnEffects(effects)
-//   on a ScheduleRequest:    dispatcher.AddCredit(n), dispatcher.OnReleased(queue_id) for each of
-//   `released`
-//                            (after its outcomes were applied: releases of a frame follow its
-//                            outcomes)
-//   then, and at NextDueMs:  while the stream takes frames: batch = dispatcher.Take(now_ms, 1 MiB);
-//   stop when it is empty
+//   the effect of Open:     dispatcher.Open(epoch, state_machine.flush_index())
+//   after every Apply:      dispatcher.OnEffects(effects)
+//   a ScheduleRequest:      dispatcher.AddCredit(n); dispatcher.OnReleased(queue_id) for each of
+//                           `released`, after the frame's outcomes were applied
+//   then, and at NextDueMs: while the stream takes frames:
+//                             batch = dispatcher.Take(now_ms, 1 MiB); send it unless empty;
+//                             go on while batch.more
 //
 // The promise: a message is given out to one holder once at a time (given, released, given...), and
 // while it has something to do and there is credit, it is given out. A message that is out costs
@@ -23,21 +22,20 @@
 // kept, and nothing is held in memory past the credit.
 //
 // Races, and what happens:
-//   a job becomes due while its message is out     the due index moves on; the release looks at the
-//   message again flush while out                                the same; the flush's own pass
-//   over the due index skips it bounced while out, released before the notice  the release finds
-//   the bounced row and gives the message out again outcome after the release applied as usual; a
-//   recipient it leaves bounced is in the intake index
-//                                                  again (IntakeEffect), and is given out from
-//                                                  there
-//   more recipients than 1,000                     the first 1,000; the release finds the next ones
-//   released, but recipients had no outcome        given out again at once (so who cannot work on
-//   it must not release it) deleted while out                              in `deleted` of the next
-//   batch; its credit comes with the release deleted after the scan, before Take            not
-//   given out released twice, or never given out             ignored, no credit the holder dies
-//   Close; the next Open gives out everything, deferred jobs too as their due
-//                                                  time lies in the past. Outcomes of the old epoch
-//                                                  are refused by apply
+//  - A job becomes due, or a flush comes, while its message is out: the passes over the due index
+//    skip it; the release looks at the message again.
+//  - A recipient bounced, and the message is released before the notice: the release finds the
+//    bounced row and gives the message out again.
+//  - An outcome comes after the release: it is applied as usual; a recipient that it leaves bounced
+//    is in the intake index again (IntakeEffect), and is given out from there.
+//  - More than 1,000 recipients: the first 1,000; the release finds the next.
+//  - Released, but recipients had no outcome: given out again at once. Who cannot work on a message
+//    now keeps it.
+//  - Deleted while out: in `deleted` of the next batch; the credit comes with the release. Deleted
+//    before it was given out: never given out.
+//  - Released twice, or never given out: ignored, no credit.
+//  - The holder dies: Close. The next Open gives out everything, deferred jobs of the dead holder
+//    too, as their time is past. Apply refuses outcomes of the old epoch.
 #pragma once
 
 #include <cstdint>
@@ -149,6 +147,7 @@ class Dispatcher {
   absl::StatusOr<bool> TakeIntake(TakeState* take);
   absl::StatusOr<bool> TakeDue(TakeState* take);
   absl::StatusOr<bool> TakeFlushed(TakeState* take);
+  absl::StatusOr<bool> ReadDuePage(TakeState* take);
   absl::StatusOr<bool> GiveOut(const std::string& queue_id, uint32_t from_number, TakeState* take);
 
   const Reader* const reader_;

@@ -68,8 +68,8 @@ class Reader {
   // The store must outlive this.
   explicit Reader(const Store* store) : store_(store) {}
 
-  // A page of the queue by queue id. `is_active` is asked about each message with something to do
-  // that is not waiting.
+  // A page of the queue by queue id; it ends past 1 MiB too. `is_active` says of each message
+  // whether it is given out now: that is volatile, the dispatcher's.
   absl::StatusOr<v1::ListResponse> List(
       const v1::ListRequest& request,
       const std::function<bool(std::string_view queue_id)>& is_active) const;

@@ -1,0 +1,426 @@
+#include "services/queue/dispatch/dispatcher.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+namespace postfleet::queue {
+namespace {
+
+// Rows read from an index at once: an iterator costs as much as some ten rows.
+constexpr size_t kPageRows = 256;
+
+// Debian's abseil looks strings up by a string_view of its own.
+absl::string_view Lookup(std::string_view key) { return {key.data(), key.size()}; }
+
+bool Before(const DueKey& a, const DueKey& b) {
+  return std::tie(a.due_ms, a.queue_id, a.job) < std::tie(b.due_ms, b.queue_id, b.job);
+}
+
+// The least key above.
+IntakeKey After(const IntakeKey& key) { return {key.partition, key.index, key.ordinal + 1}; }
+DueKey After(const DueKey& key) { return {key.partition, key.due_ms, key.queue_id, key.job + 1}; }
+
+void FillActivation(std::string_view queue_id, const state::MessageRow& row,
+                    v1::Activation* activation) {
+  activation->set_queue_id(std::string(queue_id));
+  *activation->mutable_envelope() = row.envelope();
+  activation->set_content_bytes(row.content_bytes());
+  activation->set_chunks(row.chunks());
+  activation->set_recipients_total(row.recipients_total());
+  activation->set_create_ms(row.create_ms());
+}
+
+void FillRecipients(OpenRecipients* recipients, v1::Activation* activation) {
+  for (state::RecipientRow& row : recipients->open) {
+    activation->add_recipients()->Swap(row.mutable_recipient());
+  }
+  for (state::RecipientRow& row : recipients->bounced) {
+    v1::BouncedRecipient* bounced = activation->add_bounced();
+    bounced->mutable_recipient()->Swap(row.mutable_recipient());
+    bounced->mutable_outcome()->Swap(row.mutable_last());
+  }
+}
+
+void AttachCopy(std::string bytes, uint32_t crc32c, Activated* activated) {
+  auto owner = std::make_shared<const std::string>(std::move(bytes));
+  activated->payload = {*owner};
+  activated->activation.set_payload_bytes(static_cast<uint32_t>(owner->size()));
+  activated->activation.set_payload_crc32c(crc32c);
+  activated->payload_owner = std::move(owner);
+}
+
+void Attach(const Effects& effects, const NewMessageEffect& message, Activated* activated) {
+  if (effects.payload_owner == nullptr) {
+    std::string bytes;
+    bytes.reserve(message.row.content_bytes());
+    for (std::string_view piece : message.payload) bytes.append(piece);
+    AttachCopy(std::move(bytes), message.payload_crc32c, activated);
+    return;
+  }
+  activated->payload = message.payload;
+  activated->payload_owner = effects.payload_owner;
+  activated->activation.set_payload_bytes(static_cast<uint32_t>(message.row.content_bytes()));
+  activated->activation.set_payload_crc32c(message.payload_crc32c);
+}
+
+}  // namespace
+
+struct Dispatcher::TakeState {
+  int64_t now_ms;
+  size_t budget_bytes;
+  size_t rows_left;
+  size_t bytes = 0;
+  DispatchBatch batch;
+
+  bool Full() const { return bytes >= budget_bytes || rows_left == 0; }
+  void Add(Activated activated) {
+    bytes += activated.activation.ByteSizeLong() + activated.activation.payload_bytes();
+    batch.activations.push_back(std::move(activated));
+  }
+};
+
+Dispatcher::Dispatcher(const Reader* reader, uint32_t partition, const DispatchLimits& limits)
+    : reader_(reader), partition_(partition), limits_(limits) {}
+
+void Dispatcher::Close() {
+  open_ = false;
+  credit_ = 0;
+  attached_bytes_ = 0;
+  messages_.clear();
+  fresh_.clear();
+  revisit_.clear();
+  deleted_.clear();
+  flushed_ = false;
+  intake_page_.clear();
+  due_page_.clear();
+  flush_page_.clear();
+  next_due_ms_.reset();
+  backlog_ = flush_pass_ = false;
+}
+
+void Dispatcher::Open(uint64_t epoch, uint64_t flush_index) {
+  Close();
+  open_ = true;
+  epoch_ = epoch;
+  backlog_ = true;
+  intake_cursor_ = {partition_, 0, 0};
+  due_cursor_ = {partition_, 0, "", 0};
+  next_due_ms_ = 0;
+  flush_index_ = flush_index;
+  flush_pass_ = flush_index > 0;
+  flush_cursor_ = due_cursor_;
+}
+
+bool Dispatcher::IsActive(std::string_view queue_id) const {
+  const auto entry = messages_.find(Lookup(queue_id));
+  return entry != messages_.end() && entry->second.phase != Phase::kRemoved;
+}
+
+void Dispatcher::OnEffects(const Effects& effects) {
+  if (!open_) return;
+  for (const OutcomeEffect& outcome : effects.outcomes) {
+    if (outcome.removed) OnRemoved(outcome.queue_id, /*by_administrator=*/false);
+  }
+  for (const OutcomeEffect& notify : effects.notifies) {
+    if (notify.removed) OnRemoved(notify.queue_id, /*by_administrator=*/false);
+  }
+  for (const std::string& queue_id : effects.deleted) {
+    OnRemoved(queue_id, /*by_administrator=*/true);
+  }
+  for (const DueEffect& due : effects.due) LowerDueCursor(due);
+  for (const IntakeEffect& intake : effects.intake_again) {
+    // Out: its release looks at it. Else the outcome came after the release.
+    if (!messages_.contains(intake.queue_id)) StartBacklogAt(intake.key);
+  }
+  for (const NewMessageEffect& message : effects.new_messages) {
+    if (message.row.partition() == partition_) OnNewMessage(effects, message);
+  }
+  if (effects.flushed_all) {
+    flush_index_ = effects.index;
+    flush_pass_ = true;
+    flush_cursor_ = {partition_, 0, "", 0};
+    flush_page_.clear();
+  }
+  flushed_ = flushed_ || effects.flushed_all || !effects.flushed.empty();
+}
+
+void Dispatcher::OnNewMessage(const Effects& effects, const NewMessageEffect& message) {
+  if (backlog_) return;
+  if (credit_ == 0) {
+    StartBacklogAt({partition_, message.row.intake_index(), message.row.intake_ordinal()});
+    return;
+  }
+  if (auto gone = messages_.find(Lookup(message.queue_id)); gone != messages_.end()) {
+    // The id of a message that is gone but not released yet: its release finds the new one.
+    gone->second.phase = Phase::kOut;
+    return;
+  }
+  --credit_;
+  Message& entry = messages_[std::string(message.queue_id)];
+  entry.phase = Phase::kFresh;
+  fresh_.emplace_back(std::string(message.queue_id), ActivateFresh(effects, message, &entry));
+  attached_bytes_ += entry.attached_bytes;
+}
+
+uint64_t Dispatcher::Attachable(const state::MessageRow& row) const {
+  const uint64_t bytes = row.content_bytes();
+  const bool fits = row.chunks() == 1 && bytes <= limits_.attached_message_bytes_max &&
+                    attached_bytes_ + bytes <= limits_.attached_body_bytes_max;
+  return fits ? bytes : 0;
+}
+
+Activated Dispatcher::ActivateFresh(const Effects& effects, const NewMessageEffect& message,
+                                    Message* entry) const {
+  Activated activated;
+  v1::Activation& activation = activated.activation;
+  FillActivation(message.queue_id, message.row, &activation);
+  activation.set_source(v1::Activation::SOURCE_INCOMING);
+  const size_t count =
+      std::min(static_cast<size_t>(message.recipients->size()), limits_.activation_recipients_max);
+  for (size_t number = 0; number < count; ++number) {
+    mail::v1::Recipient* recipient = activation.add_recipients();
+    *recipient = (*message.recipients)[static_cast<int>(number)];
+    recipient->set_number(static_cast<uint32_t>(number));
+  }
+  entry->next_number = static_cast<uint32_t>(count);
+  entry->attached_bytes = Attachable(message.row);
+  if (entry->attached_bytes > 0) Attach(effects, message, &activated);
+  return activated;
+}
+
+void Dispatcher::OnRemoved(const std::string& queue_id, bool by_administrator) {
+  const auto found = messages_.find(queue_id);
+  if (found == messages_.end()) return;
+  Message& entry = found->second;
+  if (entry.phase == Phase::kOut) {
+    entry.phase = Phase::kRemoved;
+    if (by_administrator) deleted_.push_back(queue_id);
+    return;
+  }
+  if (entry.phase == Phase::kRemoved) return;
+  if (entry.phase == Phase::kFresh) {
+    ++credit_;
+    attached_bytes_ -= entry.attached_bytes;
+    std::erase_if(fresh_, [&](const auto& waiting) { return waiting.first == queue_id; });
+  } else {
+    std::erase(revisit_, queue_id);
+  }
+  messages_.erase(found);
+}
+
+void Dispatcher::OnReleased(std::string_view queue_id) {
+  const auto found = messages_.find(Lookup(queue_id));
+  if (found == messages_.end()) return;
+  Message& entry = found->second;
+  if (entry.phase != Phase::kOut && entry.phase != Phase::kRemoved) return;
+  ++credit_;
+  attached_bytes_ -= entry.attached_bytes;
+  entry.attached_bytes = 0;
+  if (entry.phase == Phase::kRemoved) {
+    messages_.erase(found);
+    return;
+  }
+  entry.phase = Phase::kRevisit;
+  revisit_.emplace_back(queue_id);
+}
+
+void Dispatcher::StartBacklogAt(const IntakeKey& key) {
+  // With a backlog the cursor is before every new key.
+  if (backlog_) return;
+  backlog_ = true;
+  intake_cursor_ = key;
+  intake_page_.clear();
+}
+
+void Dispatcher::LowerDueCursor(const DueEffect& due) {
+  next_due_ms_ = std::min(next_due_ms_.value_or(due.due_ms), due.due_ms);
+  DueKey key = {partition_, due.due_ms, due.queue_id, due.job};
+  if (!Before(key, due_cursor_)) return;
+  // The rest of the page is read again.
+  if (!due_page_.empty()) due_cursor_ = due_page_.front().key;
+  due_page_.clear();
+  if (Before(key, due_cursor_)) due_cursor_ = std::move(key);
+}
+
+absl::StatusOr<DispatchBatch> Dispatcher::Take(int64_t now_ms, size_t budget_bytes) {
+  TakeState take = {now_ms, budget_bytes, limits_.rows_scanned_max};
+  if (!open_) return std::move(take.batch);
+  take.batch.deleted.swap(deleted_);
+  take.batch.flushed = std::exchange(flushed_, false);
+  while (!take.Full()) {
+    absl::StatusOr<bool> gave = TakeRevisit(&take);
+    if (!gave.ok()) return gave.status();
+    if (*gave) continue;
+    // In turn; who has nothing lets the other go.
+    for (int i = 0; i < 2 && !*gave; ++i) {
+      deferred_turn_ = !deferred_turn_;
+      gave = deferred_turn_ ? TakeDeferred(&take) : TakeNew(&take);
+      if (!gave.ok()) return gave.status();
+    }
+    if (!*gave) break;
+  }
+  take.batch.more = take.Full();
+  return std::move(take.batch);
+}
+
+absl::StatusOr<bool> Dispatcher::TakeRevisit(TakeState* take) {
+  while (credit_ > 0 && !revisit_.empty() && !take->Full()) {
+    const std::string queue_id = std::move(revisit_.front());
+    revisit_.pop_front();
+    --take->rows_left;
+    const auto entry = messages_.find(queue_id);
+    const uint32_t next_number = entry->second.next_number;
+    messages_.erase(entry);
+    const absl::StatusOr<bool> gave = GiveOut(queue_id, next_number, take);
+    if (!gave.ok() || *gave) return gave;
+  }
+  return false;
+}
+
+absl::StatusOr<bool> Dispatcher::TakeNew(TakeState* take) {
+  if (TakeFresh(take)) return true;
+  return TakeIntake(take);
+}
+
+absl::StatusOr<bool> Dispatcher::TakeDeferred(TakeState* take) {
+  const absl::StatusOr<bool> gave = TakeDue(take);
+  if (!gave.ok() || *gave) return gave;
+  return TakeFlushed(take);
+}
+
+bool Dispatcher::TakeFresh(TakeState* take) {
+  if (fresh_.empty()) return false;
+  auto& [queue_id, activated] = fresh_.front();
+  messages_.find(queue_id)->second.phase = Phase::kOut;
+  take->Add(std::move(activated));
+  fresh_.pop_front();
+  return true;
+}
+
+absl::StatusOr<bool> Dispatcher::TakeIntake(TakeState* take) {
+  while (credit_ > 0 && backlog_ && !take->Full()) {
+    if (intake_page_.empty()) {
+      absl::StatusOr<std::vector<IntakeEntry>> page =
+          reader_->ScanIntake(intake_cursor_, kPageRows);
+      if (!page.ok()) return page.status();
+      --take->rows_left;
+      if (page->empty()) {
+        backlog_ = false;
+        break;
+      }
+      intake_cursor_ = After(page->back().key);
+      intake_page_.assign(page->begin(), page->end());
+      continue;
+    }
+    const std::string queue_id = std::move(intake_page_.front().queue_id);
+    intake_page_.pop_front();
+    --take->rows_left;
+    const absl::StatusOr<bool> gave = GiveOut(queue_id, 0, take);
+    if (!gave.ok() || *gave) return gave;
+  }
+  return false;
+}
+
+absl::StatusOr<bool> Dispatcher::TakeDue(TakeState* take) {
+  while (credit_ > 0 && !take->Full()) {
+    if (due_page_.empty()) {
+      const absl::StatusOr<bool> found = ReadDuePage(take);
+      if (!found.ok() || !*found) return found;
+    }
+    const std::string queue_id = std::move(due_page_.front().key.queue_id);
+    due_page_.pop_front();
+    --take->rows_left;
+    const absl::StatusOr<bool> gave = GiveOut(queue_id, 0, take);
+    if (!gave.ok() || *gave) return gave;
+  }
+  return false;
+}
+
+absl::StatusOr<bool> Dispatcher::ReadDuePage(TakeState* take) {
+  if (!next_due_ms_.has_value() || *next_due_ms_ > take->now_ms) return false;
+  absl::StatusOr<std::vector<DueEntry>> page = reader_->ScanDue(due_cursor_, kPageRows);
+  if (!page.ok()) return page.status();
+  --take->rows_left;
+  const auto future = std::find_if(page->begin(), page->end(), [&](const DueEntry& entry) {
+    return entry.key.due_ms > take->now_ms;
+  });
+  if (future != page->end()) {
+    next_due_ms_ = future->key.due_ms;
+    due_cursor_ = future->key;
+  } else if (!page->empty()) {
+    due_cursor_ = After(page->back().key);
+  } else {
+    next_due_ms_.reset();
+  }
+  due_page_.assign(page->begin(), future);
+  return !due_page_.empty();
+}
+
+absl::StatusOr<bool> Dispatcher::TakeFlushed(TakeState* take) {
+  while (credit_ > 0 && flush_pass_ && !take->Full()) {
+    if (flush_page_.empty()) {
+      absl::StatusOr<std::vector<DueEntry>> page = reader_->ScanDue(flush_cursor_, kPageRows);
+      if (!page.ok()) return page.status();
+      --take->rows_left;
+      if (page->empty()) {
+        flush_pass_ = false;
+        break;
+      }
+      flush_cursor_ = After(page->back().key);
+      flush_page_.assign(page->begin(), page->end());
+      continue;
+    }
+    const DueEntry entry = std::move(flush_page_.front());
+    flush_page_.pop_front();
+    --take->rows_left;
+    if (entry.index >= flush_index_) continue;
+    const absl::StatusOr<bool> gave = GiveOut(entry.key.queue_id, 0, take);
+    if (!gave.ok() || *gave) return gave;
+  }
+  return false;
+}
+
+absl::StatusOr<bool> Dispatcher::GiveOut(const std::string& queue_id, uint32_t from_number,
+                                         TakeState* take) {
+  // Out already: its release looks at it again.
+  if (messages_.contains(queue_id)) return false;
+  absl::StatusOr<std::optional<state::MessageRow>> row = reader_->ReadMessage(queue_id);
+  if (!row.ok()) return row.status();
+  if (!row->has_value()) return false;
+  OpenRecipientsQuery query;
+  query.queue_id = queue_id;
+  query.from_number = from_number;
+  query.now_ms = take->now_ms;
+  query.flush_index = flush_index_;
+  query.recipients_max = limits_.activation_recipients_max;
+  absl::StatusOr<OpenRecipients> recipients = reader_->ReadOpenRecipients(**row, query);
+  if (!recipients.ok()) return recipients.status();
+  if (recipients->open.empty() && recipients->bounced.empty()) return false;
+
+  Activated activated;
+  FillActivation(queue_id, **row, &activated.activation);
+  activated.activation.set_source(recipients->any_pending ? v1::Activation::SOURCE_INCOMING
+                                                          : v1::Activation::SOURCE_DEFERRED);
+  Message entry;
+  entry.next_number = recipients->next_number;
+  // Deferred mail often waits on for its destination: its contents would lie in memory for nothing.
+  const uint64_t attachable = recipients->any_pending ? Attachable(**row) : 0;
+  if (attachable > 0) {
+    absl::StatusOr<Chunk> chunk = reader_->ReadChunk(queue_id, 0);
+    if (!chunk.ok()) return chunk.status();
+    // A corrupt one is the worker's to find: it fetches and is told.
+    if (chunk->found && !chunk->corrupt) {
+      entry.attached_bytes = chunk->bytes.size();
+      AttachCopy(std::move(chunk->bytes), chunk->crc32c, &activated);
+    }
+  }
+  FillRecipients(&*recipients, &activated.activation);
+  attached_bytes_ += entry.attached_bytes;
+  messages_.emplace(queue_id, entry);
+  --credit_;
+  take->Add(std::move(activated));
+  return true;
+}
+
+}  // namespace postfleet::queue
