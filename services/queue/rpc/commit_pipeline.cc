@@ -1,0 +1,188 @@
+#include "services/queue/rpc/commit_pipeline.h"
+
+#include <pthread.h>
+
+#include <utility>
+
+#include "libs/base/concat.h"
+
+namespace postfleet::queue {
+namespace {
+
+// One voter: the term never changes. Raft's begin at 1.
+constexpr uint64_t kTerm = 1;
+constexpr uint16_t kShard = 0;
+
+std::vector<std::string_view> Views(const rpc::Payload& payload) {
+  std::vector<std::string_view> views;
+  views.reserve(payload.size());
+  for (const grpc::Slice& slice : payload) views.push_back(rpc::AsView(slice));
+  return views;
+}
+
+absl::Status ApplyRecord(StateMachine* machine, const EntryView& entry) {
+  const grpc::Slice whole(entry.payload.data(), entry.payload.size(), grpc::Slice::STATIC_SLICE);
+  state::Command command;
+  rpc::Payload payload;
+  if (!rpc::DecodeFrame(grpc::ByteBuffer(&whole, 1), &command, &payload)) {
+    return absl::DataLossError(Concat("record ", entry.id.index, " is not a command"));
+  }
+  const std::vector<std::string_view> views = Views(payload);
+  return machine->Apply(entry.id.index, {.header = command, .payload = views, .payload_owner = {}})
+      .status();
+}
+
+}  // namespace
+
+CommitPipeline::CommitPipeline(Log* log, Store* store, StateMachine* machine,
+                               runtime::EventLoop* state_loop, const Clock* clock,
+                               CommitObserver observer)
+    : log_(log),
+      store_(store),
+      machine_(machine),
+      state_loop_(state_loop),
+      clock_(clock),
+      observer_(std::move(observer)) {
+  // The store may outlive the pipeline: what is posted after Stop never runs.
+  store_->SetFlushListener([this, maintenance = std::weak_ptr(maintenance_)] {
+    if (const auto loop = maintenance.lock()) loop->Post([this] { CutLog(); });
+  });
+}
+
+CommitPipeline::~CommitPipeline() { Stop(); }
+
+absl::Status CommitPipeline::Replay(Log* log, StateMachine* machine) {
+  return log->Replay(machine->applied_index() + 1, [machine](const EntryView& entry) {
+    return entry.type == EntryType::kCommand ? ApplyRecord(machine, entry) : absl::OkStatus();
+  });
+}
+
+void CommitPipeline::Start() {
+  maintenance_->Start();
+  log_thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "queue-log");
+    RunLog();
+  });
+}
+
+void CommitPipeline::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (log_thread_.joinable()) log_thread_.join();
+  maintenance_->Stop();
+}
+
+bool CommitPipeline::Propose(Proposal proposal, bool must) {
+  // The head is small beside its contents; a rough size is enough for a bound.
+  const size_t bytes = rpc::PayloadBytes(proposal.payload) + 512;
+  std::lock_guard lock(mutex_);
+  if (stopping_ || (!must && pending_bytes_ + bytes > kPendingBytesMax)) return false;
+  pending_bytes_ += bytes;
+  waiting_.push_back({.proposal = std::move(proposal), .record = {}, .bytes = bytes, .index = 0});
+  if (waiting_.size() == 1) wake_.notify_one();
+  return true;
+}
+
+CommitPipeline::Group CommitPipeline::TakeGroup() {
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+  size_t bytes = 0;
+  size_t count = 0;
+  while (count < waiting_.size() && (count == 0 || bytes < kGroupBytesMax)) bytes += waiting_[count++].bytes;
+  if (count == waiting_.size()) return std::exchange(waiting_, {});
+  const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
+  Group group(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
+  waiting_.erase(waiting_.begin(), end);
+  return group;
+}
+
+void CommitPipeline::RunLog() {
+  while (true) {
+    Group group = TakeGroup();
+    if (group.empty()) return;  // stopping, and nothing waits
+    const absl::Status written = WriteGroup(&group);
+    if (!written.ok()) {
+      FailGroup(std::move(group), written);
+      continue;
+    }
+    state_loop_->Post([this, group = std::move(group)]() mutable { ApplyGroup(std::move(group)); });
+  }
+}
+
+// Blocks until the group is durable.
+absl::Status CommitPipeline::WriteGroup(Group* group) {
+  const auto started = clock_->Monotonic();
+  const int64_t now_ms = clock_->WallMillis();
+  size_t part_count = 0;
+  uint64_t index = log_->last_index();
+  for (Item& item : *group) {
+    item.index = ++index;
+    item.proposal.command.set_now_ms(now_ms);
+    rpc::EncodeFrame(item.proposal.command, item.proposal.payload).Dump(&item.record);
+    part_count += item.record.size();
+  }
+  parts_.clear();
+  parts_.reserve(part_count);  // entries point into it: it must not move
+  entries_.clear();
+  for (const Item& item : *group) {
+    const size_t first = parts_.size();
+    for (const grpc::Slice& slice : item.record) parts_.push_back(rpc::AsView(slice));
+    entries_.push_back({.id = {.shard = kShard, .term = kTerm, .index = item.index},
+                        .type = EntryType::kCommand,
+                        .parts = absl::MakeConstSpan(parts_).subspan(first)});
+  }
+  absl::Status status = log_->Append(entries_);
+  if (status.ok()) status = log_->Sync();
+  if (observer_.on_synced) {
+    observer_.on_synced(std::chrono::duration<double>(clock_->Monotonic() - started).count(),
+                        group->size());
+  }
+  return status;
+}
+
+void CommitPipeline::ApplyGroup(Group group) {
+  for (Item& item : group) {
+    // Whoever gives contents out again holds the slices by this.
+    auto payload = std::make_shared<const rpc::Payload>(std::move(item.proposal.payload));
+    const std::vector<std::string_view> views = Views(*payload);
+    const absl::StatusOr<const Effects*> effects = machine_->Apply(
+        item.index,
+        {.header = item.proposal.command, .payload = views, .payload_owner = payload});
+    if (!effects.ok()) {
+      observer_.on_fatal(effects.status());
+    } else {
+      observer_.on_applied(**effects);
+    }
+    Finish(&item, effects);
+  }
+  observer_.on_group();
+  if (log_->bytes_on_disk() > kReplayBytesMax) {
+    if (const absl::Status status = store_->RequestFlush(); !status.ok()) observer_.on_fatal(status);
+  }
+}
+
+void CommitPipeline::FailGroup(Group group, const absl::Status& status) {
+  if (!absl::IsResourceExhausted(status)) observer_.on_fatal(status);
+  state_loop_->Post([this, group = std::move(group), status]() mutable {
+    for (Item& item : group) Finish(&item, status);
+  });
+}
+
+void CommitPipeline::Finish(Item* item, const absl::StatusOr<const Effects*>& result) {
+  item->proposal.done(result);
+  std::lock_guard lock(mutex_);
+  pending_bytes_ -= item->bytes;
+}
+
+// On the maintenance loop: deletes files.
+void CommitPipeline::CutLog() {
+  const absl::StatusOr<uint64_t> flushed = store_->FlushedIndex();
+  absl::Status status = flushed.status();
+  if (status.ok()) status = log_->CutBelow(*flushed + 1);
+  if (!status.ok()) observer_.on_fatal(status);
+}
+
+}  // namespace postfleet::queue

@@ -1,0 +1,430 @@
+#include "services/scheduler/scheduler_service.h"
+
+#include <grpcpp/client_context.h>
+
+#include <utility>
+
+#include "libs/base/maillog.h"
+#include "proto/postfleet/lookup/v1/lookup.pb.h"
+
+namespace postfleet::scheduler {
+namespace {
+
+constexpr size_t kFramePayloadBytesMax = 1u << 20;
+constexpr uint32_t kPartition = 0;
+
+void Append(rpc::Payload* payload, const BodyPtr& body) {
+  if (body != nullptr) payload->insert(payload->end(), body->slices.begin(), body->slices.end());
+}
+
+}  // namespace
+
+// ---- The queue's outbox ----
+
+void SchedulerService::QueueOutbox::Reset(QueuePart first) {
+  std::lock_guard lock(mutex_);
+  parts_.clear();
+  parts_.push_back(std::move(first));
+}
+
+void SchedulerService::QueueOutbox::Add(QueuePart part) {
+  std::lock_guard lock(mutex_);
+  parts_.push_back(std::move(part));
+}
+
+// The queue applies a frame's outcomes before its notifies: outcomes that came after a notify wait for the next frame, so
+// that a message's commits are answered in their order.
+bool SchedulerService::QueueOutbox::NextFrame(grpc::ByteBuffer* frame) {
+  std::unique_lock lock(mutex_);
+  if (parts_.empty()) return false;
+  QueuePart merged = std::move(parts_.front());
+  size_t taken = 1;
+  size_t bytes = rpc::PayloadBytes(merged.payload);
+  for (; taken < parts_.size() && bytes < kFramePayloadBytesMax; ++taken) {
+    QueuePart& part = parts_[taken];
+    if (merged.request.notifies_size() > 0 && part.request.outcomes_size() > 0) break;
+    const uint32_t credit = merged.request.credit_messages() + part.request.credit_messages();
+    merged.request.MergeFrom(part.request);
+    merged.request.set_credit_messages(credit);
+    bytes += rpc::PayloadBytes(part.payload);
+    merged.payload.insert(merged.payload.end(), std::make_move_iterator(part.payload.begin()),
+                          std::make_move_iterator(part.payload.end()));
+  }
+  parts_.erase(parts_.begin(), parts_.begin() + static_cast<std::ptrdiff_t>(taken));
+  lock.unlock();
+  *frame = rpc::EncodeFrame(merged.request, merged.payload);
+  return true;
+}
+
+// ---- Workers ----
+
+class SchedulerService::Worker : public std::enable_shared_from_this<Worker> {
+ public:
+  explicit Worker(SchedulerService* scheduler) : scheduler_(scheduler) {}
+
+  rpc::StreamCallbacks Open(std::shared_ptr<rpc::Stream> stream) {
+    stream_ = std::move(stream);
+    return {.next_frame = [self = this](grpc::ByteBuffer* frame) { return self->NextFrame(frame); },
+            .on_frame =
+                [self = shared_from_this()](grpc::ByteBuffer frame) {
+                  self->scheduler_->loop_.Post([self, frame = std::move(frame)] {
+                    self->scheduler_->OnWorkerFrame(self, frame);
+                  });
+                },
+            .on_closed =
+                [self = shared_from_this()](const grpc::Status&) {
+                  self->scheduler_->loop_.Post([self] { self->scheduler_->OnWorkerClosed(self); });
+                }};
+  }
+
+  void Send(scheduler::v1::WorkResponse response, rpc::Payload payload) {
+    const size_t bytes = rpc::PayloadBytes(payload);
+    outbox_.Add({.response = std::move(response), .payload = std::move(payload), .bytes = bytes});
+  }
+  rpc::Stream* stream() const { return stream_.get(); }
+
+  // On the scheduler's loop. 0: no hello yet.
+  uint64_t id = 0;
+  size_t deliveries_out = 0;
+
+ private:
+  struct Part {
+    scheduler::v1::WorkResponse response;
+    rpc::Payload payload;
+    size_t bytes = 0;
+  };
+
+  bool NextFrame(grpc::ByteBuffer* frame) {
+    std::vector<Part> parts =
+        outbox_.Take(kFramePayloadBytesMax, [](const Part& part) { return part.bytes; });
+    if (parts.empty()) return false;
+    scheduler::v1::WorkResponse response = std::move(parts.front().response);
+    rpc::Payload payload = std::move(parts.front().payload);
+    for (size_t i = 1; i < parts.size(); ++i) {
+      response.MergeFrom(parts[i].response);
+      payload.insert(payload.end(), parts[i].payload.begin(), parts[i].payload.end());
+    }
+    *frame = rpc::EncodeFrame(response, payload);
+    return true;
+  }
+
+  SchedulerService* const scheduler_;
+  std::shared_ptr<rpc::Stream> stream_;
+  rpc::Outbox<Part> outbox_;
+};
+
+class SchedulerService::WorkService final
+    : public v1::Scheduler::WithRawCallbackMethod_Work<v1::Scheduler::Service> {
+ public:
+  explicit WorkService(SchedulerService* scheduler) : scheduler_(scheduler) {}
+
+  rpc::ServerReactor* Work(grpc::CallbackServerContext*) override {
+    return rpc::AcceptStream([this](std::shared_ptr<rpc::Stream> stream) {
+      return std::make_shared<Worker>(scheduler_)->Open(std::move(stream));
+    });
+  }
+
+ private:
+  SchedulerService* const scheduler_;
+};
+
+// ---- The service ----
+
+SchedulerService::SchedulerService(SchedulerOptions options)
+    : options_(std::move(options)),
+      service_(std::make_unique<WorkService>(this)),
+      queue_stub_(queue::v1::Queue::NewStub(options_.queue)),
+      core_(options_.config, [this] { return minter_->Next(); }),
+      timer_(loop_),
+      queue_retry_(loop_),
+      lookup_retry_(loop_),
+      lookup_patience_(loop_) {}
+
+SchedulerService::~SchedulerService() { Stop(); }
+
+grpc::Service* SchedulerService::service() { return service_.get(); }
+
+void SchedulerService::Start() {
+  loop_.Start();
+  loop_.Post([this] {
+    OpenLookup();
+    RegisterWithQueue();
+  });
+}
+
+void SchedulerService::Stop() {
+  loop_.Post([this] {
+    stopping_ = true;
+    ready_ = false;
+    if (queue_stream_ != nullptr) queue_stream_->Cancel();
+    if (lookup_stream_ != nullptr) lookup_stream_->Cancel();
+    for (const auto& [id, worker] : workers_) worker->stream()->Cancel();
+  });
+  loop_.Stop();
+}
+
+void SchedulerService::Drain(std::function<void()> drained) {
+  loop_.Post([this, drained = std::move(drained)]() mutable {
+    drained_ = std::move(drained);
+    ready_ = false;
+    CheckDrained();
+  });
+}
+
+void SchedulerService::CheckDrained() {
+  if (drained_ && deliveries_out_ == 0 && commits_out_ == 0) {
+    stopping_ = true;
+    std::exchange(drained_, nullptr)();
+  }
+}
+
+// The incarnation makes the queue ids of notices unique.
+void SchedulerService::RegisterWithQueue() {
+  struct Call {
+    grpc::ClientContext context;
+    queue::v1::RegisterRequest request;
+    queue::v1::RegisterResponse response;
+  };
+  auto call = std::make_shared<Call>();
+  call->request.set_name(options_.name);
+  call->context.set_wait_for_ready(true);
+  queue_stub_->async()->Register(
+      &call->context, &call->request, &call->response, [this, call](const grpc::Status& status) {
+        loop_.Post([this, call, ok = status.ok()] {
+          if (stopping_) return;
+          if (!ok) return queue_retry_.Set(kReconnectDelay, [this] { RegisterWithQueue(); });
+          minter_.emplace(call->response.shard(), call->response.incarnation(), *options_.clock);
+          OpenQueue();
+        });
+      });
+}
+
+void SchedulerService::OpenQueue() {
+  if (stopping_) return;
+  QueuePart first;
+  first.request.mutable_open()->set_partition(kPartition);
+  first.request.mutable_open()->set_name(options_.name);
+  queue_outbox_.Reset(std::move(first));
+  const uint64_t generation = ++queue_generation_;
+  queue_stream_ = rpc::OpenStream(
+      options_.queue, "/postfleet.queue.v1.Queue/Schedule",
+      {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
+       .on_frame =
+           [this, generation](grpc::ByteBuffer frame) {
+             loop_.Post([this, generation, frame = std::move(frame)] {
+               OnQueueFrame(generation, frame);
+             });
+           },
+       .on_closed =
+           [this, generation](const grpc::Status&) {
+             loop_.Post([this, generation] { OnQueueClosed(generation); });
+           }});
+  queue_stream_->Kick();
+}
+
+void SchedulerService::OnQueueFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
+  if (generation != queue_generation_) return;
+  queue::v1::ScheduleResponse response;
+  rpc::Payload payload;
+  if (!rpc::DecodeFrame(frame, &response, &payload)) {
+    maillog::Warning("qmgr", "the queue sent a malformed frame; opening the partition again");
+    queue_stream_->Cancel();
+    return;
+  }
+  if (response.epoch() != 0) {
+    ready_ = !drained_;
+    Step(Opened{response.epoch()});
+  }
+  commits_out_ -= std::min<size_t>(commits_out_, static_cast<size_t>(response.committed_size()));
+  for (queue::v1::Committed& committed : *response.mutable_committed()) {
+    Step(Committed{std::move(committed)});
+  }
+  for (std::string& queue_id : *response.mutable_deleted()) Step(Deleted{std::move(queue_id)});
+  if (response.flushed()) Step(Flushed{});
+  rpc::PayloadReader reader(payload);
+  for (queue::v1::Activation& activation : *response.mutable_activations()) {
+    auto body = activation.payload_bytes() > 0 ? std::make_shared<Body>() : nullptr;
+    if (body != nullptr && !reader.Take(activation.payload_bytes(), &body->slices)) {
+      activation.set_payload_bytes(0);
+      body = nullptr;
+    }
+    if (!drained_) Step(Activated{std::move(activation), std::move(body)});
+  }
+  Act();
+}
+
+void SchedulerService::OnQueueClosed(uint64_t generation) {
+  if (generation != queue_generation_ || stopping_) return;
+  ready_ = false;
+  commits_out_ = 0;
+  ++queue_generation_;
+  queue_stream_ = nullptr;
+  Step(QueueLost{});
+  Act();
+  queue_retry_.Set(kReconnectDelay, [this] { OpenQueue(); });
+}
+
+void SchedulerService::OpenLookup() {
+  if (stopping_) return;
+  lookup_stream_ = rpc::OpenStream(
+      options_.lookup, "/postfleet.lookup.v1.Lookup/Resolve",
+      {.next_frame =
+           [this](grpc::ByteBuffer* frame) {
+             lookup::v1::ResolveRequest request;
+             for (lookup::v1::Query& query : lookup_outbox_.TakeAll()) {
+               request.add_queries()->Swap(&query);
+             }
+             if (request.queries_size() == 0) return false;
+             *frame = rpc::EncodeFrame(request, {});
+             return true;
+           },
+       .on_frame =
+           [this](grpc::ByteBuffer frame) {
+             loop_.Post([this, frame = std::move(frame)] { OnLookupFrame(frame); });
+           },
+       .on_closed =
+           [this](const grpc::Status&) { loop_.Post([this] { OnLookupClosed(); }); }});
+  // What the stream before did not answer.
+  lookup_outbox_.TakeAll();
+  for (const auto& [id, query] : queries_) lookup_outbox_.Add(query);
+  if (!queries_.empty()) lookup_stream_->Kick();
+}
+
+void SchedulerService::OnLookupFrame(const grpc::ByteBuffer& frame) {
+  Resolved resolved;
+  rpc::Payload none;
+  if (!rpc::DecodeFrame(frame, &resolved.response, &none)) {
+    lookup_stream_->Cancel();
+    return;
+  }
+  lookup_patience_runs_ = false;
+  lookup_patience_.Cancel();
+  for (const lookup::v1::Answer& answer : resolved.response.answers()) queries_.erase(answer.id());
+  Step(std::move(resolved));
+  Act();
+}
+
+void SchedulerService::OnLookupClosed() {
+  if (stopping_) return;
+  lookup_stream_ = nullptr;
+  lookup_retry_.Set(kReconnectDelay, [this] { OpenLookup(); });
+  if (std::exchange(lookup_patience_runs_, true)) return;
+  lookup_patience_.Set(kLookupPatience, [this] { GiveUpLookups(); });
+}
+
+void SchedulerService::GiveUpLookups() {
+  lookup_patience_runs_ = false;
+  queries_.clear();
+  Step(LookupFailed{{}, "address resolver unavailable"});
+  Act();
+}
+
+void SchedulerService::OnWorkerFrame(const std::shared_ptr<Worker>& worker,
+                                     const grpc::ByteBuffer& frame) {
+  v1::WorkRequest request;
+  rpc::Payload payload;
+  if (!rpc::DecodeFrame(frame, &request, &payload) || request.has_hello() != (worker->id == 0)) {
+    maillog::Warning("qmgr", "a delivery worker sent a malformed frame; its stream is closed");
+    worker->stream()->Cancel();
+    return;
+  }
+  if (request.has_hello()) {
+    worker->id = next_worker_++;
+    workers_[worker->id] = worker;
+    Step(WorkerJoined{worker->id, request.hello()});
+  }
+  rpc::PayloadReader reader(payload);
+  for (v1::DeliveryResult& result : *request.mutable_results()) {
+    BodyPtr notice_body;
+    if (result.notice().payload_bytes() > 0) {
+      auto body = std::make_shared<Body>();
+      if (!reader.Take(result.notice().payload_bytes(), &body->slices)) result.set_notice_failed(true);
+      notice_body = std::move(body);
+    }
+    if (worker->deliveries_out > 0) {
+      --worker->deliveries_out;
+      --deliveries_out_;
+    }
+    Step(DeliveryDone{std::move(result), std::move(notice_body)});
+  }
+  Act();
+}
+
+void SchedulerService::OnWorkerClosed(const std::shared_ptr<Worker>& worker) {
+  if (worker->id == 0 || stopping_) return;
+  workers_.erase(worker->id);
+  deliveries_out_ -= worker->deliveries_out;
+  worker->deliveries_out = 0;
+  Step(WorkerLeft{worker->id});
+  Act();
+}
+
+void SchedulerService::Step(Event event) {
+  core_.Step(std::move(event), options_.clock->WallMillis(), &actions_);
+}
+
+void SchedulerService::Act() {
+  for (const LogLine& line : actions_.log) maillog::Write(line.program, Render(line));
+  if (!actions_.resolve.empty()) {
+    for (lookup::v1::Query& query : actions_.resolve) {
+      queries_[query.id()] = query;
+      lookup_outbox_.Add(std::move(query));
+    }
+    if (lookup_stream_ != nullptr) lookup_stream_->Kick();
+  }
+  ActOnQueue();
+  ActOnWorkers();
+  if (actions_.timer_at_ms == kNoTimer) {
+    timer_.Cancel();
+  } else if (actions_.timer_at_ms.has_value()) {
+    const int64_t after_ms = *actions_.timer_at_ms - options_.clock->WallMillis();
+    timer_.Set(std::chrono::milliseconds(std::max<int64_t>(after_ms, 0)), [this] {
+      Step(Timer{});
+      Act();
+    });
+  }
+  actions_.Clear();
+  CheckDrained();
+}
+
+void SchedulerService::ActOnQueue() {
+  if (queue_stream_ == nullptr) return;
+  QueuePart part;
+  part.request.set_credit_messages(actions_.credit_messages);
+  for (queue::v1::MessageOutcome& outcome : actions_.commit) {
+    part.request.add_outcomes()->Swap(&outcome);
+  }
+  for (SendNotify& send : actions_.notify) {
+    part.request.add_notifies()->Swap(&send.notify);
+    Append(&part.payload, send.body);
+  }
+  for (std::string& queue_id : actions_.release) part.request.add_released(std::move(queue_id));
+  commits_out_ += actions_.commit.size() + actions_.notify.size();
+  if (part.request.ByteSizeLong() == 0) return;
+  queue_outbox_.Add(std::move(part));
+  queue_stream_->Kick();
+}
+
+void SchedulerService::ActOnWorkers() {
+  std::map<uint64_t, std::pair<v1::WorkResponse, rpc::Payload>> frames;
+  for (const CancelDelivery& cancel : actions_.cancel) {
+    frames[cancel.worker].first.add_cancelled(cancel.delivery);
+  }
+  for (StartDelivery& start : actions_.deliver) {
+    const auto worker = workers_.find(start.worker);
+    if (drained_ || worker == workers_.end()) continue;  // ends with this process, or with its worker's WorkerLeft
+    ++deliveries_out_;
+    ++worker->second->deliveries_out;
+    auto& [response, payload] = frames[start.worker];
+    response.add_deliveries()->Swap(&start.delivery);
+    Append(&payload, start.body);
+  }
+  for (auto& [id, frame] : frames) {
+    const auto worker = workers_.find(id);
+    if (worker == workers_.end()) continue;
+    worker->second->Send(std::move(frame.first), std::move(frame.second));
+    worker->second->stream()->Kick();
+  }
+}
+
+}  // namespace postfleet::scheduler

@@ -1,0 +1,140 @@
+// The scheduler service: the pure core (core/step.h) between three streams.
+//
+//   queue  <- Schedule (client)   activations in; outcomes, notices, releases out
+//   lookup <- Resolve  (client)   queries of each activation
+//   worker -> Work     (served)   deliveries out, results in
+//
+// One loop owns the core and all of this. A lost stream is opened again after kReconnectDelay. Losing the queue forgets
+// everything (the queue gives it out again); losing the lookup service holds its queries for kLookupPatience, then their
+// recipients are deferred; losing a worker hands its deliveries to others.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "libs/base/clock.h"
+#include "libs/base/queue_id.h"
+#include "libs/metrics/metrics.h"
+#include "libs/rpc/outbox.h"
+#include "libs/rpc/payload.h"
+#include "libs/rpc/stream.h"
+#include "libs/runtime/event_loop.h"
+#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
+#include "proto/postfleet/scheduler/v1/scheduler.grpc.pb.h"
+#include "services/scheduler/core/step.h"
+
+namespace postfleet::scheduler {
+
+// Contents that came along with an activation or a notice.
+struct Body {
+  rpc::Payload slices;
+};
+
+struct SchedulerOptions {
+  std::string name = "scheduler";
+  Config config;
+  std::shared_ptr<grpc::Channel> queue;
+  std::shared_ptr<grpc::Channel> lookup;
+  const Clock* clock = &SystemClock();
+  metrics::Registry* metrics = nullptr;
+};
+
+class SchedulerService {
+ public:
+  static constexpr std::chrono::milliseconds kReconnectDelay{200};
+  static constexpr std::chrono::milliseconds kLookupPatience{10'000};
+
+  explicit SchedulerService(SchedulerOptions options);
+  ~SchedulerService();
+
+  // The contract to register with a server; it must outlive the server.
+  grpc::Service* service();
+  void Start();
+
+  // Starts no more deliveries; `drained` comes once when those at workers are answered and their outcomes are durable. Any
+  // thread.
+  void Drain(std::function<void()> drained);
+  // Ends the streams and the loop.
+  void Stop();
+
+  // It holds its partition.
+  bool Ready() const { return ready_; }
+
+ private:
+  class WorkService;
+  class Worker;
+
+  // A ScheduleRequest to be, and its payload.
+  struct QueuePart {
+    queue::v1::ScheduleRequest request;
+    rpc::Payload payload;
+  };
+  // What is to be said on the current Schedule stream.
+  class QueueOutbox {
+   public:
+    void Reset(QueuePart first);
+    void Add(QueuePart part);
+    bool NextFrame(grpc::ByteBuffer* frame);
+
+   private:
+    std::mutex mutex_;
+    std::vector<QueuePart> parts_;
+  };
+
+  void RegisterWithQueue();
+  void OpenQueue();
+  void OnQueueFrame(uint64_t generation, const grpc::ByteBuffer& frame);
+  void OnQueueClosed(uint64_t generation);
+  void OpenLookup();
+  void OnLookupFrame(const grpc::ByteBuffer& frame);
+  void OnLookupClosed();
+  void GiveUpLookups();
+
+  void OnWorkerFrame(const std::shared_ptr<Worker>& worker, const grpc::ByteBuffer& frame);
+  void OnWorkerClosed(const std::shared_ptr<Worker>& worker);
+
+  void Step(Event event);
+  // Carries out what the steps since the last call owe. At the end of each event of the loop.
+  void Act();
+  void ActOnQueue();
+  void ActOnWorkers();
+  void CheckDrained();
+
+  SchedulerOptions options_;
+  runtime::EventLoop loop_{"scheduler"};
+  std::unique_ptr<WorkService> service_;
+  std::unique_ptr<queue::v1::Queue::Stub> queue_stub_;
+  std::atomic<bool> ready_{false};
+  QueueOutbox queue_outbox_;
+  rpc::Outbox<lookup::v1::Query> lookup_outbox_;
+
+  // On the loop only.
+  std::optional<QueueIdMinter> minter_;
+  Scheduler core_;
+  Actions actions_;
+  runtime::Timer timer_;
+  runtime::Timer queue_retry_;
+  runtime::Timer lookup_retry_;
+  runtime::Timer lookup_patience_;
+  std::shared_ptr<rpc::Stream> queue_stream_;
+  uint64_t queue_generation_ = 0;
+  std::shared_ptr<rpc::Stream> lookup_stream_;
+  bool lookup_patience_runs_ = false;
+  std::map<uint64_t, lookup::v1::Query> queries_;  // sent and not answered
+  std::map<uint64_t, std::shared_ptr<Worker>> workers_;
+  uint64_t next_worker_ = 1;
+  size_t deliveries_out_ = 0;
+  size_t commits_out_ = 0;  // outcomes and notifies sent and not yet durable
+  bool stopping_ = false;
+  std::function<void()> drained_;
+};
+
+}  // namespace postfleet::scheduler
