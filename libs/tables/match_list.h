@@ -56,7 +56,10 @@ class MatchList {
   absl::StatusOr<bool> MatchesHost(std::string_view name, const config::IpAddress& address);
 
  private:
+  friend class MatchListParser;
   struct Item;
+  absl::StatusOr<bool> ItemMatches(Item& item, std::string_view name) const;
+
   std::string parameter_;
   MatchListOptions options_;
   std::vector<Item> items_;

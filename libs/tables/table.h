@@ -1,7 +1,7 @@
 // Lookup tables by "type:name" (DATABASE_README): hash, lmdb, texthash, inline, static, cidr, unix;
 // "proxy:" in front is taken off.
 //
-//   hash:/path      /path.db as Postfix's postmap writes it (Berkeley DB hash; keys and values with
+//   hash:, btree:   /path.db as Postfix's postmap writes it (Berkeley DB hash; keys and values with
 //   or without a trailing zero byte) lmdb:/path      /path.lmdb, the same texthash:/path  the text
 //   source itself, read whole inline:{ key = value, { key = text with spaces } } static:value every
 //   key has this value; static:{text with spaces} cidr:/path      keys are IP addresses; patterns,
