@@ -1,0 +1,187 @@
+#include "services/queue/state/queue_under_test.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "libs/base/concat.h"
+#include "libs/base/crc32c.h"
+
+namespace postfleet::queue {
+namespace {
+
+template <typename Value>
+Value OrDie(absl::StatusOr<Value> value) {
+  if (value.ok()) return *std::move(value);
+  std::fprintf(stderr, "%s\n", value.status().ToString().c_str());
+  std::abort();
+}
+
+}  // namespace
+
+QueueUnderTest::QueueUnderTest(const StoreOptions& options)
+    : env_(rocksdb::NewMemEnv(rocksdb::Env::Default())), options_(options) {
+  if (options_.path.empty()) {
+    options_.path = "/store";
+    options_.env = env_.get();
+  }
+  OpenStore();
+}
+
+QueueUnderTest::~QueueUnderTest() = default;
+
+void QueueUnderTest::OpenStore() {
+  store_ = OrDie(Store::Open(options_));
+  machine_ = OrDie(StateMachine::Load(store_.get()));
+  reader_ = std::make_unique<Reader>(store_.get());
+}
+
+void QueueUnderTest::Crash() {
+  reader_.reset();
+  machine_.reset();
+  store_.reset();
+  OpenStore();
+}
+
+const Effects& QueueUnderTest::Replay(const LoggedCommand& command) {
+  // In two pieces, as frames may be cut anywhere.
+  const std::string_view payload = command.payload;
+  const std::vector<std::string_view> pieces = {payload.substr(0, payload.size() / 3),
+                                                payload.substr(payload.size() / 3)};
+  return *OrDie(machine_->Apply(command.index, {command.header, pieces, nullptr}));
+}
+
+const Effects& QueueUnderTest::Apply(state::Command header, std::string payload) {
+  header.set_now_ms(now_ms);
+  // Effects point into the command: the log must not move it.
+  if (log_.capacity() == 0) log_.reserve(1 << 20);
+  const uint64_t index = log_.empty() ? 1 : log_.back().index + 1;
+  log_.push_back({index, std::move(header), std::move(payload)});
+  return Replay(log_.back());
+}
+
+uint64_t QueueUnderTest::incarnation() {
+  if (incarnation_ == 0) {
+    state::Command command;
+    command.mutable_register_()->set_name("test");
+    incarnation_ = Apply(std::move(command)).incarnation;
+  }
+  return incarnation_;
+}
+
+std::map<std::string, std::string> QueueUnderTest::Dump() const {
+  std::map<std::string, std::string> rows;
+  for (size_t i = 0; i < kFamilyCount; ++i) {
+    std::unique_ptr<rocksdb::Iterator> iterator(
+        store_->db()->NewIterator({}, store_->family(static_cast<Family>(i))));
+    for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) {
+      rows[Concat(i, '/', absl::BytesToHexString(iterator->key().ToString()))] =
+          absl::BytesToHexString(iterator->value().ToString());
+    }
+  }
+  return rows;
+}
+
+v1::Submission* AddMessage(QueueUnderTest& queue, const std::string& queue_id, int recipients,
+                           const std::string& contents, state::Command* command,
+                           std::string* payload) {
+  v1::Submission* submission = command->add_submissions();
+  submission->mutable_id()->set_incarnation(queue.incarnation());
+  submission->mutable_id()->set_sequence(queue.NextSequence());
+  submission->set_queue_id(queue_id);
+  submission->set_payload_bytes(static_cast<uint32_t>(contents.size()));
+  submission->set_payload_crc32c(Crc32c(contents));
+  v1::NewMessage* message = submission->mutable_message();
+  message->mutable_envelope()->set_sender("sender@example.org");
+  message->mutable_envelope()->set_arrival_ms(queue.now_ms - 500);
+  message->set_content_bytes(contents.size());
+  for (int i = 0; i < recipients; ++i) {
+    message->add_recipients()->set_address(Concat("r", i, "@example.com"));
+  }
+  payload->append(contents);
+  return submission;
+}
+
+const Effects& Enqueue(QueueUnderTest& queue, const std::string& queue_id, int recipients,
+                       const std::string& contents) {
+  state::Command command;
+  std::string payload;
+  AddMessage(queue, queue_id, recipients, contents, &command, &payload);
+  return queue.Apply(std::move(command), std::move(payload));
+}
+
+std::string PayloadText(const std::vector<std::string_view>& pieces) {
+  std::string text;
+  for (std::string_view piece : pieces) text.append(piece);
+  return text;
+}
+
+uint64_t Open(QueueUnderTest& queue) {
+  state::Command command;
+  command.mutable_open()->set_partition(0);
+  return queue.Apply(std::move(command)).open.epoch;
+}
+
+state::Command OutcomeCommand(QueueUnderTest& queue, const std::string& queue_id,
+                              const std::vector<std::pair<uint32_t, Action>>& outcomes,
+                              int64_t retry_at_ms) {
+  state::Command command;
+  command.mutable_outcomes()->set_epoch(queue.machine().epoch(0));
+  v1::MessageOutcome* message = command.mutable_outcomes()->add_outcomes();
+  message->set_queue_id(queue_id);
+  message->set_retry_at_ms(retry_at_ms);
+  message->set_transport("smtp");
+  message->set_nexthop("example.com");
+  for (const auto& [number, action] : outcomes) {
+    mail::v1::Outcome* outcome = message->add_outcomes();
+    outcome->set_recipient_number(number);
+    outcome->set_action(action);
+    outcome->set_status("4.4.1");
+    outcome->set_text(Concat("attempt for ", number));
+  }
+  return command;
+}
+
+const Effects& Report(QueueUnderTest& queue, const std::string& queue_id,
+                      const std::vector<std::pair<uint32_t, Action>>& outcomes,
+                      int64_t retry_at_ms) {
+  return queue.Apply(OutcomeCommand(queue, queue_id, outcomes, retry_at_ms));
+}
+
+const Effects& Notify(QueueUnderTest& queue, const std::string& queue_id,
+                      const std::vector<uint32_t>& numbers, const std::string& notice_id) {
+  state::Command command;
+  std::string payload;
+  command.mutable_outcomes()->set_epoch(queue.machine().epoch(0));
+  v1::Notify* notify = command.mutable_outcomes()->add_notifies();
+  notify->set_queue_id(queue_id);
+  for (uint32_t number : numbers) notify->add_recipient_numbers(number);
+  if (!notice_id.empty()) {
+    payload = "the notice";
+    v1::Submission* notice = notify->mutable_notice();
+    notice->set_queue_id(notice_id);
+    notice->set_payload_bytes(static_cast<uint32_t>(payload.size()));
+    notice->set_payload_crc32c(Crc32c(payload));
+    notice->mutable_message()->set_content_bytes(payload.size());
+    notice->mutable_message()->mutable_envelope()->set_is_notice(true);
+    notice->mutable_message()->add_recipients()->set_address("sender@example.org");
+  }
+  return queue.Apply(std::move(command), std::move(payload));
+}
+
+const Effects& Delete(QueueUnderTest& queue, const std::vector<std::string>& queue_ids) {
+  state::Command command;
+  command.mutable_delete_();
+  for (const std::string& id : queue_ids) command.mutable_delete_()->add_queue_ids(id);
+  return queue.Apply(std::move(command));
+}
+
+const Effects& Flush(QueueUnderTest& queue, const std::vector<std::string>& queue_ids) {
+  state::Command command;
+  command.mutable_flush();
+  for (const std::string& id : queue_ids) command.mutable_flush()->add_queue_ids(id);
+  return queue.Apply(std::move(command));
+}
+
+}  // namespace postfleet::queue

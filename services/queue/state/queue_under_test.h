@@ -1,0 +1,96 @@
+// For tests: a store in memory with its state machine, commands in a line each, and a dump of every
+// row.
+#pragma once
+
+#include <rocksdb/env.h>
+
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/queue/state/reader.h"
+#include "services/queue/state/state_machine.h"
+#include "services/queue/state/store.h"
+
+namespace postfleet::queue {
+
+// A command of the log: what replay needs.
+struct LoggedCommand {
+  uint64_t index = 0;
+  state::Command header;
+  std::string payload;
+};
+
+class QueueUnderTest {
+ public:
+  explicit QueueUnderTest(const StoreOptions& options = {});
+  ~QueueUnderTest();
+
+  // Logs and applies. Aborts on a storage error.
+  const Effects& Apply(state::Command header, std::string payload = {});
+  // Applies a logged command.
+  const Effects& Replay(const LoggedCommand& command);
+
+  // As after a crash: what was not flushed is gone. Replays nothing.
+  void Crash();
+
+  // All rows: family/key in hex -> value in hex.
+  std::map<std::string, std::string> Dump() const;
+
+  StateMachine& machine() { return *machine_; }
+  Store& store() { return *store_; }
+  Reader& reader() { return *reader_; }
+  const std::vector<LoggedCommand>& log() const { return log_; }
+
+  // Registers an incarnation on first use and sends under it.
+  uint64_t incarnation();
+  uint64_t NextSequence() { return ++sequence_; }
+
+  int64_t now_ms = 1'800'000'000'000;
+
+ private:
+  void OpenStore();
+
+  std::unique_ptr<rocksdb::Env> env_;
+  StoreOptions options_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<StateMachine> machine_;
+  std::unique_ptr<Reader> reader_;
+  std::vector<LoggedCommand> log_;
+  uint64_t incarnation_ = 0;
+  uint64_t sequence_ = 0;
+};
+
+// A message of one chunk to r0@example.com, r1@..., added to `command`; its contents to `payload`.
+v1::Submission* AddMessage(QueueUnderTest& queue, const std::string& queue_id, int recipients,
+                           const std::string& contents, state::Command* command,
+                           std::string* payload);
+const Effects& Enqueue(QueueUnderTest& queue, const std::string& queue_id, int recipients = 1,
+                       const std::string& contents = "contents");
+
+std::string PayloadText(const std::vector<std::string_view>& pieces);
+
+uint64_t Open(QueueUnderTest& queue);
+
+using Action = mail::v1::Outcome::Action;
+inline constexpr Action kSent = mail::v1::Outcome::ACTION_SENT;
+inline constexpr Action kDeferred = mail::v1::Outcome::ACTION_DEFERRED;
+inline constexpr Action kBounced = mail::v1::Outcome::ACTION_BOUNCED;
+
+// One outcome for each recipient number, in a command of the current epoch.
+state::Command OutcomeCommand(QueueUnderTest& queue, const std::string& queue_id,
+                              const std::vector<std::pair<uint32_t, Action>>& outcomes,
+                              int64_t retry_at_ms = 0);
+const Effects& Report(QueueUnderTest& queue, const std::string& queue_id,
+                      const std::vector<std::pair<uint32_t, Action>>& outcomes,
+                      int64_t retry_at_ms = 0);
+// `notice_id` empty: nobody is to be told.
+const Effects& Notify(QueueUnderTest& queue, const std::string& queue_id,
+                      const std::vector<uint32_t>& numbers, const std::string& notice_id);
+const Effects& Delete(QueueUnderTest& queue, const std::vector<std::string>& queue_ids);
+const Effects& Flush(QueueUnderTest& queue, const std::vector<std::string>& queue_ids);
+
+}  // namespace postfleet::queue
