@@ -150,11 +150,9 @@ void State::On(WorkerLeft& event) {
     transport->slots -= slots->total;
     std::erase(transport->free, slots.get());
   }
+  for (const auto& attempt : lost) Lost(*attempt, "its worker was lost");
   // Last first: each goes in front of what waits, so that the first is the first again.
-  for (auto at = lost.rbegin(); at != lost.rend(); ++at) {
-    Lost(**at, "its worker was lost");
-    TryAgain(**at);
-  }
+  for (auto at = lost.rbegin(); at != lost.rend(); ++at) TryAgain(**at);
   for (const std::string& name : names) {
     const auto at = transports.find(name);
     if (at == transports.end()) continue;

@@ -117,6 +117,7 @@ std::string ScenarioWorld::Run(std::string_view command) {
          stored_.erase(words.at(1));
          Step(Deleted{words.at(1)});
        }},
+      {"erase", [&] { stored_.erase(words.at(1)); }},
       {"hold", [&] { (words.at(1) == "resolve" ? hold_resolve_ : hold_commit_) = true; }},
       {"answer", [&] { Answer(words); }},
       {"lookup-failed",

@@ -10,7 +10,7 @@
 //   activate QID from=A to=A,A [bounced=A,A] [age=T] [size=N] [body=N]
 //   done ID|all sent | bounced STATUS TEXT | deferred STATUS TEXT | failed STATUS TEXT | silent |
 //        each RESULT; RESULT... | notice | no-notice | notice-failed
-//   delete QID
+//   delete QID | erase QID               erase: the scheduler is not told yet
 //   hold resolve|commit                  stop answering by itself; then:
 //   answer [ADDRESS] | lookup-failed TEXT | committed
 //   tick T                               fires the timer on the way

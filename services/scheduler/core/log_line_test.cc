@@ -1,0 +1,36 @@
+#include "services/scheduler/core/log_line.h"
+
+#include <gtest/gtest.h>
+
+namespace postfleet::scheduler {
+namespace {
+
+TEST(FormatDelay, HasTwoSignificantDigitsBelowTenSeconds) {
+  EXPECT_EQ(FormatDelay(0), "0");
+  EXPECT_EQ(FormatDelay(2), "0.002");
+  EXPECT_EQ(FormatDelay(23), "0.023");
+  EXPECT_EQ(FormatDelay(123), "0.12");
+  EXPECT_EQ(FormatDelay(200), "0.2");
+  EXPECT_EQ(FormatDelay(999), "1");
+  EXPECT_EQ(FormatDelay(1'234), "1.2");
+  EXPECT_EQ(FormatDelay(9'960), "10");
+  EXPECT_EQ(FormatDelay(12'600), "13");
+  EXPECT_EQ(FormatDelay(432'000'000), "432000");
+}
+
+TEST(Render, NamesTheOriginalRecipientWhereItDiffers) {
+  LogLine line{.kind = LogLine::Kind::kRecipient, .program = "error", .queue_id = "4fX"};
+  line.recipient = "x@d";
+  line.original_recipient = "root";
+  line.delay_a_ms = 20;
+  line.delay_b_ms = 1'000;
+  line.dsn = "5.1.1";
+  line.status = "bounced";
+  line.text = "User unknown";
+  EXPECT_EQ(Render(line),
+            "4fX: to=<x@d>, orig_to=<root>, relay=none, delay=1, delays=0.02/1/0/0, dsn=5.1.1, "
+            "status=bounced (User unknown)");
+}
+
+}  // namespace
+}  // namespace postfleet::scheduler

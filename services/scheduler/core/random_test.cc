@@ -1,0 +1,437 @@
+// Random events against a model of what surrounds the scheduler, with the promises of step.h
+// checked at each action. RANDOM_TEST_SEED=n runs that seed only; RANDOM_TEST_SEEDS=n runs seeds 1
+// to n (100).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "libs/base/concat.h"
+#include "services/scheduler/core/step.h"
+
+namespace postfleet::scheduler {
+namespace {
+
+using mail::v1::Outcome;
+
+constexpr int kSteps = 1'500;
+constexpr int kConcurrencyLimit = 4;
+constexpr int kRecipientLimit = 3;
+constexpr const char* kTransports[] = {"smtp", "relay", "local", "error", "retry", "discard"};
+
+enum class Given { kOpen, kSettled };
+
+struct Recipient {
+  std::string address;
+  Given given = Given::kOpen;
+  // What the queue holds after the last outcome.
+  bool gone = false;
+  bool bounced = false;
+};
+
+struct Message {
+  bool active = false;
+  bool deleted = false;
+  int uncommitted = 0;
+  std::string sender;
+  int64_t create_ms = 0;
+  std::vector<Recipient> recipients;
+
+  bool empty() const {
+    return std::all_of(recipients.begin(), recipients.end(), [](auto& r) { return r.gone; });
+  }
+};
+
+struct Running {
+  uint64_t worker = 0;
+  scheduler::v1::Delivery delivery;
+  std::string destination;
+  bool orphan = false;
+};
+
+class World {
+ public:
+  explicit World(uint64_t seed)
+      : random_(seed), scheduler_(MakeConfig(), [this] { return Concat("N", ++notices_); }) {}
+
+  void Run() {
+    Step(Opened{++epoch_});
+    for (int i = 0; i < kSteps && !testing::Test::HasFailure(); ++i) Act();
+    Finish();
+  }
+
+ private:
+  static Config MakeConfig() {
+    Config config;
+    config.recipient_delimiter = "+";
+    config.attached_body_bytes_max = 500;
+    config.dead_destinations_max = 3;
+    config.defaults.initial_destination_concurrency = 2;
+    config.defaults.destination_concurrency_limit = kConcurrencyLimit;
+    config.defaults.destination_recipient_limit = kRecipientLimit;
+    return config;
+  }
+
+  uint32_t Roll(uint32_t sides) {
+    return std::uniform_int_distribution<uint32_t>(0, sides - 1)(random_);
+  }
+
+  template <typename Map>
+  auto Any(Map& map) {
+    return std::next(map.begin(), Roll(map.size()));
+  }
+
+  void Act() {
+    const uint32_t roll = Roll(100);
+    if (roll < 20) {
+      Activate();
+    } else if (roll < 45) {
+      AnswerSome();
+    } else if (roll < 75) {
+      if (!running_.empty()) End(Any(running_)->first);
+    } else if (roll < 87) {
+      CommitSome();
+    } else if (roll < 91) {
+      workers_.size() < 4 ? Join() : Leave(Any(workers_)->first);
+    } else if (roll < 92) {
+      Step(LookupFailed{.text = "gone"});
+      queries_.clear();
+    } else if (roll < 94) {
+      DeleteOne();
+    } else if (roll < 95) {
+      Step(Flushed{});
+    } else if (roll < 96 && Roll(4) == 0) {
+      Lose();
+    } else {
+      Advance(Roll(100'000));
+    }
+  }
+
+  void Activate() {
+    // Sometimes one that waits in the queue, else a new one.
+    std::string id;
+    for (auto& [queue_id, message] : messages_) {
+      if (!message.active && !message.deleted && !message.empty() && Roll(3) == 0) {
+        id = queue_id;
+        break;
+      }
+    }
+    if (id.empty()) {
+      id = Concat("Q", ++made_);
+      Message& message = messages_[id];
+      message.sender = Roll(4) == 0 ? "" : "s@x";
+      message.create_ms = now_ms_ - (Roll(3) == 0 ? 86'400'000LL * Roll(7) : 0);
+      for (uint32_t i = 1 + Roll(8); i > 0; --i) {
+        message.recipients.push_back({Concat("u", Roll(5), Roll(2) ? "" : "+x", "@d", Roll(4))});
+      }
+    }
+    Message& message = messages_[id];
+    message.active = true;
+    Activated activated;
+    queue::v1::Activation& activation = activated.activation;
+    activation.set_queue_id(id);
+    activation.mutable_envelope()->set_sender(message.sender);
+    activation.set_create_ms(message.create_ms);
+    for (size_t i = 0; i < message.recipients.size(); ++i) {
+      Recipient& recipient = message.recipients[i];
+      if (recipient.gone) continue;
+      mail::v1::Recipient* to = recipient.bounced ? activation.add_bounced()->mutable_recipient()
+                                                  : activation.add_recipients();
+      to->set_number(i);
+      to->set_address(recipient.address);
+      if (!recipient.bounced) recipient.given = Given::kOpen;
+    }
+    if (Roll(2)) {
+      activation.set_payload_bytes(100);
+      activated.body =
+          std::shared_ptr<const Body>(reinterpret_cast<const Body*>(this), [](auto*) {});
+    }
+    ++activations_;
+    Step(std::move(activated));
+  }
+
+  void AnswerSome() {
+    Resolved resolved;
+    std::erase_if(queries_, [&](const lookup::v1::Query& query) {
+      if (Roll(4) == 0) return false;
+      lookup::v1::Answer& answer = *resolved.response.add_answers();
+      answer.set_id(query.id());
+      if (Roll(30) == 0) {
+        answer.set_failure("table");
+        return true;
+      }
+      const uint32_t transport = Roll(10);
+      answer.set_transport(transport < 5 ? kTransports[0] : kTransports[Roll(6)]);
+      answer.set_nexthop(query.recipient().substr(query.recipient().find('@') + 1));
+      answer.set_recipient(query.recipient());
+      return true;
+    });
+    Step(std::move(resolved));
+  }
+
+  void End(uint64_t id) {
+    const Running running = running_.at(id);
+    running_.erase(id);
+    DeliveryDone done;
+    done.result.set_id(id);
+    const bool failed = Roll(3) == 0;
+    for (const auto& recipient : running.delivery.recipients()) {
+      if (Roll(50) == 0) continue;  // forgotten by the agent
+      Outcome& outcome = *done.result.add_outcomes();
+      outcome.set_recipient_number(recipient.number());
+      const uint32_t roll = Roll(4);
+      outcome.set_action(failed || roll == 0 ? Outcome::ACTION_DEFERRED
+                         : roll == 1         ? Outcome::ACTION_BOUNCED
+                                             : Outcome::ACTION_SENT);
+    }
+    done.result.set_destination_failed(failed);
+    if (!running.delivery.notice_queue_id().empty()) {
+      done.result.set_destination_failed(false);
+      if (Roll(3) == 0) {
+        done.result.set_notice_failed(true);
+      } else if (Roll(4) > 0) {
+        done.result.mutable_notice()->set_queue_id(running.delivery.notice_queue_id());
+      }
+    }
+    Step(std::move(done));
+  }
+
+  void CommitSome() {
+    // A message's own stay in order: a prefix of the stream.
+    for (uint32_t count = Roll(5) + 1; count > 0 && !uncommitted_.empty(); --count) {
+      const std::string id = uncommitted_.front();
+      uncommitted_.erase(uncommitted_.begin());
+      Message& message = messages_.at(id);
+      --message.uncommitted;
+      queue::v1::Committed committed;
+      committed.set_queue_id(id);
+      committed.set_late(message.deleted);
+      committed.set_removed(!message.deleted && message.empty() && message.uncommitted == 0);
+      Step(Committed{committed});
+    }
+  }
+
+  void Join() {
+    WorkerJoined joined{.worker = ++last_worker_};
+    auto& slots = workers_[last_worker_];
+    for (const char* transport : {"smtp", "relay", "local", "bounce"}) {
+      if (Roll(3) == 0) continue;
+      slots[transport] = 1 + Roll(4);
+      scheduler::v1::TransportSlots& announced = *joined.hello.add_transports();
+      announced.set_transport(transport);
+      announced.set_slots(slots[transport]);
+    }
+    Step(std::move(joined));
+  }
+
+  void Leave(uint64_t worker) {
+    std::erase_if(running_, [&](const auto& it) { return it.second.worker == worker; });
+    workers_.erase(worker);
+    Step(WorkerLeft{worker});
+  }
+
+  void DeleteOne() {
+    if (messages_.empty()) return;
+    const auto any = Any(messages_);
+    any->second.deleted = true;
+    Step(Deleted{any->first});
+  }
+
+  // The session ends; the queue gives everything out again that had no outcome.
+  void Lose() {
+    if (Roll(2)) Step(QueueLost{});
+    for (auto& [id, running] : running_) running.orphan = true;
+    for (auto& [id, message] : messages_) {
+      message.active = false;
+      message.uncommitted = 0;
+    }
+    queries_.clear();
+    uncommitted_.clear();
+    activations_ = releases_ = 0;
+    Step(Opened{++epoch_});
+  }
+
+  void Advance(int64_t ms) {
+    now_ms_ += ms;
+    if (timer_at_ms_ <= now_ms_) Step(Timer{});
+  }
+
+  void Step(Event event) {
+    Actions actions;
+    scheduler_.Step(std::move(event), now_ms_, &actions);
+    if (actions.timer_at_ms) {
+      timer_at_ms_ = *actions.timer_at_ms;
+      EXPECT_GT(timer_at_ms_, now_ms_);
+    }
+    for (auto& query : actions.resolve) queries_.push_back(std::move(query));
+    for (const auto& commit : actions.commit) CheckCommit(commit);
+    for (const auto& notify : actions.notify) CheckNotify(notify.notify);
+    for (const auto& id : actions.release) CheckRelease(id);
+    for (const CancelDelivery& cancel : actions.cancel) {
+      EXPECT_TRUE(running_.contains(cancel.delivery)) << cancel.delivery;
+    }
+    for (StartDelivery& start : actions.deliver) CheckStart(start);
+  }
+
+  void CheckCommit(const queue::v1::MessageOutcome& commit) {
+    Message& message = messages_.at(commit.queue_id());
+    EXPECT_TRUE(message.active) << commit.queue_id();
+    EXPECT_GT(commit.outcomes_size(), 0);
+    for (const Outcome& outcome : commit.outcomes()) {
+      Recipient& recipient = message.recipients.at(outcome.recipient_number());
+      EXPECT_EQ(recipient.given, Given::kOpen) << "two outcomes for one attempt";
+      recipient.given = Given::kSettled;
+      EXPECT_TRUE(!message.deleted || outcome.action() == Outcome::ACTION_SENT);
+      if (outcome.action() == Outcome::ACTION_SENT) recipient.gone = true;
+      if (outcome.action() == Outcome::ACTION_BOUNCED) recipient.bounced = true;
+      if (outcome.action() == Outcome::ACTION_DEFERRED) {
+        EXPECT_GE(commit.retry_at_ms(), now_ms_ + 300'000);
+        EXPECT_LE(commit.retry_at_ms(), now_ms_ + 4'000'000);
+      }
+    }
+    ++message.uncommitted;
+    uncommitted_.push_back(commit.queue_id());
+  }
+
+  void CheckNotify(const queue::v1::Notify& notify) {
+    Message& message = messages_.at(notify.queue_id());
+    EXPECT_FALSE(message.sender.empty() && notify.has_notice());
+    EXPECT_GT(notify.recipient_numbers_size(), 0);
+    for (const uint32_t number : notify.recipient_numbers()) {
+      Recipient& recipient = message.recipients.at(number);
+      EXPECT_TRUE(recipient.bounced && !recipient.gone);
+      recipient.gone = true;
+    }
+    ++message.uncommitted;
+    uncommitted_.push_back(notify.queue_id());
+  }
+
+  void CheckRelease(const std::string& id) {
+    Message& message = messages_.at(id);
+    EXPECT_TRUE(message.active) << "released twice: " << id;
+    EXPECT_EQ(message.uncommitted, 0) << id;
+    message.active = false;
+    ++releases_;
+    for (const auto& [number, running] : running_) {
+      EXPECT_TRUE(running.orphan || running.delivery.queue_id() != id) << id;
+    }
+    if (message.deleted) return;
+    for (const Recipient& recipient : message.recipients) {
+      EXPECT_TRUE(recipient.gone || recipient.given == Given::kSettled) << id;
+      EXPECT_TRUE(recipient.gone || !recipient.bounced) << "a notice is owed: " << id;
+    }
+  }
+
+  static std::string DestinationOf(const scheduler::v1::Delivery& delivery) {
+    std::string name = Concat(delivery.transport(), "/", delivery.nexthop());
+    if (delivery.transport() == "local") {
+      const std::string& address = delivery.recipients(0).address();
+      ConcatTo(&name, "/", address.substr(0, address.find_first_of("+@")));
+    }
+    return name;
+  }
+
+  void CheckStart(StartDelivery& start) {
+    const scheduler::v1::Delivery& delivery = start.delivery;
+    const Message& message = messages_.at(delivery.queue_id());
+    EXPECT_TRUE(message.active && !message.deleted);
+    ASSERT_TRUE(workers_.contains(start.worker));
+    Running running{start.worker, delivery, DestinationOf(delivery)};
+    uint32_t at_worker = 1;
+    int at_destination = 1;
+    for (const auto& [id, other] : running_) {
+      at_worker +=
+          other.worker == start.worker && other.delivery.transport() == delivery.transport();
+      at_destination += other.destination == running.destination;
+      if (other.orphan || other.delivery.queue_id() != delivery.queue_id()) continue;
+      for (const auto& recipient : other.delivery.recipients()) {
+        for (const auto& mine : delivery.recipients()) EXPECT_NE(recipient.number(), mine.number());
+      }
+    }
+    EXPECT_LE(at_worker, workers_.at(start.worker)[delivery.transport()]);
+    if (delivery.transport() == "bounce") {
+      EXPECT_EQ(delivery.recipients_size(), 0);
+      EXPECT_GT(delivery.bounced_size(), 0);
+      EXPECT_FALSE(message.sender.empty());
+    } else {
+      EXPECT_LE(at_destination, delivery.transport() == "local" ? 2 : kConcurrencyLimit);
+      EXPECT_GT(delivery.recipients_size(), 0);
+      EXPECT_LE(delivery.recipients_size(), delivery.transport() == "local" ? 1 : kRecipientLimit);
+    }
+    for (const auto& recipient : delivery.recipients()) {
+      EXPECT_EQ(message.recipients.at(recipient.number()).given, Given::kOpen);
+    }
+    EXPECT_EQ(start.body != nullptr, delivery.payload_bytes() > 0);
+    EXPECT_TRUE(running_.emplace(delivery.id(), std::move(running)).second);
+  }
+
+  // Everything that is under way comes to its end; then nothing may be left.
+  void Finish() {
+    Join();
+    WorkerJoined joined{.worker = ++last_worker_};
+    for (const char* transport : {"smtp", "relay", "local", "bounce"}) {
+      workers_[last_worker_][transport] = 5;
+      scheduler::v1::TransportSlots& announced = *joined.hello.add_transports();
+      announced.set_transport(transport);
+      announced.set_slots(5);
+    }
+    Step(std::move(joined));
+    for (int i = 0; i < 100'000 && scheduler_.sizes().messages > 0; ++i) {
+      AnswerSome();
+      if (!running_.empty()) End(running_.begin()->first);
+      CommitSome();
+      Advance(10'000);
+    }
+    while (!running_.empty()) End(running_.begin()->first);
+    EXPECT_EQ(releases_, activations_);
+    while (!workers_.empty()) Leave(workers_.begin()->first);
+    for (int i = 0; i < 100; ++i) Advance(10'000);
+    const Sizes sizes = scheduler_.sizes();
+    EXPECT_EQ(sizes.messages + sizes.recipients_waiting + sizes.deliveries_running + sizes.queries +
+                  sizes.destinations + sizes.destinations_dead + sizes.transports + sizes.workers +
+                  sizes.body_bytes,
+              0)
+        << scheduler_.Describe(now_ms_) << " messages " << sizes.messages << " transports "
+        << sizes.transports;
+    EXPECT_EQ(timer_at_ms_, kNoTimer);
+  }
+
+  std::mt19937_64 random_;
+  int notices_ = 0;
+  Scheduler scheduler_;
+  int64_t now_ms_ = 1'800'000'000'000;
+  int64_t timer_at_ms_ = kNoTimer;
+  uint64_t epoch_ = 0;
+  uint64_t last_worker_ = 0;
+  int made_ = 0;
+  int activations_ = 0;
+  int releases_ = 0;
+  std::map<std::string, Message> messages_;
+  std::map<uint64_t, Running> running_;
+  std::map<uint64_t, std::map<std::string, uint32_t>> workers_;
+  std::vector<lookup::v1::Query> queries_;
+  std::vector<std::string> uncommitted_;
+};
+
+uint64_t Setting(const char* name, uint64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
+}
+
+TEST(RandomEvents, KeepThePromises) {
+  const uint64_t only = Setting("RANDOM_TEST_SEED", 0);
+  const uint64_t last = only > 0 ? only : Setting("RANDOM_TEST_SEEDS", 100);
+  for (uint64_t seed = only > 0 ? only : 1; seed <= last; ++seed) {
+    SCOPED_TRACE(Concat("seed ", seed));
+    World(seed).Run();
+    if (HasFailure()) break;
+  }
+}
+
+}  // namespace
+}  // namespace postfleet::scheduler
