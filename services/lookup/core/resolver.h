@@ -43,7 +43,9 @@ class Resolver {
   v1::Answer Resolve(std::string_view recipient, std::string_view sender, bool check_listed);
 
  private:
+  friend class Resolution;
   struct Tables;
+
   explicit Resolver(ResolverParameters parameters, std::unique_ptr<Tables> tables);
 
   ResolverParameters parameters_;

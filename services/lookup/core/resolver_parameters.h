@@ -20,6 +20,7 @@ struct ResolverParameters {
   std::string virtual_mailbox_domains;
   std::string relay_domains;
   bool relay_domains_match_subdomains = true;
+  bool transport_maps_match_subdomains = false;
   std::string relayhost;
   std::string local_transport = "local:$myhostname";  // "transport", "transport:nexthop"; expanded
   std::string virtual_transport = "virtual";
