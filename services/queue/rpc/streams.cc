@@ -165,6 +165,7 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
   }
   service_->holder_ = shared_from_this();
   service_->dispatcher_.Open(epoch_, service_->machine_->flush_index());
+  service_->dispatcher_.AddCredit(std::exchange(credit_before_open_, 0));
   v1::ScheduleResponse response;
   response.set_epoch(epoch_);
   Send(response, {});
@@ -224,7 +225,10 @@ void QueueService::ScheduleStream::OnOutcomesApplied(const absl::StatusOr<const 
 }
 
 void QueueService::ScheduleStream::OnCreditAndReleases(const v1::ScheduleRequest& request) {
-  if (service_->holder_.get() != this) return;
+  if (service_->holder_.get() != this) {
+    credit_before_open_ += request.credit_messages();
+    return;
+  }
   service_->dispatcher_.AddCredit(request.credit_messages());
   for (const std::string& queue_id : request.released()) service_->dispatcher_.OnReleased(queue_id);
 }
