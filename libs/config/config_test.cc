@@ -1,0 +1,188 @@
+#include "libs/config/config.h"
+
+#include <gtest/gtest.h>
+
+#include "libs/config/parameters.h"
+
+namespace postfleet::config {
+namespace {
+
+HostFacts Machine() {
+  HostFacts facts;
+  facts.hostname = "mx";
+  facts.interfaces = {{*IpAddress::Parse("127.0.0.1"), 8},
+                      {*IpAddress::Parse("192.0.2.7"), 24},
+                      {*IpAddress::Parse("::1"), 128}};
+  return facts;
+}
+
+constexpr std::string_view kMaster = "smtp inet n - n - - smtpd\n";
+constexpr std::string_view kLevel = "compatibility_level = 3.6\n";
+
+absl::StatusOr<Config> Read(std::string_view main_cf, std::string_view master_cf,
+                            Diagnostics& diagnostics) {
+  return Config::FromText(std::string(kLevel) + std::string(main_cf), master_cf, Machine(),
+                          diagnostics);
+}
+
+Config MustRead(std::string_view main_cf, std::string_view master_cf = kMaster) {
+  Diagnostics diagnostics;
+  absl::StatusOr<Config> config = Read(main_cf, master_cf, diagnostics);
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *std::move(config);
+}
+
+std::string ErrorOf(std::string_view main_cf, std::string_view master_cf = kMaster) {
+  Diagnostics diagnostics;
+  return std::string(Read(main_cf, master_cf, diagnostics).status().message());
+}
+
+std::vector<std::string> WarningsOf(std::string_view main_cf,
+                                    std::string_view master_cf = kMaster) {
+  Diagnostics diagnostics;
+  EXPECT_TRUE(Read(main_cf, master_cf, diagnostics).ok());
+  std::vector<std::string> texts;
+  for (const Diagnostic& warning : diagnostics.warnings()) texts.push_back(warning.text);
+  return texts;
+}
+
+TEST(Parameters, HoldAllNamesOfPostfix39) {
+  size_t postfix = 0;
+  for (const Parameter& parameter : AllParameters()) {
+    if (!parameter.name.starts_with("postfleet_")) ++postfix;
+    if (parameter.status == ParameterStatus::kHonoured) {
+      EXPECT_FALSE(parameter.doc.empty()) << parameter.name;
+      EXPECT_FALSE(parameter.readers.empty()) << parameter.name;
+    }
+  }
+  EXPECT_EQ(postfix, 845u);
+}
+
+TEST(Config, NamesFollowFromTheMachine) {
+  Config config = MustRead("mydomain = example.com\n");
+  EXPECT_EQ(config.GetString("myhostname"), "mx.example.com");
+  EXPECT_EQ(config.GetString("mydestination"), "mx.example.com, localhost.example.com, localhost");
+  EXPECT_EQ(MustRead("").GetString("myhostname"), "mx.localdomain");
+  EXPECT_EQ(MustRead("myhostname = a.b.example\n").GetString("mydomain"), "b.example");
+}
+
+TEST(Config, MynetworksFollowsItsStyle) {
+  EXPECT_EQ(MustRead("").GetString("mynetworks"), "127.0.0.1/32 192.0.2.7/32 [::1]/128");
+  EXPECT_EQ(MustRead("mynetworks_style = subnet\n").GetString("mynetworks"),
+            "127.0.0.0/8 192.0.2.0/24 [::1]/128");
+  EXPECT_EQ(
+      MustRead("inet_protocols = ipv4\ninet_interfaces = loopback-only\n").GetString("mynetworks"),
+      "127.0.0.1/32");
+}
+
+TEST(Config, TypedValues) {
+  Config config = MustRead(
+      "soft_bounce = YES\nmessage_size_limit = 5000000000\nsmtpd_timeout = 2m\n"
+      "maximal_queue_lifetime = 3\nmydestination = a, b\n  c,\n");
+  EXPECT_TRUE(config.GetBool("soft_bounce"));
+  EXPECT_EQ(config.GetSize("message_size_limit"), 5'000'000'000);
+  EXPECT_EQ(config.GetTime("smtpd_timeout"), absl::Minutes(2));
+  EXPECT_EQ(config.GetTime("maximal_queue_lifetime"), absl::Hours(72));  // its default has unit d
+  EXPECT_EQ(config.GetList("mydestination"), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(config.GetTime("queue_run_delay"), absl::Seconds(300));
+  EXPECT_EQ(config.GetTime("smtpd_starttls_timeout"), absl::Seconds(300));
+}
+
+TEST(Config, TransportParametersFallBackToTheDefaultOnes) {
+  Config config = MustRead(
+      "default_destination_concurrency_limit = 30\nsmtp_destination_concurrency_limit = 7\n");
+  EXPECT_EQ(config.GetInt("smtp_destination_concurrency_limit"), 7);
+  EXPECT_EQ(config.GetInt("relay_destination_concurrency_limit"), 30);
+  EXPECT_EQ(config.GetInt("local_destination_concurrency_limit"), 2);
+  EXPECT_EQ(config.GetInt("virtual_initial_destination_concurrency"), 5);
+  EXPECT_EQ(config.GetString("smtp_destination_concurrency_positive_feedback"), "1");
+}
+
+TEST(Config, OverridesBelongToOneService) {
+  Config config = MustRead("smtpd_timeout = 100s\n",
+                           "smtp inet n - n - - smtpd\n"
+                           "10025 inet n - n - - smtpd -o smtpd_timeout=5s\n"
+                           "  -o syslog_name=x/$service_name\n");
+  const MasterService* service = config.master_cf().Find("10025", ServiceType::kInet);
+  absl::StatusOr<Config> other = config.WithOverrides(*service);
+  ASSERT_TRUE(other.ok());
+  EXPECT_EQ(other->GetTime("smtpd_timeout"), absl::Seconds(5));
+  EXPECT_EQ(other->GetString("syslog_name"), "x/10025");
+  EXPECT_EQ(config.GetTime("smtpd_timeout"), absl::Seconds(100));
+}
+
+TEST(Config, ErrorsAreInPostfixsWords) {
+  EXPECT_TRUE(ErrorOf("soft_bounce = maybe\n")
+                  .starts_with("bad boolean configuration: soft_bounce = maybe"));
+  EXPECT_TRUE(ErrorOf("message_size_limit = abc\n")
+                  .starts_with("bad numerical configuration: message_size_limit = abc"));
+  EXPECT_TRUE(ErrorOf("default_process_limit = 0\n")
+                  .starts_with("invalid default_process_limit parameter value 0 < 1"));
+  EXPECT_TRUE(ErrorOf("smtpd_timeout = 5x\n")
+                  .starts_with("parameter smtpd_timeout: bad time value or unit: 5x"));
+  EXPECT_TRUE(ErrorOf("foo\n").starts_with(
+      "/etc/postfix/main.cf, line 2: missing '=' after attribute name: \"foo\""));
+  EXPECT_TRUE(ErrorOf("myorigin = ${x\n").ends_with("(/etc/postfix/main.cf, line 2)"));
+}
+
+TEST(Config, ErrorInAnOverrideStopsTheStart) {
+  EXPECT_TRUE(ErrorOf("", "smtp inet n - n - - smtpd -o smtpd_timeout=x\n")
+                  .ends_with("(/etc/postfix/master.cf, -o of service smtp)"));
+}
+
+TEST(Config, MissingMainCfIsNamed) {
+  Diagnostics diagnostics;
+  EXPECT_EQ(Config::Load("/nonexistent", diagnostics).status().message(),
+            "open /nonexistent/main.cf: No such file or directory");
+}
+
+TEST(Config, UnsupportedRestrictionIsAnErrorNotAPermit) {
+  EXPECT_EQ(ErrorOf("smtpd_client_restrictions = reject_rbl_client zen.example\n"),
+            "parameter smtpd_client_restrictions: restriction \"reject_rbl_client\" is not "
+            "supported yet; remove it to start (/etc/postfix/main.cf, line 2)");
+  EXPECT_NE(
+      ErrorOf("smtpd_relay_restrictions = permit_mynetwork\n").find("unknown smtpd restriction"),
+      std::string::npos);
+}
+
+TEST(Config, OpenRelayDoesNotStart) {
+  EXPECT_TRUE(ErrorOf("smtpd_relay_restrictions = permit_mynetworks\n")
+                  .starts_with("in parameter smtpd_relay_restrictions or smtpd_recipient_restr"));
+}
+
+TEST(Config, UnsupportedParameterWarnsUnlessItIsTheDefault) {
+  EXPECT_EQ(WarningsOf("virtual_alias_maps = hash:/x\n"),
+            std::vector<std::string>{"main.cf line 2: parameter \"virtual_alias_maps\" is not "
+                                     "supported yet; its value is ignored"});
+  EXPECT_TRUE(WarningsOf("canonical_classes = envelope_sender envelope_recipient,\n"
+                         "  header_sender header_recipient\nlocal_header_rewrite_clients = "
+                         "permit_inet_interfaces\nsmtp_use_tls = NO\ndelay_warning_time = 0\n")
+                  .empty());
+}
+
+TEST(Config, UnusedNameGetsASuggestion) {
+  EXPECT_EQ(WarningsOf("mydestinatoin = x\n"),
+            std::vector<std::string>{"/etc/postfix/main.cf: unused parameter: mydestinatoin=x "
+                                     "(did you mean \"mydestination\"?)"});
+  EXPECT_EQ(WarningsOf("zzzzzzzz = x\n"),
+            std::vector<std::string>{"/etc/postfix/main.cf: unused parameter: zzzzzzzz=x"});
+}
+
+TEST(Config, UserDefinedAndTransportNamesAreFine) {
+  EXPECT_TRUE(
+      WarningsOf("mine = a\nmydestination = $mine\nsmtp_destination_rate_delay = 0\n").empty());
+  EXPECT_EQ(WarningsOf("nosuch_destination_concurrency_limit = 3\n").size(), 1u);
+}
+
+TEST(Config, CommentBehindAValueWarns) {
+  ASSERT_EQ(WarningsOf("myorigin = a # b\n").size(), 1u);
+  EXPECT_NE(WarningsOf("myorigin = a # b\n")[0].find("#comment after other text"),
+            std::string::npos);
+}
+
+TEST(Config, LastDefinitionWins) {
+  EXPECT_EQ(MustRead("myorigin = a\nmyorigin = b\n").GetString("myorigin"), "b");
+}
+
+}  // namespace
+}  // namespace postfleet::config

@@ -1,0 +1,86 @@
+#include "libs/config/master_cf.h"
+
+#include <gtest/gtest.h>
+
+namespace postfleet::config {
+namespace {
+
+MasterCf Parse(std::string_view text, Diagnostics& diagnostics) {
+  absl::StatusOr<MasterCf> file = ParseMasterCf(text, "master.cf", diagnostics);
+  EXPECT_TRUE(file.ok()) << file.status();
+  return file.ok() ? *file : MasterCf();
+}
+
+std::string ErrorOf(std::string_view text) {
+  Diagnostics diagnostics;
+  absl::StatusOr<MasterCf> file = ParseMasterCf(text, "master.cf", diagnostics);
+  return std::string(file.status().message());
+}
+
+TEST(MasterCf, ReadsColumnsOptionsAndContinuations) {
+  Diagnostics diagnostics;
+  MasterCf file = Parse(
+      "# comment\n"
+      "[::1]:submission inet n - y - 7 smtpd\n"
+      "  -o syslog_name=postfix/sub -o { smtpd_banner = a b } -v\n"
+      "smtp unix - - n - - smtp\n",
+      diagnostics);
+  const MasterService* service = file.Find("[::1]:submission", ServiceType::kInet);
+  ASSERT_NE(service, nullptr);
+  EXPECT_EQ(service->endpoint->host, "::1");
+  EXPECT_EQ(service->endpoint->port, 587);
+  EXPECT_EQ(service->maxproc, 7);
+  EXPECT_TRUE(service->chroot);
+  EXPECT_EQ(service->verbose, 1);
+  ASSERT_EQ(service->overrides.size(), 2u);
+  EXPECT_EQ(service->overrides[1], std::make_pair(std::string("smtpd_banner"), std::string("a b")));
+  EXPECT_EQ(service->line, 2);
+  EXPECT_TRUE(diagnostics.warnings().empty());
+}
+
+TEST(MasterCf, StockTransportsAreThereWithoutAnEntry) {
+  Diagnostics diagnostics;
+  MasterCf file = Parse("virtual unix - n n - 3 virtual\n", diagnostics);
+  for (std::string_view name : {"smtp", "relay", "local", "error", "retry", "discard"}) {
+    ASSERT_NE(file.FindTransport(name), nullptr) << name;
+    EXPECT_TRUE(file.FindTransport(name)->implied);
+  }
+  EXPECT_FALSE(file.FindTransport("virtual")->implied);
+  EXPECT_EQ(file.FindTransport("nope"), nullptr);
+}
+
+TEST(MasterCf, ErrorsSayFileAndLine) {
+  EXPECT_EQ(ErrorOf("\nsmtp inet n - n -\n"), "master.cf: line 2: bad field count");
+  EXPECT_EQ(ErrorOf("smtp tcp n - n - - smtpd\n"), "master.cf: line 1: bad transport type: tcp");
+  EXPECT_EQ(ErrorOf("smtp unix x - n - - smtp\n"),
+            "master.cf: line 1: field \"private\": bad value: \"x\"");
+  EXPECT_EQ(ErrorOf("smtp unix - - n - 1x smtp\n"),
+            "master.cf: line 1: field \"process_limit\": bad value: \"1x\"");
+  EXPECT_EQ(ErrorOf("70000 inet n - n - - smtpd\n"), "master.cf: line 1: bad port: \"70000\"");
+  EXPECT_EQ(ErrorOf("smtp unix - - n - - smtp -o a\n"),
+            "master.cf: line 1: -o a: missing '=' after attribute name: \"a\"");
+}
+
+TEST(MasterCf, UnsupportedProgramIsNamed) {
+  Diagnostics diagnostics;
+  Parse("maildrop unix - n n - - pipe\n  flags=DRXhu user=vmail argv=/x -d ${recipient}\n",
+        diagnostics);
+  ASSERT_EQ(diagnostics.warnings().size(), 1u);
+  EXPECT_EQ(diagnostics.warnings()[0].text,
+            "master.cf: line 1: program \"pipe\" of service maildrop/unix is not supported yet; "
+            "the service is not started");
+}
+
+TEST(MasterCf, EndpointForms) {
+  EXPECT_EQ(ParseInetEndpoint("25")->port, 25);
+  EXPECT_EQ(ParseInetEndpoint("smtp")->port, 25);
+  EXPECT_EQ(ParseInetEndpoint("127.0.0.1:10025")->host, "127.0.0.1");
+  EXPECT_EQ(ParseInetEndpoint(":465")->host, "");
+  EXPECT_EQ(ParseInetEndpoint("[::1]:0")->host, "::1");
+  EXPECT_FALSE(ParseInetEndpoint("::1:25").ok());
+  EXPECT_FALSE(ParseInetEndpoint("[::1]").ok());
+  EXPECT_FALSE(ParseInetEndpoint("no-such-service").ok());
+}
+
+}  // namespace
+}  // namespace postfleet::config
