@@ -126,11 +126,13 @@ void Cleanup::HeaderLine(std::string* out) {
   AppendBody(line_, out);
 }
 
-// Drops the blanks between name and colon.
+// Drops the blanks between name and colon. Both are kept whatever the limit is: without them the
+// rest of the header would become body.
 void Cleanup::StartField(size_t name_length) {
+  const size_t colon = line_.find(':', name_length);
   name_length_ = name_length;
-  AddToField(std::string_view(line_).substr(0, name_length));
-  AddToField(std::string_view(line_).substr(line_.find(':', name_length)));
+  field_.assign(line_, 0, name_length).push_back(':');
+  AddToField(std::string_view(line_).substr(colon + 1));
 }
 
 void Cleanup::AddToField(std::string_view bytes) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <sstream>
 
@@ -80,6 +81,11 @@ TEST(HeaderSizeLimit, LongFieldIsCutAndTheRestIsLost) {
   const std::string wide(300000, 'w');
   EXPECT_EQ(Clean("A: " + wide + "\nB: c\n\nx\n"),
             "A: " + wide.substr(0, 102397) + "\nB: c\n\nx\n");
+}
+
+TEST(HeaderSizeLimit, NameAndColonAreKept) {
+  EXPECT_EQ(Clean("Long-Name : v\nB: c\n\nx\n", {.header_bytes_max = 4}),
+            "Long-Name:\nB: c\n\nx\n");
 }
 
 TEST(HeaderSizeLimit, CutBehindALineEndDoesNotEndTheHeader) {
@@ -164,8 +170,8 @@ std::string Reference(std::string mail, size_t header_bytes_max) {
   std::istringstream in(mail);
   std::string out, field, line;
   const auto flush = [&] {
-    field = field.substr(0, header_bytes_max);
-    if (!field.empty() && field.back() == '\n') field.pop_back();
+    field = field.substr(0, std::max(header_bytes_max, field.find(':') + 1));
+    while (!field.empty() && field.back() == '\n') field.pop_back();
     if (!field.empty() && !EqualsIgnoreCase(field.substr(0, field.find(':')), "bcc"))
       out += field + "\n";
     field.clear();
