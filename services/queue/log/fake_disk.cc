@@ -82,11 +82,11 @@ class FakeFile : public File {
     if (!Lives()) return NoPower();
     if (absl::Status step = disk_->Step(); !step.ok()) return step;
     // What is cut off may have reached the disk before.
-    const auto first = inode_->dirty.lower_bound((bytes + kSectorBytes - 1) / kSectorBytes);
-    for (auto sector = first; sector != inode_->dirty.end(); ++sector) {
+    auto& dirty = inode_->dirty;
+    for (auto sector = dirty.lower_bound(bytes / kSectorBytes); sector != dirty.end(); ++sector) {
       if (disk_->Whim(0.5)) FakeDisk::WriteBack(inode_.get(), *sector);
     }
-    inode_->dirty.erase(first, inode_->dirty.end());
+    dirty.erase(dirty.lower_bound((bytes + kSectorBytes - 1) / kSectorBytes), dirty.end());
     inode_->seen.resize(bytes);
     inode_->size_dirty = true;
     return absl::OkStatus();
