@@ -84,6 +84,8 @@ void State::RetryNotice(Message* message) {
 }
 
 void State::On(Timer&) {
+  // The caller's timer is used up, also when it came early.
+  timer_at_ms = kNoTimer;
   while (!dead.empty() && dead.begin()->first.first <= now_ms) Revive(dead.begin()->second);
   while (!notice_retries.empty() && notice_retries.begin()->first.first <= now_ms) {
     RetryNotice(notice_retries.begin()->second);

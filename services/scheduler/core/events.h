@@ -24,6 +24,9 @@ struct Body;
 using BodyPtr = std::shared_ptr<const Body>;
 
 // ---- Events ----
+//
+// Events of an earlier session of the partition (answers of its Schedule stream) must not be passed
+// on after Opened.
 
 // The partition was opened: a new session. Everything that is known from an earlier one is
 // forgotten, as by QueueLost; then the queue is granted the whole window as credit.
@@ -88,7 +91,8 @@ struct Deleted {
 // An administrator's flush: dead destinations and transports are tried again.
 struct Flushed {};
 
-// The time set by Actions::timer_at_ms has come. Early and late ones do no harm.
+// The time set by Actions::timer_at_ms has come. It uses the timer up: what is still to come is
+// told anew. Early and late ones do no harm.
 struct Timer {};
 
 using Event = std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone,
@@ -130,7 +134,7 @@ struct Actions {
   std::vector<std::string> release;
   std::vector<CancelDelivery> cancel;
   std::vector<StartDelivery> deliver;
-  // The time of the only timer, when it changed; kNoTimer: none.
+  // The time of the only timer, when it changed; kNoTimer: none. A new one replaces the old one.
   std::optional<int64_t> timer_at_ms;
 
   void Clear() { *this = Actions(); }

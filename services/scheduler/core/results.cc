@@ -83,9 +83,9 @@ void State::Judge(const Attempt& attempt, scheduler::v1::DeliveryResult& result)
 }
 
 void State::Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult& result) {
-  // An attempt that was told to stop, or a notice that could not be made, says nothing about the
-  // destination.
-  if (attempt.cancelled || result.notice_failed()) return;
+  // An attempt that was told to stop says nothing about the destination. Notices have no
+  // destination that could die.
+  if (attempt.cancelled || attempt.notice) return;
   Destination* destination = attempt.destination;
   const TransportLimits& limits = destination->transport->limits;
   if (!result.destination_failed()) {
@@ -99,7 +99,9 @@ void State::Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult
 
 void State::NoticeDone(Message* message, DeliveryDone& event) {
   scheduler::v1::DeliveryResult& result = event.result;
-  if (result.notice_failed()) {
+  // An answer without notice means that nobody is to be told; a failure, however it is said, does
+  // not.
+  if (result.notice_failed() || result.destination_failed()) {
     message->notice_retry_at_ms = now_ms + config.minimal_backoff_ms;
     notice_retries.emplace(Deadline(message->notice_retry_at_ms, message->serial), message);
     return;
@@ -153,6 +155,12 @@ void State::On(WorkerLeft& event) {
   for (const auto& attempt : lost) Lost(*attempt, "its worker was lost");
   // Last first: each goes in front of what waits, so that the first is the first again.
   for (auto at = lost.rbegin(); at != lost.rend(); ++at) TryAgain(**at);
+  // Each once, and after all its attempts: a deleted one is gone afterwards.
+  std::map<uint64_t, Message*> touched;
+  for (const auto& attempt : lost) {
+    if (attempt->message != nullptr) touched[attempt->message->serial] = attempt->message;
+  }
+  for (const auto& [serial, message] : touched) FinishRound(message);
   for (const std::string& name : names) {
     const auto at = transports.find(name);
     if (at == transports.end()) continue;
@@ -199,7 +207,6 @@ void State::TryAgain(const Attempt& attempt) {
   }
   UpdateReady(destination);
   ForgetIfIdle(destination);
-  if (message != nullptr) FinishRound(message);
 }
 
 }  // namespace postfleet::scheduler
