@@ -1,0 +1,171 @@
+// The client's side of one SMTP connection (RFC 5321), without I/O: bytes in, bytes out, and a
+// state that says what the connection is for now.
+//
+//   Opened() ─▶ kReplies ─▶ kReady ─Begin─▶ kReplies ─▶ kBody ─BodySent─▶ kReplies ─▶ kDone
+//   ─Reset─▶ ... kReady
+//                  └──▶ kFailed (the session ends before a transaction began)
+//
+// After each call, the caller sends what TakeOutput gives and looks at state(). kReplies: read, for
+// at most the time limit of step(). kBody: write the contents through smtp::DataWriter, dot
+// included, then BodySent. kDone: each recipient has its outcome in outcomes(); the connection may
+// serve again when reusable(), through Reset. kFailed: failure() is the outcome of everybody.
+//
+// Outcomes, status codes and texts are those that Postfix's client logs: "host mx[192.0.2.1] said:
+// 550 5.1.1 ... (in reply to RCPT TO command)", "lost connection with mx[192.0.2.1] while sending
+// RCPT TO". A reply of 4xx defers, 5xx bounces, anything unexpected bounces as "Protocol error:
+// ", 5.5.0.
+//
+// EHLO, then HELO when EHLO is refused. Used when offered: PIPELINING (RFC 2920; MAIL, all RCPT and
+// DATA go as one group), SIZE (RFC 1870; a message over the server's limit bounces with 5.3.4
+// unsent), 8BITMIME (RFC 6152; BODY=8BITMIME is passed on when the message declared it). Not here:
+// STARTTLS, AUTH, DSN, SMTPUTF8 (an address with a byte over 127 is sent as it is), XFORWARD,
+// CHUNKING, and conversion to quoted-printable: 8-bit content goes as it is to a server without
+// 8BITMIME.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/smtp/reply.h"
+#include "proto/postfleet/mail/v1/mail.pb.h"
+
+namespace postfleet::delivery::smtp {
+
+// Who is spoken to, as texts name it: "mx.example[192.0.2.1]".
+struct Peer {
+  std::string host;
+  std::string address;
+
+  std::string ToString() const { return host + "[" + address + "]"; }
+};
+
+struct SessionOptions {
+  std::string helo_name;
+  // A server that answers EHLO with this name is ourselves: 5.4.6. Looked at only with detect_loop.
+  std::string myhostname;
+  bool detect_loop = true;
+  // A 5xx greeting is taken as 4xx.
+  bool skip_5xx_greeting = true;
+};
+
+// What is to be sent. Envelope and recipients must live until kDone.
+struct Transaction {
+  const mail::v1::Envelope* envelope = nullptr;
+  std::vector<const mail::v1::Recipient*> recipients;
+  uint64_t content_bytes = 0;
+};
+
+class Session {
+ public:
+  enum class State { kNew, kReplies, kReady, kBody, kDone, kFailed };
+  // What the server is given time for.
+  enum class Step { kGreeting, kEhlo, kHelo, kMail, kRcpt, kData, kBody, kDot, kReset };
+
+  // `nexthop` is for the text of a loop.
+  Session(Peer peer, std::string nexthop, SessionOptions options);
+
+  // The connection is there; the greeting is awaited.
+  void Opened();
+  // kReady only. An address that cannot be written on a line bounces here.
+  void Begin(Transaction transaction);
+  // Bytes from the server, in any state: what comes early is kept for its turn.
+  void Received(std::string_view bytes);
+  // kBody only: the contents and the dot have been handed to the system.
+  void BodySent();
+  // The connection ended, or failed to be written to.
+  void Lost();
+  // step()'s time is over.
+  void TimedOut();
+  // kBody only: the contents cannot be had. The dot must not be sent.
+  void ContentFailed();
+  // Nobody wants the transaction any more. Only while !dot_may_be_sent().
+  void Cancel();
+  // kDone and reusable(): makes the session ready for the next transaction (with RSET if the last
+  // one was left open).
+  void Reset();
+  // Appends QUIT; the session is over.
+  void Quit();
+
+  State state() const { return state_; }
+  Step step() const { return step_; }
+  // kBody was left, or is being written.
+  bool dot_may_be_sent() const { return state_ == State::kBody || step_ == Step::kDot; }
+  // What is to be sent; cleared by the caller.
+  std::string& output() { return output_; }
+
+  // kDone: one for each recipient, in the transaction's order.
+  std::vector<mail::v1::Outcome>& outcomes() { return outcomes_; }
+  // kDone: the connection can take another transaction.
+  bool reusable() const { return !broken_; }
+  // kFailed: without recipient number. kDone: set when the session, not the server's judgement,
+  // ended the transaction.
+  const std::optional<mail::v1::Outcome>& failure() const { return failure_; }
+  // Nothing of this transaction has been answered yet: after a failure of a reused connection it
+  // can be tried anew.
+  bool unanswered() const { return unanswered_; }
+  // Something for the log ("host ... greeted me with my own hostname ..."); empty: nothing.
+  std::string TakeWarning() { return std::exchange(warning_, {}); }
+  const Peer& peer() const { return peer_; }
+
+ private:
+  struct Features {
+    bool pipelining = false;
+    bool eight_bit_mime = false;
+    bool size = false;
+    uint64_t size_limit_bytes = 0;  // 0: none
+  };
+
+  void OnReply(const postfleet::smtp::ServerReply& reply);
+  void OnGreeting(const postfleet::smtp::ServerReply& reply);
+  void OnHelo(const postfleet::smtp::ServerReply& reply);
+  void OnMail(const postfleet::smtp::ServerReply& reply);
+  void OnRcpt(const postfleet::smtp::ServerReply& reply);
+  void OnData(const postfleet::smtp::ServerReply& reply);
+  void OnDot(const postfleet::smtp::ServerReply& reply);
+  void OnReset(const postfleet::smtp::ServerReply& reply);
+  bool TakeFeatures(const postfleet::smtp::ServerReply& reply);
+
+  void AppendMail();
+  void AppendRcpt(size_t recipient);
+  void Await(Step step);
+  // Behind the reply to MAIL or an RCPT.
+  void AwaitNextInEnvelope();
+  void Finish();
+  void Fail(mail::v1::Outcome failure);
+  void FailConnection(const char* status, std::string text);
+  bool RefuseUnsendable();
+  void DecideOpen(const mail::v1::Outcome& outcome);
+  mail::v1::Outcome Refusal(const postfleet::smtp::ServerReply& reply,
+                            std::string_view command) const;
+  mail::v1::Outcome Rejection(const postfleet::smtp::ServerReply& reply, bool as_transient) const;
+
+  const Peer peer_;
+  const std::string nexthop_;
+  const SessionOptions options_;
+
+  State state_ = State::kNew;
+  Step step_ = Step::kGreeting;
+  Features features_;
+  postfleet::smtp::ReplyParser parser_;
+  std::string early_;  // came while nothing was awaited
+  std::string output_;
+  std::string warning_;
+  // Not to be used again: closed, lost, or said 421.
+  bool broken_ = false;
+  std::optional<mail::v1::Outcome> failure_;
+
+  // Of the transaction.
+  Transaction transaction_;
+  std::vector<mail::v1::Outcome> outcomes_;  // action unspecified: not decided
+  size_t next_rcpt_ = 0;                     // whose reply comes next
+  size_t accepted_ = 0;
+  bool mail_refused_ = false;
+  bool unanswered_ = true;
+  // Not ended by a dot.
+  bool left_open_ = false;
+};
+
+}  // namespace postfleet::delivery::smtp
