@@ -8,8 +8,8 @@ namespace {
 
 constexpr uint32_t kPayloadField = 15;
 constexpr uint8_t kPayloadTag = (kPayloadField << 3) | 2;
-// A frame's head: envelopes, not contents. 4 MiB is gRPC's own limit for a whole message.
-constexpr size_t kHeadBytesMax = 4 * 1024 * 1024;
+// A frame's head: envelopes, not contents.
+constexpr size_t kHeadBytesMax = kMessageBytesMax;
 
 enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kLengthDelimited = 2, kFixed32 = 5 };
 

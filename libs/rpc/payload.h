@@ -23,6 +23,11 @@ inline std::string_view AsView(const grpc::Slice& slice) {
   return {reinterpret_cast<const char*>(slice.begin()), slice.size()};
 }
 
+// What every channel and server is told to take (gRPC's default is 4 MB). Senders cut frames at kFrameBytes; one item that is
+// bigger alone (an envelope of 100,000 recipients) still fits.
+inline constexpr int kMessageBytesMax = 64 << 20;
+inline constexpr size_t kFrameBytes = 1 << 20;
+
 size_t PayloadBytes(const Payload& payload);
 
 // Gives the bytes to a slice: no copy; freed with the last reference.

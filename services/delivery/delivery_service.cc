@@ -6,12 +6,6 @@
 #include "libs/base/maillog.h"
 
 namespace postfleet::delivery {
-namespace {
-
-constexpr size_t kFramePayloadBytesMax = 1u << 20;
-
-}  // namespace
-
 DeliveryService::DeliveryService(DeliveryOptions options)
     : options_(std::move(options)),
       fetch_(std::make_shared<FetchClient>(options_.queue, &loop_)),
@@ -86,12 +80,31 @@ void DeliveryService::OnClosed(uint64_t generation) {
   ready_ = false;
   ++generation_;
   stream_ = nullptr;
+  CancelAll();
+  ConnectAgain();
+}
+
+void DeliveryService::ConnectAgain() {
+  if (stream_ != nullptr || stopping_ || !running_.empty()) return;
   retry_.Set(kReconnectDelay, [this] { Connect(); });
 }
 
+void DeliveryService::Cancel(uint64_t delivery_id) {
+  for (const auto& [attempt_id, running] : running_) {
+    if (running.delivery_id != delivery_id || running.generation != generation_) continue;
+    return agents_.at(running.transport)->Cancel(attempt_id);
+  }
+}
+
+void DeliveryService::CancelAll() {
+  const std::map<uint64_t, Running> running = running_;  // agents may answer at once
+  for (const auto& [attempt_id, attempt] : running) agents_.at(attempt.transport)->Cancel(attempt_id);
+}
+
 bool DeliveryService::NextFrame(grpc::ByteBuffer* frame) {
-  std::vector<ResultPart> parts = outbox_.Take(
-      kFramePayloadBytesMax, [](const ResultPart& part) { return rpc::PayloadBytes(part.payload); });
+  std::vector<ResultPart> parts = outbox_.Take(rpc::kFrameBytes, [](const ResultPart& part) {
+    return part.request.ByteSizeLong() + rpc::PayloadBytes(part.payload);
+  });
   if (parts.empty()) return false;
   scheduler::v1::WorkRequest request = std::move(parts.front().request);
   rpc::Payload payload = std::move(parts.front().payload);
@@ -112,10 +125,7 @@ void DeliveryService::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame
     stream_->Cancel();
     return;
   }
-  for (uint64_t id : response.cancelled()) {
-    const auto running = running_.find(id);
-    if (running != running_.end()) agents_.at(running->second.transport)->Cancel(id);
-  }
+  for (uint64_t id : response.cancelled()) Cancel(id);
   rpc::PayloadReader reader(payload);
   for (scheduler::v1::Delivery& delivery : *response.mutable_deliveries()) {
     rpc::Payload contents;
@@ -127,14 +137,15 @@ void DeliveryService::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame
 void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload) {
   const auto agent = agents_.find(delivery.transport());
   if (agent == agents_.end()) return Refuse(delivery, "mail transport unavailable");
-  const uint64_t id = delivery.id();
-  const int64_t now_ms = options_.clock->WallMillis();
-  running_[id] = {
-      .transport = delivery.transport(), .started_ms = now_ms, .generation = generation_};
+  const uint64_t id = ++last_attempt_id_;
+  running_[id] = {.transport = delivery.transport(),
+                  .delivery_id = delivery.id(),
+                  .generation = generation_};
+  delivery.set_id(id);
   const auto metrics = transport_metrics_.find(delivery.transport());
   if (metrics != transport_metrics_.end()) {
     metrics->second.first_attempt_delay->Observe(
-        static_cast<double>(now_ms - delivery.envelope().arrival_ms()) / 1000.0);
+        static_cast<double>(options_.clock->WallMillis() - delivery.envelope().arrival_ms()) / 1000.0);
   }
   auto attempt = std::make_unique<Attempt>();
   const bool attached =
@@ -147,15 +158,15 @@ void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Paylo
   agent->second->Start(std::move(attempt));
 }
 
-void DeliveryService::OnDone(uint64_t delivery_id, AttemptResult result) {
-  const auto running = running_.find(delivery_id);
+void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
+  const auto running = running_.find(attempt_id);
   if (running == running_.end()) return;
   const Running ended = running->second;
   running_.erase(running);
   Count(ended.transport, result.result);
-  if (ended.generation != generation_) return;  // its scheduler is gone
+  if (ended.generation != generation_) return ConnectAgain();  // its scheduler is gone
   ResultPart part;
-  result.result.set_id(delivery_id);
+  result.result.set_id(ended.delivery_id);
   part.request.add_results()->Swap(&result.result);
   part.payload = std::move(result.notice_contents);
   outbox_.Add(std::move(part));

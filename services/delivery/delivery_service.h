@@ -1,8 +1,9 @@
 // The delivery service, a worker: it announces its transports to a scheduler, takes deliveries, hands each to the agent of
 // its transport and sends the results back in batches.
 //
-// One loop owns the agents, their sockets and this. When the scheduler is lost, attempts that run go on to their end; their
-// results are dropped (the scheduler has counted them as in doubt) and the worker announces itself again.
+// One loop owns the agents, their sockets and this. When the scheduler is lost, attempts that run are cancelled; those past
+// their final dot go on to their end, and their results are dropped (the scheduler has counted them as in doubt). The
+// worker announces itself again once none runs: its slots are never promised twice.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -58,7 +59,8 @@ class DeliveryService {
  private:
   struct Running {
     std::string transport;
-    int64_t started_ms = 0;
+    // The scheduler's number, unique within one stream only.
+    uint64_t delivery_id = 0;
     uint64_t generation = 0;
   };
   struct ResultPart {
@@ -76,7 +78,10 @@ class DeliveryService {
   void OnFrame(uint64_t generation, const grpc::ByteBuffer& frame);
   void OnClosed(uint64_t generation);
   void StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload);
-  void OnDone(uint64_t delivery_id, AttemptResult result);
+  void OnDone(uint64_t attempt_id, AttemptResult result);
+  void Cancel(uint64_t delivery_id);
+  void CancelAll();
+  void ConnectAgain();
   void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
   bool NextFrame(grpc::ByteBuffer* frame);
   void Count(const std::string& transport, const scheduler::v1::DeliveryResult& result);
@@ -90,7 +95,9 @@ class DeliveryService {
   std::shared_ptr<FetchClient> fetch_;
   std::map<std::string, std::unique_ptr<Agent>> agents_;
   std::map<std::string, TransportMetrics> transport_metrics_;
+  // By a number of our own, which agents know attempts by.
   std::map<uint64_t, Running> running_;
+  uint64_t last_attempt_id_ = 0;
   std::shared_ptr<rpc::Stream> stream_;
   uint64_t generation_ = 0;
   runtime::Timer retry_;

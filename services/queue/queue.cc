@@ -1,5 +1,6 @@
 #include "services/queue/queue.h"
 
+#include <fcntl.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
@@ -26,9 +28,23 @@ uint64_t FreeBytes(const std::string& directory) {
   return static_cast<uint64_t>(facts.f_bavail) * facts.f_frsize;
 }
 
+// Makes the folder's name durable: mail in it is not more durable than its own entry in the folder above.
+void SyncParent(const std::filesystem::path& directory) {
+  const int fd = open(directory.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;  // not ours to read: then not ours to make either
+  fsync(fd);
+  close(fd);
+}
+
 absl::Status MakeDirectory(const std::string& directory) {
   std::error_code error;
-  std::filesystem::create_directories(directory, error);
+  // From the top: each new folder is synced into the one above before anything is put into it.
+  std::filesystem::path so_far;
+  for (const std::filesystem::path& part : std::filesystem::absolute(directory)) {
+    so_far /= part;
+    if (std::filesystem::create_directory(so_far, error)) SyncParent(so_far);
+    if (error) break;
+  }
   if (error || access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
     const std::string reason = error ? error.message() : strerror(errno);
     return absl::PermissionDeniedError(

@@ -10,7 +10,6 @@
 namespace postfleet::scheduler {
 namespace {
 
-constexpr size_t kFramePayloadBytesMax = 1u << 20;
 constexpr uint32_t kPartition = 0;
 
 void Append(rpc::Payload* payload, const BodyPtr& body) {
@@ -39,14 +38,14 @@ bool SchedulerService::QueueOutbox::NextFrame(grpc::ByteBuffer* frame) {
   if (parts_.empty()) return false;
   QueuePart merged = std::move(parts_.front());
   size_t taken = 1;
-  size_t bytes = rpc::PayloadBytes(merged.payload);
-  for (; taken < parts_.size() && bytes < kFramePayloadBytesMax; ++taken) {
+  size_t bytes = merged.request.ByteSizeLong() + rpc::PayloadBytes(merged.payload);
+  for (; taken < parts_.size() && bytes < rpc::kFrameBytes; ++taken) {
     QueuePart& part = parts_[taken];
     if (merged.request.notifies_size() > 0 && part.request.outcomes_size() > 0) break;
     const uint32_t credit = merged.request.credit_messages() + part.request.credit_messages();
     merged.request.MergeFrom(part.request);
     merged.request.set_credit_messages(credit);
-    bytes += rpc::PayloadBytes(part.payload);
+    bytes += part.request.ByteSizeLong() + rpc::PayloadBytes(part.payload);
     merged.payload.insert(merged.payload.end(), std::make_move_iterator(part.payload.begin()),
                           std::make_move_iterator(part.payload.end()));
   }
@@ -78,7 +77,7 @@ class SchedulerService::Worker : public std::enable_shared_from_this<Worker> {
   }
 
   void Send(scheduler::v1::WorkResponse response, rpc::Payload payload) {
-    const size_t bytes = rpc::PayloadBytes(payload);
+    const size_t bytes = response.ByteSizeLong() + rpc::PayloadBytes(payload);
     outbox_.Add({.response = std::move(response), .payload = std::move(payload), .bytes = bytes});
   }
   rpc::Stream* stream() const { return stream_.get(); }
@@ -96,7 +95,7 @@ class SchedulerService::Worker : public std::enable_shared_from_this<Worker> {
 
   bool NextFrame(grpc::ByteBuffer* frame) {
     std::vector<Part> parts =
-        outbox_.Take(kFramePayloadBytesMax, [](const Part& part) { return part.bytes; });
+        outbox_.Take(rpc::kFrameBytes, [](const Part& part) { return part.bytes; });
     if (parts.empty()) return false;
     scheduler::v1::WorkResponse response = std::move(parts.front().response);
     rpc::Payload payload = std::move(parts.front().payload);

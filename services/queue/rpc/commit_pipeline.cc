@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/concat.h"
@@ -71,6 +72,7 @@ void CommitPipeline::Stop() {
     stopping_ = true;
   }
   wake_.notify_all();
+  room_.notify_all();
   if (log_thread_.joinable()) log_thread_.join();
   maintenance_->Stop();
 }
@@ -81,7 +83,7 @@ bool CommitPipeline::Propose(Proposal proposal, bool must) {
   std::lock_guard lock(mutex_);
   if (stopping_ || (!must && pending_bytes_ + bytes > kPendingBytesMax)) return false;
   pending_bytes_ += bytes;
-  waiting_.push_back({.proposal = std::move(proposal), .record = {}, .bytes = bytes, .index = 0});
+  waiting_.push_back({.proposal = std::move(proposal), .must = must, .bytes = bytes});
   if (waiting_.size() == 1) wake_.notify_one();
   return true;
 }
@@ -103,7 +105,15 @@ void CommitPipeline::RunLog() {
   while (true) {
     Group group = TakeGroup();
     if (group.empty()) return;  // stopping, and nothing waits
-    const absl::Status written = WriteGroup(&group);
+    absl::Status written = Write(&group);
+    if (absl::IsResourceExhausted(written)) {
+      const auto refused = std::stable_partition(group.begin(), group.end(),
+                                                 [](const Item& item) { return item.must; });
+      FailGroup(Group(std::make_move_iterator(refused), std::make_move_iterator(group.end())), written);
+      group.erase(refused, group.end());
+      if (group.empty()) continue;
+      written = WriteOnceThereIsRoom(&group);
+    }
     if (!written.ok()) {
       FailGroup(std::move(group), written);
       continue;
@@ -112,8 +122,20 @@ void CommitPipeline::RunLog() {
   }
 }
 
+// Ends with ResourceExhausted only when the pipeline stops: nothing of the group is durable then, and its mail will be given
+// out again by the next start.
+absl::Status CommitPipeline::WriteOnceThereIsRoom(Group* group) {
+  constexpr std::chrono::milliseconds kRetryInterval{200};
+  while (true) {
+    const absl::Status written = Write(group);
+    if (!absl::IsResourceExhausted(written)) return written;
+    std::unique_lock lock(mutex_);
+    if (room_.wait_for(lock, kRetryInterval, [this] { return stopping_; })) return written;
+  }
+}
+
 // Blocks until the group is durable.
-absl::Status CommitPipeline::WriteGroup(Group* group) {
+absl::Status CommitPipeline::Write(Group* group) {
   const auto started = clock_->Monotonic();
   const int64_t now_ms = clock_->WallMillis();
   size_t part_count = 0;
@@ -148,16 +170,24 @@ void CommitPipeline::ApplyGroup(Group group) {
     // Whoever gives contents out again holds the slices by this.
     auto payload = std::make_shared<const rpc::Payload>(std::move(item.proposal.payload));
     const std::vector<std::string_view> views = Views(*payload);
-    const absl::StatusOr<const Effects*> effects = machine_->Apply(
-        item.index,
-        {.header = item.proposal.command, .payload = views, .payload_owner = payload});
-    if (!effects.ok()) {
-      observer_.on_fatal(effects.status());
-    } else {
+    absl::StatusOr<const Effects*> effects = absl::AbortedError("apply has ended");
+    if (apply_failure_.ok()) {
+      effects = machine_->Apply(item.index, {.header = item.proposal.command,
+                                             .payload = views,
+                                             .payload_owner = payload});
+    }
+    if (effects.ok()) {
       observer_.on_applied(**effects);
+    } else if (apply_failure_.ok()) {
+      // The record is durable: whatever the reason (a full disk too), it is not "refused".
+      apply_failure_ = absl::InternalError(
+          Concat("apply record ", item.index, ": ", std::string(effects.status().message())));
+      observer_.on_fatal(apply_failure_);
+      effects = apply_failure_;
     }
     Finish(&item, effects);
   }
+  if (!apply_failure_.ok()) return;
   observer_.on_group();
   if (log_->bytes_on_disk() > kReplayBytesMax) {
     if (const absl::Status status = store_->RequestFlush(); !status.ok()) observer_.on_fatal(status);

@@ -6,7 +6,10 @@
 //
 // Promises: `done` is called once for each accepted proposal, on the state loop, in the order of the log. With effects: the
 // command is durable and applied. With ResourceExhausted: the disk is full, nothing of it is durable. With any other error
-// it is unknown whether it is durable; `on_fatal` was called and the process must stop.
+// it is unknown whether it is durable; `on_fatal` was called and the process must stop: nothing is applied any more.
+//
+// Disk full: new mail is refused, commands that free or keep what was accepted (`must`: outcomes, deletes) are not. They wait
+// on the log thread until there is room again; meanwhile the scheduler gets nothing committed and starts no repeats.
 //
 // Costs: a proposal is copied nowhere; its payload slices go to pwritev and to apply as they are.
 #pragma once
@@ -66,12 +69,14 @@ class CommitPipeline {
   // Refuses new proposals, writes what waits, and ends the log thread. The state loop still has to run what was posted.
   void Stop();
 
-  // False: over the byte bound, or stopped; `done` is not called. `must` ignores the bound (outcomes: they make room).
+  // False: over the byte bound, or stopped; `done` is not called. `must` ignores the bound and is never answered with
+  // ResourceExhausted (outcomes: they make room).
   [[nodiscard]] bool Propose(Proposal proposal, bool must = false);
 
  private:
   struct Item {
     Proposal proposal;
+    bool must = false;
     rpc::Payload record;  // the encoded command, payload slices at its end
     size_t bytes = 0;
     uint64_t index = 0;
@@ -80,7 +85,8 @@ class CommitPipeline {
 
   void RunLog();
   Group TakeGroup();
-  absl::Status WriteGroup(Group* group);
+  absl::Status Write(Group* group);
+  absl::Status WriteOnceThereIsRoom(Group* group);
   void ApplyGroup(Group group);
   void FailGroup(Group group, const absl::Status& status);
   void Finish(Item* item, const absl::StatusOr<const Effects*>& result);
@@ -105,6 +111,10 @@ class CommitPipeline {
   Group waiting_;
   size_t pending_bytes_ = 0;
   bool stopping_ = false;
+  std::condition_variable room_;  // only ever times out, or wakes to stop
+
+  // State loop only: the first error of apply ended it.
+  absl::Status apply_failure_;
 };
 
 }  // namespace postfleet::queue

@@ -7,14 +7,6 @@
 namespace postfleet::queue {
 namespace {
 
-// A view of contents as a slice that keeps their owner alive: nothing is copied.
-grpc::Slice SharedSlice(std::string_view bytes, const std::shared_ptr<const void>& owner) {
-  auto* hold = new std::shared_ptr<const void>(owner);
-  return grpc::Slice(
-      const_cast<char*>(bytes.data()), bytes.size(),
-      [](void* user_data) { delete static_cast<std::shared_ptr<const void>*>(user_data); }, hold);
-}
-
 std::vector<v1::SubmissionId> IdsOf(const v1::EnqueueRequest& request) {
   std::vector<v1::SubmissionId> ids;
   ids.reserve(static_cast<size_t>(request.submissions_size()));
@@ -215,6 +207,7 @@ void QueueService::ScheduleStream::OnOutcomesApplied(const absl::StatusOr<const 
     committed->set_queue_id(effect.queue_id);
     committed->set_removed(effect.removed);
     committed->set_late(effect.late);
+    committed->set_refused(!effect.refused.empty());
     if (!effect.refused.empty()) {
       maillog::Warning("queue", effect.queue_id, ": notice refused: ", effect.refused);
     }
@@ -234,7 +227,7 @@ void QueueService::ScheduleStream::OnCreditAndReleases(const v1::ScheduleRequest
 }
 
 void QueueService::ScheduleStream::Send(const v1::ScheduleResponse& response, rpc::Payload payload) {
-  const size_t bytes = rpc::PayloadBytes(payload);
+  const size_t bytes = response.ByteSizeLong() + rpc::PayloadBytes(payload);
   ++parts_waiting_;
   outbox_.Add({.response = response, .payload = std::move(payload), .bytes = bytes});
 }
@@ -247,7 +240,7 @@ bool QueueService::ScheduleStream::TakesMore() {
 
 bool QueueService::ScheduleStream::NextFrame(grpc::ByteBuffer* frame) {
   std::vector<Part> parts =
-      outbox_.Take(kFramePayloadBytesMax, [](const Part& part) { return part.bytes; });
+      outbox_.Take(rpc::kFrameBytes, [](const Part& part) { return part.bytes; });
   if (parts.empty()) return false;
   parts_waiting_ -= parts.size();
   v1::ScheduleResponse response = std::move(parts.front().response);
@@ -326,7 +319,7 @@ void QueueService::Pump() {
   bool sent = false;
   bool more = true;
   while (more && holder_->TakesMore()) {
-    absl::StatusOr<DispatchBatch> batch = dispatcher_.Take(now_ms, kFramePayloadBytesMax);
+    absl::StatusOr<DispatchBatch> batch = dispatcher_.Take(now_ms, rpc::kFrameBytes);
     if (!batch.ok()) {
       maillog::Error("queue", "read the store: ", std::string(batch.status().message()));
       holder_->stream()->Cancel();
@@ -337,9 +330,9 @@ void QueueService::Pump() {
     v1::ScheduleResponse response;
     rpc::Payload payload;
     for (Activated& activated : batch->activations) {
-      for (std::string_view piece : activated.payload) {
-        payload.push_back(SharedSlice(piece, activated.payload_owner));
-      }
+      // Copied (64 KiB at most): a piece by reference would keep the whole frame that it came in, of up to 1 MiB, in memory
+      // for as long as its message is active.
+      for (std::string_view piece : activated.payload) payload.emplace_back(piece.data(), piece.size());
       response.add_activations()->Swap(&activated.activation);
     }
     for (std::string& queue_id : batch->deleted) response.add_deleted(std::move(queue_id));

@@ -7,9 +7,6 @@
 
 namespace postfleet::queue {
 
-// Frames carry about this much payload at most.
-inline constexpr size_t kFramePayloadBytesMax = 1u << 20;
-
 class QueueService::EnqueueStream : public std::enable_shared_from_this<EnqueueStream> {
  public:
   explicit EnqueueStream(QueueService* service) : service_(service) {}
