@@ -123,9 +123,7 @@ absl::StatusOr<std::string> CheckedDomain(std::string_view domain, const PathOpt
     if (!IsAddressLiteral(domain)) return Bad("not an address literal");
     return std::string(domain);
   }
-  if (options.strict && !IsValidDomainName(domain, options.allow_non_ascii))
-    return Bad("not a domain name");
-  if (!IsDotString(domain)) return Bad("special character or empty label in the domain");
+  if (!IsValidDomainName(domain, options.allow_non_ascii)) return Bad("not a domain name");
   return LowerCasedAscii(domain);
 }
 
@@ -196,8 +194,7 @@ bool IsAddressLiteral(std::string_view domain) {
   const std::string address(tagged ? inner.substr(kIpv6.size()) : inner);
   if (address.find('\0') != std::string::npos) return false;
   unsigned char buffer[sizeof(in6_addr)];
-  if (inet_pton(AF_INET6, address.c_str(), buffer) == 1) return true;
-  return !tagged && inet_pton(AF_INET, address.c_str(), buffer) == 1;
+  return inet_pton(tagged ? AF_INET6 : AF_INET, address.c_str(), buffer) == 1;
 }
 
 absl::StatusOr<Address> ParseAddress(std::string_view text, const PathOptions& options) {

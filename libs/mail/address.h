@@ -45,7 +45,7 @@ struct Address {
 
 struct PathOptions {
   // strict_rfc821_envelopes: angle brackets are a must, no blanks inside; RFC 5321's Dot-string or
-  // Quoted-string, domain of letters, digits, `-` and `_`.
+  // Quoted-string.
   bool strict = false;
   // SMTPUTF8 was said: UTF-8 in local part and domain (must be valid UTF-8). Otherwise a byte over
   // 127 is an error.
@@ -83,7 +83,7 @@ std::string LowerCasedAscii(std::string_view text);
 // A domain name by RFC 5321's letter (LDH labels and `_`, which Postfix takes too; UTF-8 if
 // allowed), 1 to 255 bytes.
 bool IsValidDomainName(std::string_view domain, bool allow_non_ascii);
-// "[127.0.0.1]", "[IPv6:::1]", and Postfix's sloppy "[::1]".
+// "[127.0.0.1]", "[IPv6:::1]".
 bool IsAddressLiteral(std::string_view domain);
 
 }  // namespace postfleet::mail

@@ -69,7 +69,8 @@ void Cleanup::Finish(std::string* out) {
   WritePrepended(out);
   if (state_ != State::kBody && !line_.empty()) HeaderLine(out);
   line_.clear();
-  if (state_ != State::kBody) EndHeader(out);
+  // Postfix adds no empty line to a message that is header only.
+  if (state_ != State::kBody) EndHeader(/*add_empty_line=*/false, out);
   if (!last_byte_lf_) out->push_back('\n');
   last_byte_lf_ = true;
   output_bytes_ += out->size() - before;
@@ -112,7 +113,7 @@ void Cleanup::HeaderLine(std::string* out) {
     line_.insert(0, "X-Mailbox-Line: ");
   }
   state_ = State::kHeader;
-  if (line_.empty()) return EndHeader(out);
+  if (line_.empty()) return EndHeader(/*add_empty_line=*/true, out);
   if (!field_.empty() && IsBlank(line_[0])) {
     AddToField("\n");
     return AddToField(line_);
@@ -121,7 +122,7 @@ void Cleanup::HeaderLine(std::string* out) {
     FlushField(out);
     return StartField(name_length);
   }
-  EndHeader(out);
+  EndHeader(/*add_empty_line=*/true, out);
   body_takes_newline_ = true;
   AppendBody(line_, out);
 }
@@ -166,10 +167,10 @@ void Cleanup::FlushField(std::string* out) {
 }
 
 // The empty line that ends the header, its own or the one that was missing.
-void Cleanup::EndHeader(std::string* out) {
+void Cleanup::EndHeader(bool add_empty_line, std::string* out) {
   FlushField(out);
   if (options_.editor != nullptr) options_.editor->OnHeaderEnd(out);
-  out->push_back('\n');
+  if (add_empty_line) out->push_back('\n');
   state_ = State::kBody;
 }
 

@@ -53,8 +53,8 @@ class Cleanup {
 
   // Appends filtered content to `*out`.
   void Append(std::string_view in, std::string* out);
-  // The end of content: flushes an unfinished field and gives an unfinished last line its LF; a
-  // message that is empty or header only gets the empty line.
+  // The end of content: flushes an unfinished field and gives an unfinished last line its LF.
+  // A message that is header only gets no empty line, as in Postfix.
   void Finish(std::string* out);
 
   // The header is over: from here FilterBody may be used in place of Append, on a writable buffer,
@@ -83,7 +83,7 @@ class Cleanup {
   void StartField(size_t name_length);
   void AddToField(std::string_view bytes);
   void FlushField(std::string* out);
-  void EndHeader(std::string* out);
+  void EndHeader(bool add_empty_line, std::string* out);
   void AppendBody(std::string_view in, std::string* out);
   void NoteBody(const char* data, size_t size);
   void WritePrepended(std::string* out);
@@ -96,8 +96,8 @@ class Cleanup {
   std::string line_;        // the current line's first bytes, until its kind is known
   bool in_line_ = false;    // inside a long line of field_: bytes up to the LF belong to it
   bool skip_line_ = false;  // inside a long line that is left out
-  std::string field_;                // the current field, lines joined by LF
-  size_t name_length_ = 0;           // of field_'s name
+  std::string field_;       // the current field, lines joined by LF
+  size_t name_length_ = 0;  // of field_'s name
   bool body_takes_newline_ = false;  // the line that opened the body has its LF still to come
   bool last_byte_lf_ = true;
 

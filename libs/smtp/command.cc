@@ -13,7 +13,6 @@ constexpr EnhancedStatus kBadSender{5, 1, 7};
 constexpr EnhancedStatus kBadRecipient{5, 1, 3};
 constexpr EnhancedStatus kNonAsciiAddress{5, 6, 7};
 constexpr EnhancedStatus kPolicy{5, 7, 1};
-constexpr EnhancedStatus kBadSequence{5, 5, 1};
 
 // RFC 3461, 4.4 and 5: what DSN parameters may hold once decoded.
 constexpr size_t kEnvidBytesMax = 100;
@@ -58,10 +57,10 @@ Reply Error(int code, EnhancedStatus status, std::string text) {
   return Reply(code, status, std::move(text));
 }
 
-// "FROM:" or "TO:", with blanks around the colon as Postfix takes them.
+// "FROM:" or "TO:"; blanks may follow the colon, as Postfix takes them.
 bool TakeKeyword(std::string_view keyword, std::string_view* text) {
   if (!SameWord(text->substr(0, keyword.size()), keyword)) return false;
-  std::string_view rest = Trim(text->substr(keyword.size()));
+  std::string_view rest = text->substr(keyword.size());
   if (rest.empty() || rest.front() != ':') return false;
   *text = Trim(rest.substr(1));
   return !text->empty();
@@ -177,7 +176,8 @@ std::optional<Reply> ApplyEnvid(const Parameter& parameter, const PathSyntax& sy
 
 std::optional<Reply> ApplyAuth(const Parameter& parameter, const PathSyntax& syntax,
                                MailCommand* mail) {
-  if (!syntax.auth) return Error(503, kBadSequence, "Error: authentication disabled");
+  // Without SASL Postfix takes it and does nothing with it.
+  if (!syntax.auth) return std::nullopt;
   if (!mail->auth.empty()) return Error(503, kBadArguments, "Error: multiple AUTH= options");
   auto auth = DecodeXtext(parameter.value);
   if (!auth || auth->empty()) return Error(501, kBadArguments, "Error: bad AUTH= syntax");

@@ -56,7 +56,7 @@ struct PathSyntax {
   // What EHLO offered. A parameter of a service that is off is answered as Postfix does.
   bool dsn = true;       // RET, ENVID, NOTIFY, ORCPT
   bool smtputf8 = true;  // SMTPUTF8
-  bool auth = false;     // AUTH=
+  bool auth = false;     // AUTH=; off: accepted without effect, as in Postfix
 };
 
 enum class Body { kUnspecified, k7Bit, k8BitMime };
