@@ -17,13 +17,13 @@ void FoldAscii(std::string& text) {
 
 // The key, unquoted; `text` moves behind it. Inside quotes a backslash takes the next character as
 // it is.
-std::string TakeKey(std::string_view& text) {
+std::string TakeKey(std::string_view& text, bool quotes) {
   std::string key;
   bool quoted = false;
   size_t i = 0;
   for (; i < text.size(); ++i) {
     char c = text[i];
-    if (c == '"') {
+    if (quotes && c == '"') {
       quoted = !quoted;
     } else if (quoted && c == '\\' && i + 1 < text.size()) {
       key.push_back(text[++i]);
@@ -40,7 +40,7 @@ std::string TakeKey(std::string_view& text) {
 }  // namespace
 
 std::vector<TextEntry> ParseTextSource(std::string_view text, std::string_view name, bool fold_keys,
-                                       config::Diagnostics& diagnostics) {
+                                       config::Diagnostics& diagnostics, bool quoted_keys) {
   std::vector<TextEntry> entries;
   std::unordered_set<std::string> seen;
   for (const config::LogicalLine& line : config::SplitLogicalLines(text)) {
@@ -50,7 +50,7 @@ std::vector<TextEntry> ParseTextSource(std::string_view text, std::string_view n
     std::string_view rest = line.text;
     TextEntry entry;
     entry.line = line.first_line;
-    entry.key = TakeKey(rest);
+    entry.key = TakeKey(rest, quoted_keys);
     size_t start = rest.find_first_not_of(kWhitespace);
     if (start != rest.npos) entry.value = rest.substr(start);
     if (entry.key.empty() || entry.value.empty()) {

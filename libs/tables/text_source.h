@@ -1,8 +1,9 @@
 // The text source of a lookup table (postmap(1)): "key whitespace value" in logical lines.
 //
-// A key in double quotes may contain whitespace. Keys are folded to lower case unless asked
-// otherwise. A line without value and a key that ends in ':' are warned of in postmap's words; a
-// duplicate keeps the first entry, with a warning.
+// A key in double quotes may contain whitespace (not in texthash, where Postfix takes quotes as
+// they are). Keys are folded to lower case unless asked otherwise. A line without value and a key
+// that ends in ':' are warned of in postmap's words; a duplicate keeps the first entry, with a
+// warning.
 #pragma once
 
 #include <string>
@@ -21,6 +22,6 @@ struct TextEntry {
 
 // `name` is "hash:/path" or a path, for messages.
 std::vector<TextEntry> ParseTextSource(std::string_view text, std::string_view name, bool fold_keys,
-                                       config::Diagnostics& diagnostics);
+                                       config::Diagnostics& diagnostics, bool quoted_keys = true);
 
 }  // namespace postfleet::tables

@@ -46,7 +46,7 @@ class TextHashTable : public Table {
     if (!text.ok()) return;
     entries_.clear();
     config::Diagnostics ignored;  // postmap says them
-    for (TextEntry& entry : ParseTextSource(*text, name(), fold_, ignored)) {
+    for (TextEntry& entry : ParseTextSource(*text, name(), fold_, ignored, false)) {
       entries_.emplace(std::move(entry.key), std::move(entry.value));
     }
   }
