@@ -111,35 +111,54 @@ uint64_t Log::BuildGroup(absl::Span<const Entry> entries) {
 // found.
 absl::Status Log::StartSegment() {
   const uint64_t first_index = last_index_ + 1;
-  SegmentHeader header = MakeSegmentHeader(first_index, PreviousFirstIndex(first_index), random_());
   const std::string path = PathOf(first_index);
-  const std::string unnamed = path + std::string(kUnfinishedSuffix);
+  Spare spare;
+  auto file = TakeSpare(&spare);
+  const bool recycled = file.ok();
+  const std::string unnamed = recycled ? spare.path : Concat(path, kUnfinishedSuffix);
+  const SegmentHeader header =
+      MakeSegmentHeader(first_index, PreviousFirstIndex(first_index), random_(), recycled);
 
-  std::unique_ptr<File> file;
   absl::Status status = [&]() -> absl::Status {
-    auto created = file_system_->Create(unnamed);
-    if (!created.ok()) return created.status();
-    file = *std::move(created);
-    if (absl::Status space = file->Preallocate(segment_bytes_); !space.ok()) return space;
+    if (!recycled) {
+      file = file_system_->Create(unnamed);
+      if (!file.ok()) return file.status();
+      if (absl::Status space = (*file)->Preallocate(segment_bytes_); !space.ok()) return space;
+    }
     iovec slice = Slice(&header, sizeof(header));
-    if (absl::Status write = file->Write(0, absl::MakeSpan(&slice, 1)); !write.ok()) return write;
-    if (absl::Status sync = file->Sync(); !sync.ok()) return sync;
+    if (absl::Status write = (*file)->Write(0, absl::MakeSpan(&slice, 1)); !write.ok()) {
+      return write;
+    }
+    if (absl::Status sync = (*file)->Sync(); !sync.ok()) return sync;
     return file_system_->Rename(unnamed, path);
   }();
   if (absl::IsResourceExhausted(status)) {
-    file.reset();
+    file = absl::CancelledError();                // closes it
     file_system_->Remove(unnamed).IgnoreError();  // Open removes it too
     return status;
   }
   if (status.ok()) status = file_system_->SyncDirectory(dir_);
   if (!status.ok()) return Fail(std::move(status));
 
-  file_ = std::move(file);
+  file_ = *std::move(file);
   segment_ = header;
   end_ = synced_end_ = sizeof(SegmentHeader);
-  file_bytes_ = segment_bytes_;
-  AddSegment(first_index);
+  file_bytes_ = recycled ? spare.bytes : segment_bytes_;
+  AddSegment(first_index, file_bytes_);
   return absl::OkStatus();
+}
+
+// NotFound when there is none that can be opened.
+absl::StatusOr<std::unique_ptr<File>> Log::TakeSpare(Spare* spare) {
+  absl::MutexLock lock(&mutex_);
+  while (!spares_.empty()) {
+    *spare = std::move(spares_.back());
+    spares_.pop_back();
+    bytes_on_disk_ -= spare->bytes;
+    auto file = file_system_->Open(spare->path);
+    if (file.ok()) return file;
+  }
+  return absl::NotFoundError("no spare segment");
 }
 
 // What was written since the last sync may be on the disk already: without the sync here, an entry
@@ -162,11 +181,27 @@ absl::Status Log::Fail(absl::Status error) {
 absl::Status Log::CutBelow(uint64_t index) {
   absl::MutexLock lock(&mutex_);
   while (segments_.size() > 1 && segments_[1].first_index <= index) {
-    absl::Status removed = file_system_->Remove(PathOf(segments_.front().first_index));
-    if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
-    bytes_on_disk_ -= segments_.front().bytes;
+    if (absl::Status retired = Retire(segments_.front()); !retired.ok()) return retired;
     segments_.pop_front();
   }
+  return absl::OkStatus();
+}
+
+absl::Status Log::Retire(const Segment& segment) {
+  const std::string path = PathOf(segment.first_index);
+  const std::string spare = Concat(path, kSpareSuffix);
+  absl::Status retired;
+  if (segment.bytes >= segment_bytes_ && spares_.size() < kSpareSegmentsMax) {
+    retired = file_system_->Rename(path, spare);
+    if (retired.ok()) {
+      spares_.push_back({.path = spare, .bytes = segment.bytes});
+      return absl::OkStatus();
+    }
+  } else {
+    retired = file_system_->Remove(path);
+  }
+  if (!retired.ok() && !absl::IsNotFound(retired)) return retired;
+  bytes_on_disk_ -= segment.bytes;
   return absl::OkStatus();
 }
 
@@ -190,14 +225,14 @@ uint64_t Log::PreviousFirstIndex(uint64_t first_index) const {
   return 0;
 }
 
-void Log::AddSegment(uint64_t first_index) {
+void Log::AddSegment(uint64_t first_index, uint64_t bytes) {
   absl::MutexLock lock(&mutex_);
   if (!segments_.empty() && segments_.back().first_index == first_index) {
     bytes_on_disk_ -= segments_.back().bytes;
     segments_.pop_back();
   }
-  segments_.push_back({.first_index = first_index, .bytes = segment_bytes_});
-  bytes_on_disk_ += segment_bytes_;
+  segments_.push_back({.first_index = first_index, .bytes = bytes});
+  bytes_on_disk_ += bytes;
 }
 
 void Log::NoteSize(uint64_t bytes) {

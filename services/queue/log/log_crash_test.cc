@@ -31,6 +31,7 @@ class Crashes {
   int crashes() const { return crashes_; }
   int torn_tails() const { return torn_tails_; }
   int refusals() const { return refusals_; }
+  int spares() const { return spares_; }
 
  private:
   uint64_t Below(uint64_t limit) { return random_() % limit; }
@@ -103,7 +104,10 @@ class Crashes {
       case 2: {
         const uint64_t index = 1 + Below(acknowledged_ + 1);
         cut_below_ = std::max(cut_below_, index);
-        return log->CutBelow(index).ok();
+        if (!log->CutBelow(index).ok() || disk_.power_is_off()) return false;
+        const auto names = disk_.List("log");
+        for (const std::string& name : *names) spares_ += name.ends_with(".spare");
+        return true;
       }
       default:
         return Append(log) && (Below(4) == 0 || Sync(log));
@@ -149,6 +153,7 @@ class Crashes {
   int crashes_ = 0;
   int torn_tails_ = 0;
   int refusals_ = 0;
+  int spares_ = 0;
   std::string broken_;
 };
 
@@ -158,20 +163,23 @@ uint64_t Seed() {
 }
 
 TEST(LogCrashTest, EveryAcknowledgedEntrySurvivesAndNoneIsInvented) {
-  int crashes = 0, torn_tails = 0, refusals = 0;
+  int crashes = 0, torn_tails = 0, refusals = 0, spares = 0;
   for (uint64_t seed = Seed(); seed < Seed() + 100; ++seed) {
     Crashes crashes_of_seed(seed);
     ASSERT_EQ(crashes_of_seed.Run(100), "") << "LOG_CRASH_SEED=" << seed;
     crashes += crashes_of_seed.crashes();
     torn_tails += crashes_of_seed.torn_tails();
     refusals += crashes_of_seed.refusals();
+    spares += crashes_of_seed.spares();
   }
   // Otherwise it proves nothing.
   EXPECT_GT(crashes, 5000);
   EXPECT_GT(torn_tails, 500);
   EXPECT_GT(refusals, 500);
+  EXPECT_GT(spares, 500);
   RecordProperty("crashes", crashes);
-  printf("%d crashes, %d torn tails, %d refusals\n", crashes, torn_tails, refusals);
+  printf("%d crashes, %d torn tails, %d refusals, %d spares\n", crashes, torn_tails, refusals,
+         spares);
 }
 
 int FailuresWith(void (*mutate)(FakeDisk*)) {

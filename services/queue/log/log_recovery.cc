@@ -68,6 +68,8 @@ absl::Status Log::FindSegments() {
     uint64_t first_index;
     if (name.ends_with(kUnfinishedSuffix)) {
       file_system_->Remove(Concat(dir_, '/', name)).IgnoreError();
+    } else if (name.ends_with(kSpareSuffix)) {
+      AdoptSpare(Concat(dir_, '/', name));
     } else if (ParseSegmentName(name, &first_index)) {
       segments_.push_back({.first_index = first_index, .in_chain = false});
     }
@@ -92,6 +94,18 @@ absl::Status Log::FindSegments() {
   }
   // Names that a life before saw, but did not sync.
   return segments_.empty() ? absl::OkStatus() : file_system_->SyncDirectory(dir_);
+}
+
+// One that cannot be kept is removed; if that fails, the next opening tries again.
+void Log::AdoptSpare(const std::string& path) {
+  auto file = file_system_->Open(path);
+  absl::StatusOr<uint64_t> bytes = file.ok() ? (*file)->Size() : file.status();
+  if (bytes.ok() && *bytes >= segment_bytes_ && spares_.size() < kSpareSegmentsMax) {
+    spares_.push_back({.path = path, .bytes = *bytes});
+    bytes_on_disk_ += *bytes;
+  } else {
+    file_system_->Remove(path).IgnoreError();
+  }
 }
 
 // Reads the newest segment; older ones were durable to their end before it was begun.
@@ -120,7 +134,7 @@ absl::Status Log::FindEnd(Recovery* found) {
     return written;
   }
   last_index_ = segment.next_index() - 1;
-  if (!rest->only_zeroes) {
+  if (rest->torn) {
     found->torn_file = segment.path();
     found->torn_offset = end;
     found->remark = Concat(segment.path(), ": torn tail at offset ", end,

@@ -294,7 +294,7 @@ TEST_F(LogTest, RecordsOfAnEarlierUseOfTheFileDoNotCheck) {
 
 // A sender who puts records into a message cannot make them pass: the salt is not known to them.
 TEST_F(LogTest, RecordInsideAPayloadIsNeverTaken) {
-  const SegmentHeader guessed = MakeSegmentHeader(1, 0, 12345);
+  const SegmentHeader guessed = MakeSegmentHeader(1, 0, 12345, false);
   std::string payload;
   for (uint64_t offset = 0; offset < 2048; offset += 48) {
     RecordHeader header;
@@ -400,7 +400,7 @@ TEST_F(LogTest, CutBelowDeletesWholeSegmentsOnly) {
   EXPECT_FALSE(disk_.Exists(Path(1)));
   EXPECT_TRUE(disk_.Exists(Path(3)));
   EXPECT_EQ(log_->first_index(), 3);
-  EXPECT_EQ(log_->bytes_on_disk(), 3 * kSegmentBytes);
+  EXPECT_EQ(log_->bytes_on_disk(), 4 * kSegmentBytes) << "one is a spare";
   EXPECT_TRUE(absl::IsDataLoss(Read(2).status()));
   ASSERT_TRUE(Reopen().ok());
   EXPECT_EQ(found_.first_index, 3);
@@ -425,6 +425,43 @@ TEST_F(LogTest, SegmentThatComesBackAfterCuttingIsNotReadAndIsCutAgain) {
   EXPECT_TRUE(absl::IsDataLoss(Read(1).status()));
   ASSERT_TRUE(log_->CutBelow(4).ok());
   EXPECT_FALSE(disk_.Exists(Path(1)));
+}
+
+TEST_F(LogTest, CutSegmentsFileIsUsedAgain) {
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(Commit({Filled(3000, static_cast<char>('a' + i))}).ok());
+  ASSERT_TRUE(log_->CutBelow(3).ok());
+  EXPECT_TRUE(disk_.Exists(Path(1) + ".spare"));
+  EXPECT_TRUE(disk_.Exists(Path(2) + ".spare"));
+  ASSERT_TRUE(Commit({Filled(2000, 'z')}).ok());
+  EXPECT_FALSE(disk_.Exists(Path(2) + ".spare"));
+  EXPECT_THAT(disk_.Contents(Path(4)), HasSubstr("bbbb")) << "behind the new record";
+  EXPECT_EQ(log_->bytes_on_disk(), 3 * kSegmentBytes);
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_EQ(found_.remark, "") << "what the file held before is no torn tail";
+  EXPECT_THAT(*Read(3), ElementsAre(Filled(3000, 'c'), Filled(2000, 'z')));
+  EXPECT_TRUE(disk_.Exists(Path(1) + ".spare")) << "spares are found again";
+  ASSERT_TRUE(Commit({Filled(3000, 'y')}).ok());
+  EXPECT_FALSE(disk_.Exists(Path(1) + ".spare"));
+}
+
+TEST_F(LogTest, TornTailInARecycledFileIsSaid) {
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(Commit({Filled(3000)}).ok());
+  ASSERT_TRUE(log_->CutBelow(3).ok());
+  ASSERT_TRUE(Commit({"kept"}).ok() && Commit({Filled(1500)}).ok());
+  ASSERT_TRUE(disk_.Exists(Path(4)) || disk_.Exists(Path(5)));
+  const std::string path = disk_.Exists(Path(5)) ? Path(5) : Path(4);
+  const uint64_t torn = disk_.Contents(path).find(Filled(1500)) + 100;
+  disk_.SetContents(path, disk_.Contents(path));
+  Flip(path, torn);
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_THAT(found_.remark, HasSubstr("torn tail"));
+}
+
+TEST_F(LogTest, SparesAreFew) {
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(Commit({Filled(3000)}).ok());
+  ASSERT_TRUE(log_->CutBelow(10).ok());
+  EXPECT_EQ(log_->bytes_on_disk(), 5 * kSegmentBytes);
+  EXPECT_EQ(disk_.List("log")->size(), 5);
 }
 
 TEST(LogOnTheMachinesDiskTest, KeepsAThousandGroupsWithManySlices) {
@@ -459,7 +496,7 @@ TEST(LogOnTheMachinesDiskTest, KeepsAThousandGroupsWithManySlices) {
                   .ok());
   EXPECT_EQ(bytes, 1000 * 1500 * 5);
   ASSERT_TRUE((*log)->CutBelow(1001).ok());
-  EXPECT_LT((*log)->bytes_on_disk(), 2 << 20);
+  EXPECT_LT((*log)->bytes_on_disk(), 9 << 20) << "the newest and four spares";
 }
 
 }  // namespace

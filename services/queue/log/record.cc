@@ -67,13 +67,13 @@ bool PayloadChecks(const SegmentHeader& segment, const RecordHeader& header,
          Crc32c(payload, PayloadSeed(segment)) == header.payload_crc;
 }
 
-SegmentHeader MakeSegmentHeader(uint64_t first_index, uint64_t previous_first_index,
-                                uint64_t salt) {
+SegmentHeader MakeSegmentHeader(uint64_t first_index, uint64_t previous_first_index, uint64_t salt,
+                                bool recycled) {
   SegmentHeader header{.magic = kSegmentMagic,
                        .first_index = first_index,
                        .previous_first_index = previous_first_index,
                        .salt = salt,
-                       .reserved = 0,
+                       .recycled = recycled,
                        .crc = 0};
   header.crc = Crc32c(BytesOf(header, offsetof(SegmentHeader, crc)));
   return header;

@@ -62,8 +62,8 @@ struct SegmentHeader {
   uint64_t first_index;
   uint64_t previous_first_index;  // of the segment before; 0 for the first of all
   uint64_t salt;
-  uint32_t reserved;
-  uint32_t crc;  // of everything before it
+  uint32_t recycled;  // 1: the file held another segment before
+  uint32_t crc;       // of everything before it
 };
 static_assert(sizeof(SegmentHeader) == 40);
 
@@ -88,7 +88,8 @@ bool HeaderChecks(const SegmentHeader& segment, uint64_t offset, const RecordHea
 bool PayloadChecks(const SegmentHeader& segment, const RecordHeader& header,
                    std::string_view payload);
 
-SegmentHeader MakeSegmentHeader(uint64_t first_index, uint64_t previous_first_index, uint64_t salt);
+SegmentHeader MakeSegmentHeader(uint64_t first_index, uint64_t previous_first_index, uint64_t salt,
+                                bool recycled);
 bool SegmentHeaderChecks(const SegmentHeader& header);
 
 // "00000000000000000042.seg".

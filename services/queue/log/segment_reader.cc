@@ -87,11 +87,11 @@ absl::StatusOr<SegmentReader::Rest> SegmentReader::LookAtRest() {
     auto word = At(offset, kRecordAlignment);
     if (!word.ok()) return word.status();
     if (OnlyZeroes(*word)) continue;
-    rest.only_zeroes = false;
-    RecordHeader header;
+    RecordHeader header{};
     std::string_view payload;
     auto checks = RecordAt(offset, &header, &payload);
     if (!checks.ok()) return checks.status();
+    rest.torn = rest.torn || header_.recycled == 0 || HeaderChecks(header_, offset, header);
     if (*checks && offset - header.unsynced_bytes > offset_) {
       rest.proof_offset = offset;
       return rest;

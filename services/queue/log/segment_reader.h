@@ -35,7 +35,9 @@ class SegmentReader {
 
   struct Rest {
     uint64_t proof_offset = 0;  // of a record that proves damage at offset(); 0: there is none
-    bool only_zeroes = true;
+    // A write was under way here: something other than zeroes, or in a recycled file other than
+    // what it held before.
+    bool torn = false;
   };
   // Looks at everything from offset() to the end of the file.
   absl::StatusOr<Rest> LookAtRest();

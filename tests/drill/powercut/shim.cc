@@ -302,10 +302,9 @@ int OpenFile(int folder_fd, const char* path, int flags, Call call) {
   if (!On()) return call(flags);
   char resolved[PATH_MAX];
   const char* below = ResolveBelow(folder_fd, path, resolved);
-  if (below == nullptr || (flags & O_ACCMODE) == O_RDONLY) {
+  if (below == nullptr || (flags & (O_ACCMODE | O_CREAT)) == O_RDONLY) {
     const int fd = call(flags);
     if (fd >= 0) Forget(fd);
-    if (fd >= 0 && below != nullptr && (flags & O_CREAT) != 0) Stop("create read-only", path);
     return fd;
   }
   if ((flags & O_TMPFILE) == O_TMPFILE) Stop("O_TMPFILE", path);
