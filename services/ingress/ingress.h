@@ -1,5 +1,5 @@
-// The SMTP server of a node: listening sockets, sessions on one event loop, and the streams to queue
-// and lookup.
+// The SMTP server of a node: listening sockets, sessions on one event loop, and the streams to
+// queue and lookup.
 //
 // Start opens the listeners and returns; it registers with the queue and opens the streams in the
 // background and repeats that for ever. Connections wait in the kernel until the first time that
@@ -34,9 +34,9 @@ inline constexpr std::chrono::seconds kResendMax{30};
 struct ListenerOptions {
   std::string name = "smtpd";         // label of metrics; "submission"
   std::string log_program = "smtpd";  // as in the log: "submission/smtpd" if syslog_name says so
-  int fd = -1;              // a bound and listening socket, taken over; -1: bind host and port
-  std::string host;         // an address
-  uint16_t port = 0;        // 0: any
+  int fd = -1;        // a bound and listening socket, taken over; -1: bind host and port
+  std::string host;   // an address
+  uint16_t port = 0;  // 0: any
   SessionConfig session;
   ClientLists clients;
 
@@ -65,8 +65,8 @@ class Ingress {
 
   // Registered with the queue and both streams are open. Thread-safe.
   bool Ready() const;
-  // Stops accepting, ends sessions between messages with 421, and waits until the others have ended, at
-  // most `grace`. Blocks; not from a loop. True: all have ended.
+  // Stops accepting, ends sessions between messages with 421, and waits until the others have
+  // ended, at most `grace`. Blocks; not from a loop. True: all have ended.
   bool Drain(std::chrono::milliseconds grace);
   // Closes what is left. Thread-safe, may be called again.
   void Stop();

@@ -1,5 +1,6 @@
-// Which lists a client is on, asked once when it connects: mynetworks, smtpd_forbid_bare_newline_exclusions,
-// smtpd_client_event_limit_exceptions. And by which network it is counted.
+// Which lists a client is on, asked once when it connects: mynetworks,
+// smtpd_forbid_bare_newline_exclusions, smtpd_client_event_limit_exceptions. And by which network
+// it is counted.
 //
 // Lists may name tables: asking can read files. Not thread-safe.
 #pragma once

@@ -29,7 +29,8 @@ struct AccessQuestion {
   Stage stage = Stage::kClient;
   std::string_view subject;  // what the reply names: client, HELO name, sender, recipient, "DATA"
   Membership mynetworks = Membership::kNo;
-  const lookup::v1::Answer* answer = nullptr;  // of the recipient, at kRecipient
+  std::string_view recipient;                  // for relay checks, as given
+  const lookup::v1::Answer* answer = nullptr;  // of that recipient; nullptr: there is none
 };
 
 // nullopt: permitted.

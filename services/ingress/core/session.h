@@ -2,8 +2,8 @@
 //
 // Events come in by the On functions; what is owed goes into Actions, to be done in the order of
 // its fields. A session that waits (for an answer of lookup or queue, or for an error's delay)
-// executes no further command: what the client sent ahead is kept, at most what one OnBytes brought.
-// The caller stops reading while WantsInput() is false.
+// executes no further command: what the client sent ahead is kept, at most what one OnBytes
+// brought. The caller stops reading while WantsInput() is false.
 //
 // A message's content is bounded: it goes out in chunks of SessionConfig::chunk_bytes, at most
 // kUnacknowledgedChunksMax of them unanswered. The client gets its 250 only after the queue said
@@ -12,6 +12,7 @@
 // Not thread-safe; everything on one loop. Costs: no allocation for a line that lies in one read.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -61,9 +62,20 @@ struct LogLine {
 };
 
 // A refusal, for the counters.
-enum class RejectReason { kAccess, kRelay, kUnlisted, kSize, kSpace, kLimit, kLookup, kQueue, kProtocol, kContent };
+enum class RejectReason {
+  kAccess,
+  kRelay,
+  kUnlisted,
+  kSize,
+  kSpace,
+  kLimit,
+  kLookup,
+  kQueue,
+  kProtocol,
+  kContent
+};
 std::string_view RejectReasonName(RejectReason reason);
-struct Reject {
+struct RejectEvent {
   std::string_view stage;  // "CONNECT", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE"
   int code = 0;
   RejectReason reason = RejectReason::kAccess;
@@ -83,12 +95,13 @@ struct Submit {
 
 struct Actions {
   std::vector<LogLine> log;
-  std::vector<Reject> rejects;
+  std::vector<RejectEvent> rejects;
   std::vector<Submit> submits;  // in this order
   std::optional<Resolve> resolve;
-  // To the client. While AwaitsService() it may be held back, so that pipelined replies leave together.
+  // To the client. While AwaitsService() it may be held back, so that pipelined replies leave
+  // together.
   std::string reply;
-  int64_t delay_ms = 0;  // call OnDelayOver after this time; 0: none
+  int64_t delay_ms = 0;   // call OnDelayOver after this time; 0: none
   bool accepted = false;  // a message got its final 250
   bool close = false;     // after the reply is sent; the session is over
 
@@ -114,7 +127,10 @@ class Session {
   // The answer to Actions::resolve.
   void OnResolved(const lookup::v1::Answer& answer, Actions* actions);
   // The answer to one of Actions::submits, in any order.
-  void OnEnqueued(bool final, queue::v1::EnqueueResult::Code code, Actions* actions);
+  // `final`: of the submission that has the message. Answers about messages that are over are
+  // ignored.
+  void OnEnqueued(std::string_view queue_id, bool final, queue::v1::EnqueueResult::Code code,
+                  Actions* actions);
   void OnDelayOver(Actions* actions);
   // Nothing came for SessionConfig::timeout_ms. Only while WantsInput().
   void OnTimeout(Actions* actions);
@@ -138,15 +154,22 @@ class Session {
   enum class Phase { kCommand, kData, kAwaitingAnswer, kAwaitingCommit, kOver };
   struct Transaction;
   using Handler = bool (Session::*)(const smtp::Command&, Actions*);
-  struct VerbRow;
+  struct VerbRow {
+    smtp::Verb verb;
+    std::string_view name;
+    Handler handler;
+    bool last_of_group = false;  // RFC 2920, 3.1: nothing may be sent ahead of its reply
+    bool junk = false;           // counts against smtpd_junk_command_limit
+  };
+  static const VerbRow kVerbs[];
   static const VerbRow* FindVerb(smtp::Verb verb);
 
   bool Paused() const;
-  void Continue(std::string_view* in, Actions* actions);
+  void Continue(std::string_view in, Actions* actions);
   void Resume(Actions* actions);
   void ReadCommand(std::string_view* in, Actions* actions);
   void Execute(const smtp::Line& line, std::string_view rest, Actions* actions);
-  bool SentAhead(const VerbRow* row, std::string_view rest, Actions* actions);
+  bool SentAhead(const VerbRow& row, std::string_view rest, Actions* actions);
 
   // Commands: false counts as an error.
   bool Helo(const smtp::Command& command, Actions* actions);
@@ -160,34 +183,45 @@ class Session {
   bool Help(const smtp::Command& command, Actions* actions);
   bool Quit(const smtp::Command& command, Actions* actions);
   bool Auth(const smtp::Command& command, Actions* actions);
-  bool Xclient(const smtp::Command& command, Actions* actions);
+  bool NotAuthorized(const smtp::Command& command, Actions* actions);
   bool NotImplemented(const smtp::Command& command, Actions* actions);
 
-  bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
+  bool AskLookup(smtp::Verb verb, std::string_view recipient, Actions* actions);
   bool JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions);
+  bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
+  void Greet(const smtp::Command& command, bool esmtp);
 
+  void BeginData();
   void ReadData(std::string_view* in, Actions* actions);
   void TakeContent(std::string_view* in, Actions* actions);
   void SubmitChunk(Actions* actions);
   void EndOfData(Actions* actions);
   bool RefuseContent(Actions* actions);
   void SubmitMessage(Actions* actions);
+  void OnChunkEnqueued(queue::v1::EnqueueResult::Code code, Actions* actions);
   void AnswerMessage(queue::v1::EnqueueResult::Code code, Actions* actions);
   void DropTransaction(Actions* actions);
   void Abandon(Actions* actions);
 
-  void Reply(int code, std::string_view text, Actions* actions);
-  void ReplyMulti(int code, const std::vector<std::string>& lines, Actions* actions);
+  // `lines_before` are complete lines of the same reply.
+  void Reply(int code, std::string_view text, Actions* actions, std::string_view lines_before = {});
+  // An error of protocol: replied, not logged. Always false.
   bool Fail(int code, std::string_view text, Actions* actions);
-  bool Refuse(std::string_view stage, RejectReason reason, const Refusal& refusal, Actions* actions);
-  void LogReject(std::string_view stage, int code, std::string_view text, Actions* actions);
-  bool Denied(std::string_view stage, const std::optional<Refusal>& refusal, Actions* actions);
+  bool FailParsing(const smtp::Reply& reply, const smtp::Command& command, Actions* actions);
+  // A refusal of policy: replied and logged ("reject: RCPT from ..."). Always false.
+  bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
+              Actions* actions);
+  bool Refuse(std::string_view stage, const Refusal& refusal, Actions* actions);
+  void LogReject(std::string_view stage, std::string_view what, Actions* actions);
   std::optional<Refusal> Check(const Restrictions& list, Stage stage, std::string_view subject,
-                               const lookup::v1::Answer* answer) const;
+                               std::string_view recipient, const lookup::v1::Answer* answer) const;
+  std::optional<Refusal> CheckRecipient(const lookup::v1::Answer& answer) const;
+  // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, std::string text, Actions* actions);
   std::string CompletedSender(const mail::Address& sender) const;
-  void FinishCommand(smtp::Verb verb, bool good);
+  // Counts a command that is over and the errors and junk of it.
+  void FinishCommand(smtp::Verb verb, bool good, Actions* actions);
 
   const SessionConfig& config_;
   const ConnectionFacts facts_;
@@ -203,7 +237,7 @@ class Session {
   bool close_owed_ = false;  // ended during a delay
   bool draining_ = false;
   bool access_denied_ = false;
-  bool saw_bare_lf_ = false;
+  bool saw_bare_lf_ = false;            // notes=bare_lf
   std::string_view where_ = "CONNECT";  // for the line about a lost connection
 
   std::string helo_;
@@ -212,7 +246,8 @@ class Session {
   int errors_ = 0;
   int junk_commands_ = 0;
   CommandCounts counts_;
-  smtp::Verb awaiting_verb_ = smtp::Verb::kUnknown;
+  smtp::Verb awaiting_verb_ = smtp::Verb::kUnknown;  // RCPT or VRFY: waits for lookup
+  smtp::RcptCommand asked_;                          // its address
   int64_t mail_ms_ = 0;
   std::unique_ptr<Transaction> transaction_;
 };

@@ -1,0 +1,443 @@
+#include "services/ingress/core/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "libs/base/concat.h"
+#include "services/ingress/core/transaction.h"
+
+namespace postfleet::ingress {
+namespace {
+
+using smtp::Verb;
+
+constexpr size_t kLoggedInputBytesMax = 100;
+
+// Input in a log line, as Postfix escapes it.
+std::string Escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, kLoggedInputBytesMax)) {
+    const auto byte = static_cast<unsigned char>(c);
+    switch (c) {
+      case '\r':
+        out += "\\r";
+        continue;
+      case '\n':
+        out += "\\n";
+        continue;
+      case '\t':
+        out += "\\t";
+        continue;
+      case '\\':
+        out += "\\\\";
+        continue;
+      default:
+        break;
+    }
+    if (byte >= 32 && byte < 127) {
+      out += c;
+    } else {
+      for (const int shift : {6, 3, 0}) {
+        if (shift == 6) out += '\\';
+        out += static_cast<char>('0' + ((byte >> shift) & 7));
+      }
+    }
+  }
+  return out;
+}
+
+bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// What no mail client says: HTTP, or a message header. smtpd_forbidden_commands' default, and the
+// header check of smtpd(8).
+bool IsForeignProtocol(const smtp::Command& command) {
+  if (command.name.empty()) return false;
+  if (!IsLetter(command.name.front())) return true;
+  if (command.name.back() == ':') return true;
+  constexpr std::string_view kForeign[] = {"connect", "get", "post"};
+  const std::string name = mail::LowerCasedAscii(command.name);
+  return std::find(std::begin(kForeign), std::end(kForeign), name) != std::end(kForeign);
+}
+
+}  // namespace
+
+std::string_view RejectReasonName(RejectReason reason) {
+  constexpr std::string_view kNames[] = {"access", "relay",  "unlisted", "size",     "space",
+                                         "limit",  "lookup", "queue",    "protocol", "content"};
+  return kNames[static_cast<size_t>(reason)];
+}
+
+void Actions::Clear() {
+  log.clear();
+  rejects.clear();
+  submits.clear();
+  resolve.reset();
+  reply.clear();
+  delay_ms = 0;
+  accepted = false;
+  close = false;
+}
+
+Session::Session(const SessionConfig& config, ConnectionFacts facts, Surroundings& surroundings)
+    : config_(config),
+      facts_(std::move(facts)),
+      surroundings_(surroundings),
+      client_(Concat(facts_.name, '[', facts_.address, ']')),
+      lines_(config.line_length_limit,
+             config.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded) {}
+
+Session::~Session() = default;
+
+// ---- Events ----
+
+void Session::OnConnect(Actions* actions) {
+  Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
+  if (!facts_.early_bytes.empty()) {
+    Log(LogProgram::kSmtpd,
+        Concat("improper command pipelining after CONNECT from ", client_, ": ",
+               Escaped(facts_.early_bytes)),
+        actions);
+    if (config_.forbid_unauth_pipelining) {
+      Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
+      actions->rejects.push_back({"CONNECT", 554, RejectReason::kProtocol});
+      End("", actions);
+      return;
+    }
+  }
+  if (!config_.delay_reject) {
+    if (const auto refusal =
+            Check(config_.client_restrictions, Stage::kClient, client_, {}, nullptr)) {
+      Refuse("CONNECT", *refusal, actions);
+      ++errors_;
+      access_denied_ = true;
+      return;
+    }
+  }
+  Reply(220, config_.banner, actions);
+}
+
+void Session::OnTooManyConnections(int count, Actions* actions) {
+  Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
+  Reply(421,
+        Concat("4.7.0 ", config_.myhostname, " Error: too many connections from ", facts_.address),
+        actions);
+  Log(LogProgram::kSmtpd,
+      Concat("warning: Connection concurrency limit exceeded: ", count, " from ", client_,
+             " for service ", config_.service),
+      actions);
+  actions->rejects.push_back({"CONNECT", 421, RejectReason::kLimit});
+  End("", actions);
+}
+
+void Session::OnNotReady(Actions* actions) {
+  Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
+  Reply(421, Concat("4.3.2 ", config_.myhostname, " Service currently unavailable"), actions);
+  actions->rejects.push_back({"CONNECT", 421, RejectReason::kQueue});
+  End("", actions);
+}
+
+void Session::OnBytes(std::string_view bytes, Actions* actions) { Continue(bytes, actions); }
+
+void Session::OnDelayOver(Actions* actions) {
+  if (!delaying_) return;
+  delaying_ = false;
+  actions->reply += held_reply_;
+  held_reply_.clear();
+  if (close_owed_) {
+    close_owed_ = false;
+    actions->close = true;
+    return;
+  }
+  Resume(actions);
+}
+
+void Session::OnTimeout(Actions* actions) {
+  if (ended_) return;
+  Reply(421, Concat("4.4.2 ", config_.myhostname, " Error: timeout exceeded"), actions);
+  End("timeout", actions);
+}
+
+void Session::OnDisconnect(Actions* actions) {
+  if (!ended_) End("lost connection", actions);
+  actions->reply.clear();
+  actions->close = false;
+  actions->delay_ms = 0;
+}
+
+void Session::OnShutdown(Actions* actions) {
+  draining_ = true;
+  if (!ended_ && !Paused() && phase_ == Phase::kCommand) Continue({}, actions);
+}
+
+bool Session::AwaitsService() const {
+  return phase_ == Phase::kAwaitingAnswer || phase_ == Phase::kAwaitingCommit;
+}
+
+bool Session::Paused() const {
+  if (delaying_ || AwaitsService()) return true;
+  return phase_ == Phase::kData && transaction_->unacknowledged_chunks >= kUnacknowledgedChunksMax;
+}
+
+size_t Session::buffered_bytes() const {
+  size_t bytes = pending_input_.size();
+  if (transaction_ != nullptr && transaction_->content != nullptr) {
+    bytes += transaction_->content->chunk.size();
+  }
+  return bytes;
+}
+
+// ---- Input ----
+
+void Session::Continue(std::string_view in, Actions* actions) {
+  while (!ended_ && !Paused()) {
+    if (phase_ == Phase::kCommand) {
+      if (errors_ >= config_.hard_error_limit) {
+        Reply(421, Concat("4.7.0 ", config_.myhostname, " Error: too many errors"), actions);
+        End("too many errors", actions);
+        break;
+      }
+      if (draining_ && transaction_ == nullptr) {
+        Reply(421, Concat("4.3.2 ", config_.myhostname, " Service currently unavailable"), actions);
+        End("", actions);
+        break;
+      }
+    }
+    if (in.empty()) break;
+    if (phase_ == Phase::kData) {
+      ReadData(&in, actions);
+    } else {
+      ReadCommand(&in, actions);
+    }
+  }
+  if (!ended_ && !in.empty()) pending_input_.assign(in);
+}
+
+void Session::Resume(Actions* actions) {
+  if (Paused()) return;
+  const std::string input = std::exchange(pending_input_, {});
+  Continue(input, actions);
+}
+
+void Session::ReadCommand(std::string_view* in, Actions* actions) {
+  smtp::Line line;
+  const auto result = lines_.Next(in, &line);
+  if (result == smtp::LineReader::kNeedMore) return;
+  if (result == smtp::LineReader::kFlood) {
+    Log(LogProgram::kSmtpd,
+        Concat("warning: ", client_, ": request longer than ", config_.line_length_limit), actions);
+    Reply(421, Concat("4.3.0 ", config_.myhostname, " Error: command line too long"), actions);
+    actions->rejects.push_back({where_, 421, RejectReason::kProtocol});
+    End("", actions);
+    return;
+  }
+  if (line.cut) {
+    Log(LogProgram::kSmtpd,
+        Concat("warning: ", client_, ": request longer than ", config_.line_length_limit, ": ",
+               line.text.substr(0, 30), "..."),
+        actions);
+  }
+  if (line.bare_lf && !facts_.bare_newline_excluded &&
+      config_.bare_newline != smtp::BareNewline::kNo) {
+    saw_bare_lf_ = true;
+    if (config_.bare_newline == smtp::BareNewline::kReject) {
+      Reply(config_.bare_newline_reject_code,
+            Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
+      LogReject(where_, "bare <LF> received", actions);
+      actions->rejects.push_back(
+          {where_, config_.bare_newline_reject_code, RejectReason::kProtocol});
+      End("", actions);
+      return;
+    }
+  }
+  Execute(line, *in, actions);
+}
+
+const Session::VerbRow Session::kVerbs[] = {
+    {Verb::kHelo, "HELO", &Session::Helo, true, true},
+    {Verb::kEhlo, "EHLO", &Session::Ehlo, true, true},
+    {Verb::kMail, "MAIL", &Session::Mail},
+    {Verb::kRcpt, "RCPT", &Session::Rcpt},
+    {Verb::kData, "DATA", &Session::Data, true},
+    {Verb::kRset, "RSET", &Session::Rset, false, true},
+    {Verb::kNoop, "NOOP", &Session::Noop, true, true},
+    {Verb::kVrfy, "VRFY", &Session::Vrfy, true, true},
+    {Verb::kHelp, "HELP", &Session::Help},
+    {Verb::kQuit, "QUIT", &Session::Quit},
+    {Verb::kAuth, "AUTH", &Session::Auth},
+    {Verb::kStarttls, "STARTTLS", &Session::NotImplemented},
+    {Verb::kEtrn, "ETRN", &Session::NotImplemented, false, true},
+    {Verb::kBdat, "BDAT", &Session::NotImplemented},
+    {Verb::kXclient, "XCLIENT", &Session::NotAuthorized},
+    {Verb::kXforward, "XFORWARD", &Session::NotAuthorized},
+};
+
+const Session::VerbRow* Session::FindVerb(Verb verb) {
+  static const auto table = [] {
+    std::array<const VerbRow*, smtp::kVerbCount> rows{};
+    for (const VerbRow& row : kVerbs) rows[static_cast<size_t>(row.verb)] = &row;
+    return rows;
+  }();
+  return table[static_cast<size_t>(verb)];
+}
+
+void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* actions) {
+  const smtp::Command command = smtp::ParseCommand(line.text);
+  const VerbRow* row = FindVerb(command.verb);
+  if (command.name.empty()) {
+    where_ = "UNKNOWN";
+    counts_.Came(Verb::kUnknown);
+    Fail(500, "5.5.2 Error: bad syntax", actions);
+    ++errors_;
+    return;
+  }
+  if (row == nullptr) {
+    where_ = "UNKNOWN";
+    counts_.Came(Verb::kUnknown);
+    if (IsForeignProtocol(command)) {
+      Log(LogProgram::kSmtpd,
+          Concat("warning: non-SMTP command from ", client_, ": ",
+                 line.text.substr(0, kLoggedInputBytesMax)),
+          actions);
+      Reply(221, "2.7.0 Error: I can break rules, too. Goodbye.", actions);
+      End("", actions);
+      return;
+    }
+    Fail(500, "5.5.2 Error: command not recognized", actions);
+    ++errors_;
+    return;
+  }
+  counts_.Came(command.verb);
+  where_ = row->name;
+  if (access_denied_ && command.verb != Verb::kQuit) {
+    Fail(503, Concat("5.7.0 Error: access denied for ", client_), actions);
+    ++errors_;
+    return;
+  }
+  if (SentAhead(*row, rest, actions)) return;
+  const bool good = (this->*row->handler)(command, actions);
+  if (phase_ != Phase::kAwaitingAnswer && phase_ != Phase::kData) {
+    FinishCommand(command.verb, good, actions);
+  }
+}
+
+// A single look at what has come, so a race, as in Postfix.
+bool Session::SentAhead(const VerbRow& row, std::string_view rest, Actions* actions) {
+  if (rest.empty() || (esmtp_ && !row.last_of_group)) return false;
+  Log(LogProgram::kSmtpd,
+      Concat("improper command pipelining after ", row.name, " from ", client_, ": ",
+             Escaped(rest)),
+      actions);
+  if (!config_.forbid_unauth_pipelining) return false;
+  Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
+  actions->rejects.push_back({row.name, 554, RejectReason::kProtocol});
+  End("", actions);
+  return true;
+}
+
+void Session::FinishCommand(Verb verb, bool good, Actions* actions) {
+  if (good) {
+    counts_.Succeeded(verb);
+  } else {
+    ++errors_;
+  }
+  const VerbRow* row = FindVerb(verb);
+  if (row != nullptr && row->junk && junk_commands_++ > config_.junk_command_limit) ++errors_;
+  if (verb == Verb::kQuit) End("", actions);
+}
+
+// ---- Output ----
+
+void Session::Reply(int code, std::string_view text, Actions* actions,
+                    std::string_view lines_before) {
+  const bool starts_delay =
+      !delaying_ && errors_ >= config_.soft_error_limit && config_.error_sleep_ms > 0;
+  if (starts_delay) {
+    delaying_ = true;
+    actions->delay_ms = config_.error_sleep_ms;
+  }
+  std::string& out = delaying_ ? held_reply_ : actions->reply;
+  out += lines_before;
+  const size_t start = out.size();
+  ConcatTo(&out, code, ' ', text, "\r\n");
+  // What a client said may be part of the text: it must not become a line of its own.
+  for (size_t i = start; i + 2 < out.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(out[i]);
+    if (byte < 32 || byte == 127) out[i] = '?';
+  }
+  if (config_.soft_bounce && code >= 500) {
+    out[start] = '4';
+    if (text.starts_with("5.")) out[start + 4] = '4';
+  }
+}
+
+bool Session::Fail(int code, std::string_view text, Actions* actions) {
+  Reply(code, text, actions);
+  return false;
+}
+
+bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
+                     Actions* actions) {
+  int shown = code;
+  std::string what(text);
+  if (config_.soft_bounce && code >= 500) {
+    shown = code - 100;
+    if (what.starts_with("5.")) what[0] = '4';
+  }
+  LogReject(stage, Concat(shown, ' ', what), actions);
+  actions->rejects.push_back({stage, shown, reason});
+  Reply(code, text, actions);
+  return false;
+}
+
+bool Session::Refuse(std::string_view stage, const Refusal& refusal, Actions* actions) {
+  RejectReason reason = RejectReason::kAccess;
+  if (refusal.kind == Refusal::Kind::kRelay) reason = RejectReason::kRelay;
+  if (refusal.kind == Refusal::Kind::kUnlisted) reason = RejectReason::kUnlisted;
+  if (refusal.kind == Refusal::Kind::kLookup) reason = RejectReason::kLookup;
+  return Refuse(stage, reason, refusal.code, refusal.text, actions);
+}
+
+void Session::LogReject(std::string_view stage, std::string_view what, Actions* actions) {
+  const bool in_queue = transaction_ != nullptr && !transaction_->queue_id.empty();
+  std::string text = Concat(in_queue ? std::string_view(transaction_->queue_id) : "NOQUEUE",
+                            ": reject: ", stage, " from ", client_, ": ", what, ';');
+  if (transaction_ != nullptr) ConcatTo(&text, " from=<", transaction_->sender.ToSmtp(), '>');
+  if (awaiting_verb_ != Verb::kUnknown) {
+    ConcatTo(&text, " to=<", asked_.recipient.ToSmtp(), '>');
+  } else if (transaction_ != nullptr && transaction_->recipients.size() == 1) {
+    ConcatTo(&text, " to=<", transaction_->recipients.front().given, '>');
+  }
+  ConcatTo(&text, " proto=", esmtp_ ? "ESMTP" : "SMTP");
+  if (!helo_.empty()) ConcatTo(&text, " helo=<", helo_, '>');
+  Log(LogProgram::kSmtpd, std::move(text), actions);
+}
+
+void Session::Log(LogProgram program, std::string text, Actions* actions) {
+  actions->log.push_back({program, std::move(text)});
+}
+
+void Session::End(std::string_view reason, Actions* actions) {
+  if (!reason.empty()) {
+    std::string text = Concat(reason, " after ", where_);
+    if (phase_ == Phase::kData) {
+      text = Concat(reason, " after DATA (", transaction_->content->bytes_read, " bytes)");
+    }
+    Log(LogProgram::kSmtpd, Concat(text, " from ", client_), actions);
+  }
+  // A message whose last part is with the queue is its now; anything less is taken back.
+  if (phase_ != Phase::kAwaitingCommit) DropTransaction(actions);
+  std::string text = Concat("disconnect from ", client_);
+  counts_.AppendTo(&text);
+  if (saw_bare_lf_ && config_.bare_newline == smtp::BareNewline::kNote) text += " notes=bare_lf";
+  Log(LogProgram::kSmtpd, std::move(text), actions);
+  ended_ = true;
+  phase_ = Phase::kOver;
+  pending_input_ = {};
+  if (delaying_) {
+    close_owed_ = true;
+  } else {
+    actions->close = true;
+  }
+}
+
+}  // namespace postfleet::ingress

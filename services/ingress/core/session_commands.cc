@@ -1,0 +1,241 @@
+// HELO to QUIT, in the words of smtpd(8).
+#include <utility>
+
+#include "libs/base/concat.h"
+#include "services/ingress/core/session.h"
+#include "services/ingress/core/transaction.h"
+
+namespace postfleet::ingress {
+
+using smtp::Verb;
+
+void Session::Greet(const smtp::Command& command, bool esmtp) {
+  helo_ = std::string(command.arguments);
+  esmtp_ = esmtp;
+  greeted_ = true;
+}
+
+bool Session::Helo(const smtp::Command& command, Actions* actions) {
+  if (command.arguments.empty()) return Fail(501, "Syntax: HELO hostname", actions);
+  DropTransaction(actions);
+  Greet(command, false);
+  if (!config_.delay_reject) {
+    if (const auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
+      Refuse("HELO", *refusal, actions);
+      greeted_ = false;
+      helo_.clear();
+      return false;
+    }
+  }
+  Reply(250, config_.myhostname, actions);
+  return true;
+}
+
+bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
+  if (command.arguments.empty()) return Fail(501, "Syntax: EHLO hostname", actions);
+  DropTransaction(actions);
+  Greet(command, false);
+  if (!config_.delay_reject) {
+    if (const auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
+      Refuse("EHLO", *refusal, actions);
+      greeted_ = false;
+      helo_.clear();
+      return false;
+    }
+  }
+  esmtp_ = true;
+  std::string size = "SIZE";
+  if (config_.message_size_limit > 0) ConcatTo(&size, ' ', config_.message_size_limit);
+  const struct {
+    bool offered;
+    std::string_view keyword;
+  } keywords[] = {
+      {!config_.discard_pipelining, "PIPELINING"},
+      {!config_.discard_size, size},
+      {!config_.discard_vrfy && !config_.disable_vrfy, "VRFY"},
+      {!config_.discard_enhanced_status_codes, "ENHANCEDSTATUSCODES"},
+      {!config_.discard_8bitmime, "8BITMIME"},
+  };
+  std::string lines;
+  std::string_view last = config_.myhostname;
+  for (const auto& row : keywords) {
+    if (!row.offered) continue;
+    ConcatTo(&lines, "250-", last, "\r\n");
+    last = row.keyword;
+  }
+  Reply(250, last, actions, lines);
+  return true;
+}
+
+bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command,
+                          Actions* actions) {
+  const bool bad_address = reply.code == 501 && reply.status.subject == 1;
+  if (bad_address) {
+    const size_t colon =
+        command.verb == Verb::kVrfy ? std::string_view::npos : command.arguments.find(':');
+    const std::string_view address =
+        colon == std::string_view::npos ? command.arguments : command.arguments.substr(colon + 1);
+    Log(LogProgram::kSmtpd,
+        Concat("warning: Illegal address syntax from ", client_, " in ",
+               smtp::VerbName(command.verb), " command: ", address),
+        actions);
+  }
+  std::string text = reply.status.ToString();
+  if (!text.empty()) text += ' ';
+  text += reply.lines.empty() ? "" : reply.lines.front();
+  return Fail(reply.code, text, actions);
+}
+
+bool Session::Mail(const smtp::Command& command, Actions* actions) {
+  if (config_.helo_required && !greeted_) {
+    return Fail(503, "5.5.1 Error: send HELO/EHLO first", actions);
+  }
+  if (transaction_ != nullptr) return Fail(503, "5.5.1 Error: nested MAIL command", actions);
+  smtp::MailCommand mail;
+  const smtp::PathSyntax syntax{.dsn = false, .smtputf8 = false, .auth = false};
+  if (const auto bad = smtp::ParseMail(command.arguments, syntax, &mail)) {
+    return FailParsing(*bad, command, actions);
+  }
+  transaction_ = std::make_unique<Transaction>();
+  Transaction& transaction = *transaction_;
+  transaction.sender = std::move(mail.sender);
+  transaction.sender_text = std::move(mail.sender_text);
+  transaction.body = mail.body;
+  transaction.size_hint = mail.size_bytes;
+
+  bool good = true;
+  std::optional<Refusal> refusal;
+  if (config_.message_size_limit > 0 && mail.size_bytes > config_.message_size_limit) {
+    good =
+        Refuse("MAIL", RejectReason::kSize, 552, "5.3.4 Message size exceeds fixed limit", actions);
+  } else if (surroundings_.DiskNearlyFull()) {
+    good = Refuse("MAIL", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
+  } else if (!config_.delay_reject && (refusal = Check(config_.sender_restrictions, Stage::kSender,
+                                                       transaction.sender_text, {}, nullptr))) {
+    good = Refuse("MAIL", *refusal, actions);
+  }
+  if (!good) {
+    transaction_.reset();
+    return false;
+  }
+  mail_ms_ = surroundings_.WallMillis();
+  Reply(250, "2.1.0 Ok", actions);
+  return true;
+}
+
+bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
+  if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need MAIL command", actions);
+  smtp::RcptCommand rcpt;
+  const smtp::PathSyntax syntax{.dsn = false, .smtputf8 = false, .auth = false};
+  if (const auto bad = smtp::ParseRcpt(command.arguments, syntax, false, &rcpt)) {
+    return FailParsing(*bad, command, actions);
+  }
+  if (transaction_->recipients.size() >= static_cast<size_t>(config_.recipient_limit)) {
+    Reply(452, "4.5.3 Error: too many recipients", actions);
+    actions->rejects.push_back({"RCPT", 452, RejectReason::kLimit});
+    // Clients that go on for long after this do not listen.
+    return transaction_->overshoot++ < config_.recipient_overshoot_limit;
+  }
+  asked_ = std::move(rcpt);
+  return AskLookup(Verb::kRcpt, asked_.recipient.ToString(), actions);
+}
+
+bool Session::AskLookup(Verb verb, std::string_view recipient, Actions* actions) {
+  awaiting_verb_ = verb;
+  phase_ = Phase::kAwaitingAnswer;
+  actions->resolve = Resolve{std::string(recipient),
+                             transaction_ == nullptr ? "" : transaction_->sender.ToString(),
+                             config_.reject_unlisted_recipient};
+  return true;
+}
+
+bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions) {
+  Transaction& transaction = *transaction_;
+  if (transaction.queue_id.empty()) {
+    transaction.queue_id = surroundings_.NextQueueId();
+    if (transaction.queue_id.empty()) {
+      actions->rejects.push_back({"RCPT", 451, RejectReason::kQueue});
+      return Fail(451, "4.3.0 Error: queue file write error", actions);
+    }
+    Log(LogProgram::kSmtpd, Concat(transaction.queue_id, ": client=", client_), actions);
+  }
+  transaction.recipients.push_back(
+      {answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),
+       std::move(asked_.recipient_text)});
+  Reply(250, "2.1.5 Ok", actions);
+  return true;
+}
+
+bool Session::Data(const smtp::Command& command, Actions* actions) {
+  if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need RCPT command", actions);
+  if (transaction_->recipients.empty()) {
+    return Fail(554, "5.5.1 Error: no valid recipients", actions);
+  }
+  if (!command.arguments.empty()) return Fail(501, "5.5.4 Syntax: DATA", actions);
+  if (const auto refusal = Check(config_.data_restrictions, Stage::kData, "DATA", {}, nullptr)) {
+    return Refuse("DATA", *refusal, actions);
+  }
+  if (surroundings_.BuffersFull()) {
+    return Refuse("DATA", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
+  }
+  BeginData();
+  Reply(354, "End data with <CR><LF>.<CR><LF>", actions);
+  return true;
+}
+
+bool Session::Rset(const smtp::Command& command, Actions* actions) {
+  if (!command.arguments.empty()) return Fail(501, "5.5.4 Syntax: RSET", actions);
+  DropTransaction(actions);
+  Reply(250, "2.0.0 Ok", actions);
+  return true;
+}
+
+bool Session::Noop(const smtp::Command&, Actions* actions) {
+  Reply(250, "2.0.0 Ok", actions);
+  return true;
+}
+
+bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
+  if (config_.disable_vrfy) return Fail(502, "5.5.1 VRFY command is disabled", actions);
+  if (command.arguments.empty()) return Fail(501, "5.5.4 Syntax: VRFY address", actions);
+  smtp::RcptCommand rcpt;
+  const smtp::PathSyntax syntax{.dsn = false, .smtputf8 = false, .auth = false};
+  const auto bad = smtp::ParseRcpt(Concat("TO:", command.arguments), syntax, false, &rcpt);
+  if (bad) {
+    return FailParsing(smtp::Reply(501, {5, 1, 3}, "Bad recipient address syntax"), command,
+                       actions);
+  }
+  rcpt.orcpt = std::string(command.arguments);  // what a 252 repeats
+  asked_ = std::move(rcpt);
+  return AskLookup(Verb::kVrfy, asked_.recipient.ToString(), actions);
+}
+
+bool Session::Help(const smtp::Command&, Actions* actions) {
+  Reply(214, "2.0.0 Commands: DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET VRFY", actions);
+  return true;
+}
+
+bool Session::Quit(const smtp::Command&, Actions* actions) {
+  Reply(221, "2.0.0 Bye", actions);
+  return true;
+}
+
+bool Session::Auth(const smtp::Command&, Actions* actions) {
+  return Fail(503, "5.5.1 Error: authentication not enabled", actions);
+}
+
+bool Session::NotAuthorized(const smtp::Command&, Actions* actions) {
+  return Fail(550, "5.7.0 Error: insufficient authorization", actions);
+}
+
+bool Session::NotImplemented(const smtp::Command& command, Actions* actions) {
+  // A chunk follows a BDAT: it cannot be told from commands, so the session ends.
+  if (command.verb == Verb::kBdat) {
+    Reply(521, "5.5.1 Error: command not implemented", actions);
+    End("", actions);
+    return false;
+  }
+  return Fail(502, "5.5.1 Error: command not implemented", actions);
+}
+
+}  // namespace postfleet::ingress

@@ -1,0 +1,135 @@
+#include "services/ingress/core/session_config.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "libs/base/concat.h"
+#include "libs/mail/address.h"
+
+namespace postfleet::ingress {
+namespace {
+
+using config::Config;
+
+absl::Status ReadRestrictions(const Config& config, SessionConfig* session) {
+  const struct {
+    std::string_view parameter;
+    Restrictions* list;
+  } rows[] = {
+      {"smtpd_client_restrictions", &session->client_restrictions},
+      {"smtpd_helo_restrictions", &session->helo_restrictions},
+      {"smtpd_sender_restrictions", &session->sender_restrictions},
+      {"smtpd_relay_restrictions", &session->relay_restrictions},
+      {"smtpd_recipient_restrictions", &session->recipient_restrictions},
+      {"smtpd_data_restrictions", &session->data_restrictions},
+      {"smtpd_end_of_data_restrictions", &session->end_of_data_restrictions},
+  };
+  for (const auto& row : rows) {
+    absl::StatusOr<Restrictions> list =
+        config::ParseRestrictions(row.parameter, config.GetString(row.parameter));
+    if (!list.ok()) return list.status();
+    *row.list = *std::move(list);
+  }
+  if (!RefusesForeignRelay(session->relay_restrictions, session->recipient_restrictions)) {
+    return absl::InvalidArgumentError(
+        "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least "
+        "one working instance of: reject_unauth_destination, defer_unauth_destination, reject, "
+        "defer, defer_if_permit or check_relay_domains");
+  }
+  return absl::OkStatus();
+}
+
+void ReadNames(const Config& config, SessionConfig* session) {
+  session->myhostname = config.GetString("myhostname");
+  session->banner = config.GetString("smtpd_banner");
+  session->mail_name = config.GetString("mail_name");
+  session->myorigin = config.GetString("myorigin");
+  session->mydomain = config.GetString("mydomain");
+  session->append_at_myorigin = config.GetBool("append_at_myorigin");
+  session->append_dot_mydomain = config.GetBool("append_dot_mydomain");
+}
+
+void ReadLimits(const Config& config, SessionConfig* session) {
+  const auto integer = [&config](std::string_view name) {
+    return static_cast<int>(config.GetInt(name));
+  };
+  session->message_size_limit = static_cast<uint64_t>(config.GetSize("message_size_limit"));
+  session->line_length_limit = static_cast<size_t>(config.GetInt("line_length_limit"));
+  session->header_size_limit = static_cast<size_t>(config.GetSize("header_size_limit"));
+  session->recipient_limit = integer("smtpd_recipient_limit");
+  session->recipient_overshoot_limit = integer("smtpd_recipient_overshoot_limit");
+  session->soft_error_limit = integer("smtpd_soft_error_limit");
+  session->hard_error_limit = integer("smtpd_hard_error_limit");
+  session->junk_command_limit = integer("smtpd_junk_command_limit");
+  session->hopcount_limit = integer("hopcount_limit");
+  session->connection_count_limit = integer("smtpd_client_connection_count_limit");
+  session->error_sleep_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_error_sleep_time"));
+  session->timeout_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_timeout"));
+}
+
+void ReadManners(const Config& config, SessionConfig* session) {
+  session->helo_required = config.GetBool("smtpd_helo_required");
+  session->disable_vrfy = config.GetBool("disable_vrfy_command");
+  session->forbid_unauth_pipelining = config.GetBool("smtpd_forbid_unauth_pipelining");
+  smtp::ParseBareNewline(config.GetString("smtpd_forbid_bare_newline"), &session->bare_newline);
+  session->bare_newline_reject_code =
+      static_cast<int>(config.GetInt("smtpd_forbid_bare_newline_reject_code"));
+  session->replace_stray_cr = config.GetBool("cleanup_replace_stray_cr_lf");
+  session->drop_headers = config.GetList("message_drop_headers");
+  for (std::string& name : session->drop_headers) mail::LowerCaseAscii(&name);
+  for (std::string keyword : config.GetList("smtpd_discard_ehlo_keywords")) {
+    mail::LowerCaseAscii(&keyword);
+    if (keyword == "pipelining") session->discard_pipelining = true;
+    if (keyword == "size") session->discard_size = true;
+    if (keyword == "vrfy") session->discard_vrfy = true;
+    if (keyword == "enhancedstatuscodes") session->discard_enhanced_status_codes = true;
+    if (keyword == "8bitmime") session->discard_8bitmime = true;
+  }
+}
+
+void ReadAccess(const Config& config, SessionConfig* session) {
+  const auto code = [&config](std::string_view name) {
+    return static_cast<int>(config.GetInt(name));
+  };
+  session->delay_reject = config.GetBool("smtpd_delay_reject");
+  session->reject_unlisted_recipient = config.GetBool("smtpd_reject_unlisted_recipient");
+  session->relay_before_recipient = config.GetBool("smtpd_relay_before_recipient_restrictions");
+  session->show_user_unknown_table_name = config.GetBool("show_user_unknown_table_name");
+  session->soft_bounce = config.GetBool("soft_bounce");
+  session->peername_lookup = config.GetBool("smtpd_peername_lookup");
+  session->reject_code = code("reject_code");
+  session->defer_code = code("defer_code");
+  session->relay_code = code("relay_domains_reject_code");
+  session->unknown_local_code = code("unknown_local_recipient_reject_code");
+  session->unknown_relay_code = code("unknown_relay_recipient_reject_code");
+  session->unknown_virtual_mailbox_code = code("unknown_virtual_mailbox_reject_code");
+}
+
+}  // namespace
+
+bool RefusesForeignRelay(const Restrictions& relay, const Restrictions& recipient) {
+  for (const Restrictions* list : {&relay, &recipient}) {
+    for (const config::Restriction restriction : *list) {
+      if (restriction == config::Restriction::kPermit) break;  // what follows is never reached
+      if (restriction == config::Restriction::kReject ||
+          restriction == config::Restriction::kDefer ||
+          restriction == config::Restriction::kRejectUnauthDestination ||
+          restriction == config::Restriction::kDeferUnauthDestination) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
+  SessionConfig session;
+  ReadNames(config, &session);
+  ReadLimits(config, &session);
+  ReadManners(config, &session);
+  ReadAccess(config, &session);
+  if (absl::Status status = ReadRestrictions(config, &session); !status.ok()) return status;
+  return session;
+}
+
+}  // namespace postfleet::ingress

@@ -1,0 +1,307 @@
+// From DATA to the final reply: content through DataReader and Cleanup into chunks, chunks to the
+// queue.
+#include <algorithm>
+#include <utility>
+
+#include "libs/base/concat.h"
+#include "libs/base/crc32c.h"
+#include "services/ingress/core/session.h"
+#include "services/ingress/core/transaction.h"
+
+namespace postfleet::ingress {
+namespace {
+
+using queue::v1::EnqueueResult;
+
+constexpr size_t kFirstChunkCapacity = 6 * 1024;
+constexpr size_t kScratchBytes = 4096;
+// A chunk that is sent early, for want of memory, is at least this long: a flood of tiny chunks
+// would cost the queue more than it saves here.
+constexpr size_t kEarlyChunkBytesMin = 16 * 1024;
+
+}  // namespace
+
+void Session::BeginData() {
+  Transaction& transaction = *transaction_;
+  const smtp::BareNewline mode =
+      facts_.bare_newline_excluded ? smtp::BareNewline::kNo : config_.bare_newline;
+  message::CleanupOptions options{.drop_headers = config_.drop_headers,
+                                  .header_bytes_max = config_.header_size_limit,
+                                  .hop_count_max = config_.hopcount_limit,
+                                  .replace_stray_cr = config_.replace_stray_cr};
+  const std::string received = message::FormatSmtpReceived({
+      .helo_name = helo_,
+      .client_name = facts_.name,
+      .client_address = facts_.address,
+      .myhostname = config_.myhostname,
+      .mail_name = config_.mail_name,
+      .protocol = message::ProtocolName(esmtp_, false, false, false),
+      .queue_id = transaction.queue_id,
+      .recipient = transaction.recipients.size() == 1
+                       ? std::string_view(transaction.recipients.front().given)
+                       : std::string_view(),
+      .time = surroundings_.MailTimeAt(surroundings_.WallMillis()),
+  });
+  transaction.content = std::make_unique<Content>(mode, std::move(options), received);
+  size_t capacity = kFirstChunkCapacity;
+  if (transaction.size_hint > capacity) capacity = transaction.size_hint + 1024;
+  transaction.content->chunk.reserve(std::min(capacity, config_.chunk_bytes));
+  phase_ = Phase::kData;
+  where_ = "DATA";
+}
+
+void Session::ReadData(std::string_view* in, Actions* actions) {
+  Content& content = *transaction_->content;
+  if (content.discarding) {
+    char scratch[kScratchBytes];
+    const auto progress = content.reader.Read(*in, scratch, sizeof(scratch));
+    content.bytes_read += progress.consumed;
+    in->remove_prefix(progress.consumed);
+  } else {
+    TakeContent(in, actions);
+  }
+  if (content.reader.done()) EndOfData(actions);
+}
+
+void Session::TakeContent(std::string_view* in, Actions* actions) {
+  Content& content = *transaction_->content;
+  size_t consumed = 0;
+  if (content.cleanup.in_body()) {
+    // Straight into the chunk: the only copy of the body.
+    const size_t old_size = content.chunk.size();
+    const size_t room = std::max(config_.chunk_bytes, old_size + 1) - old_size;
+    const size_t size = std::min(in->size(), room) + smtp::DataReader::kHeldBytesMax + 1;
+    content.chunk.resize(old_size + size);
+    const auto progress = content.reader.Read(*in, content.chunk.data() + old_size, size);
+    content.chunk.resize(old_size + progress.produced);
+    content.cleanup.FilterBody(content.chunk.data() + old_size, progress.produced);
+    consumed = progress.consumed;
+  } else {
+    char scratch[kScratchBytes];
+    const auto progress = content.reader.Read(*in, scratch, sizeof(scratch));
+    content.cleanup.Append({scratch, progress.produced}, &content.chunk);
+    consumed = progress.consumed;
+  }
+  content.bytes_read += consumed;
+  in->remove_prefix(consumed);
+
+  const bool too_big =
+      config_.message_size_limit > 0 && content.cleanup.output_bytes() > config_.message_size_limit;
+  if (too_big || content.cleanup.too_many_hops()) {
+    content.discarding = true;
+    Abandon(actions);
+    content.chunk = {};
+    return;
+  }
+  const bool early = content.chunk.size() >= kEarlyChunkBytesMin && surroundings_.BuffersFull();
+  if ((content.chunk.size() >= config_.chunk_bytes || early) && !content.reader.done()) {
+    SubmitChunk(actions);
+  }
+}
+
+namespace {
+
+Submit MakeSubmit(const std::string& queue_id, Content& content) {
+  Submit submit;
+  submit.content = std::exchange(content.chunk, {});
+  submit.submission.set_queue_id(queue_id);
+  submit.submission.set_chunk(content.chunks_sent++);
+  submit.submission.set_payload_bytes(static_cast<uint32_t>(submit.content.size()));
+  submit.submission.set_payload_crc32c(Crc32c(submit.content));
+  content.bytes_sent += submit.content.size();
+  return submit;
+}
+
+}  // namespace
+
+void Session::SubmitChunk(Actions* actions) {
+  actions->submits.push_back(MakeSubmit(transaction_->queue_id, *transaction_->content));
+  ++transaction_->unacknowledged_chunks;
+  transaction_->content->chunk.reserve(config_.chunk_bytes);
+}
+
+void Session::EndOfData(Actions* actions) {
+  Content& content = *transaction_->content;
+  where_ = "END-OF-MESSAGE";
+  phase_ = Phase::kCommand;
+  if (!content.discarding) content.cleanup.Finish(&content.chunk);
+  if (!content.cleanup.too_many_hops()) {
+    const std::string& id = content.cleanup.message_id();
+    Log(LogProgram::kCleanup,
+        Concat(transaction_->queue_id, ": message-id=", id.empty() ? std::string_view("<>") : id),
+        actions);
+    if (!content.cleanup.resent_message_id().empty()) {
+      Log(LogProgram::kCleanup,
+          Concat(transaction_->queue_id,
+                 ": resent-message-id=", content.cleanup.resent_message_id()),
+          actions);
+    }
+  }
+  if (transaction_->failure != EnqueueResult::COMMITTED) {
+    AnswerMessage(transaction_->failure, actions);
+    return;
+  }
+  if (!RefuseContent(actions)) {
+    SubmitMessage(actions);
+    return;
+  }
+  DropTransaction(actions);
+  FinishCommand(smtp::Verb::kData, false, actions);
+}
+
+bool Session::RefuseContent(Actions* actions) {
+  constexpr std::string_view kStage = "END-OF-MESSAGE";
+  const Transaction& transaction = *transaction_;
+  const Content& content = *transaction.content;
+  if (content.reader.saw_bare_lf()) {
+    saw_bare_lf_ = true;
+    if (config_.bare_newline == smtp::BareNewline::kReject) {
+      Reply(config_.bare_newline_reject_code,
+            Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
+      LogReject(kStage, "bare <LF> received", actions);
+      actions->rejects.push_back(
+          {kStage, config_.bare_newline_reject_code, RejectReason::kProtocol});
+      return true;
+    }
+  }
+  if (const auto refusal =
+          Check(config_.end_of_data_restrictions, Stage::kEndOfData, kStage, {}, nullptr)) {
+    Refuse(kStage, *refusal, actions);
+    return true;
+  }
+  if (content.cleanup.too_many_hops()) {
+    Log(LogProgram::kCleanup,
+        Concat("warning: ", transaction.queue_id, ": message rejected: hopcount exceeded"),
+        actions);
+    actions->rejects.push_back({kStage, 554, RejectReason::kContent});
+    Reply(554, "5.4.0 Error: too many hops", actions);
+    return true;
+  }
+  if (config_.message_size_limit > 0 &&
+      content.cleanup.output_bytes() > config_.message_size_limit) {
+    Log(LogProgram::kSmtpd,
+        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
+    actions->rejects.push_back({kStage, 552, RejectReason::kSize});
+    Reply(552, "5.3.4 Error: message file too big", actions);
+    return true;
+  }
+  return false;
+}
+
+std::string Session::CompletedSender(const mail::Address& sender) const {
+  if (sender.IsNull()) return "";
+  std::string text = sender.ToString();
+  if (!sender.HasDomain()) {
+    if (!config_.append_at_myorigin) return text;
+    ConcatTo(&text, '@', config_.myorigin);
+  } else if (config_.append_dot_mydomain && sender.domain.find('.') == std::string::npos &&
+             sender.domain.front() != '[') {
+    ConcatTo(&text, '.', config_.mydomain);
+  }
+  // Bounces that were sent under a name are bounces still.
+  if (mail::LowerCasedAscii(text) ==
+      Concat("mailer-daemon@", mail::LowerCasedAscii(config_.myorigin)))
+    return "";
+  return text;
+}
+
+void Session::SubmitMessage(Actions* actions) {
+  Transaction& transaction = *transaction_;
+  Content& content = *transaction.content;
+  Submit submit = MakeSubmit(transaction.queue_id, content);
+  auto* message = submit.submission.mutable_message();
+  message->set_content_bytes(content.bytes_sent);
+  auto* envelope = message->mutable_envelope();
+  envelope->set_sender(CompletedSender(transaction.sender));
+  envelope->set_arrival_ms(mail_ms_);
+  envelope->set_body_8bitmime(transaction.body == smtp::Body::k8BitMime);
+  auto* origin = envelope->mutable_origin();
+  origin->set_client_name(facts_.name);
+  origin->set_client_address(facts_.address);
+  origin->set_helo(helo_);
+  origin->set_protocol(esmtp_ ? "ESMTP" : "SMTP");
+  for (AcceptedRecipient& accepted : transaction.recipients) {
+    auto* recipient = message->add_recipients();
+    if (accepted.given != accepted.address) {
+      recipient->set_original_address(std::move(accepted.given));
+    }
+    recipient->set_address(std::move(accepted.address));
+  }
+  transaction.content.reset();
+  phase_ = Phase::kAwaitingCommit;
+  actions->submits.push_back(std::move(submit));
+}
+
+void Session::OnChunkEnqueued(EnqueueResult::Code code, Actions* actions) {
+  Transaction& transaction = *transaction_;
+  transaction.unacknowledged_chunks = std::max(0, transaction.unacknowledged_chunks - 1);
+  if (code != EnqueueResult::COMMITTED && transaction.failure == EnqueueResult::COMMITTED) {
+    transaction.failure = code;
+    if (transaction.content != nullptr) {
+      Abandon(actions);
+      transaction.content->discarding = true;
+      transaction.content->chunk = {};
+    }
+  }
+  if (phase_ == Phase::kData) Resume(actions);
+}
+
+void Session::OnEnqueued(std::string_view queue_id, bool final, EnqueueResult::Code code,
+                         Actions* actions) {
+  if (transaction_ == nullptr || transaction_->queue_id != queue_id) return;
+  Transaction& transaction = *transaction_;
+  if (!final) {
+    OnChunkEnqueued(code, actions);
+    return;
+  }
+  if (phase_ != Phase::kAwaitingCommit) return;
+  const EnqueueResult::Code failure = transaction.failure;
+  AnswerMessage(
+      code == EnqueueResult::COMMITTED || failure == EnqueueResult::COMMITTED ? code : failure,
+      actions);
+  Resume(actions);
+}
+
+void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
+  const std::string queue_id = std::move(transaction_->queue_id);
+  transaction_.reset();
+  phase_ = Phase::kCommand;
+  bool good = false;
+  switch (code) {
+    case EnqueueResult::COMMITTED:
+      // The error count is forgiven before the reply, so that it is not delayed.
+      errors_ = 0;
+      junk_commands_ = 0;
+      actions->accepted = true;
+      Reply(250, Concat("2.0.0 Ok: queued as ", queue_id), actions);
+      good = true;
+      break;
+    case EnqueueResult::DISK_FULL:
+      actions->rejects.push_back({"END-OF-MESSAGE", 452, RejectReason::kSpace});
+      Reply(452, "4.3.1 Insufficient system storage", actions);
+      break;
+    default:
+      actions->rejects.push_back({"END-OF-MESSAGE", 451, RejectReason::kQueue});
+      Reply(451, "4.3.0 Error: queue file write error", actions);
+      break;
+  }
+  FinishCommand(smtp::Verb::kData, good, actions);
+}
+
+void Session::Abandon(Actions* actions) {
+  if (transaction_ == nullptr || transaction_->content == nullptr) return;
+  Content& content = *transaction_->content;
+  if (content.chunks_sent == 0) return;
+  content.chunks_sent = 0;
+  Submit submit;
+  submit.submission.set_queue_id(transaction_->queue_id);
+  submit.submission.set_abandon(true);
+  actions->submits.push_back(std::move(submit));
+}
+
+void Session::DropTransaction(Actions* actions) {
+  Abandon(actions);
+  transaction_.reset();
+}
+
+}  // namespace postfleet::ingress

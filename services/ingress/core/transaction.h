@@ -1,0 +1,53 @@
+// One mail transaction: from MAIL to the message's final reply.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "libs/message/cleanup.h"
+#include "libs/smtp/command.h"
+#include "libs/smtp/data_reader.h"
+#include "services/ingress/core/session.h"
+
+namespace postfleet::ingress {
+
+struct AcceptedRecipient {
+  std::string address;  // completed by lookup
+  std::string given;    // as in RCPT
+};
+
+// DATA and what follows.
+struct Content {
+  Content(smtp::BareNewline mode, message::CleanupOptions options, std::string received)
+      : reader(mode), cleanup(std::move(options), std::move(received)) {}
+
+  smtp::DataReader reader;
+  message::Cleanup cleanup;
+  std::string chunk;
+  uint32_t chunks_sent = 0;
+  uint64_t bytes_sent = 0;
+  uint64_t bytes_read = 0;  // off the wire, for the line about a lost connection
+  bool hops_noted = false;
+  bool message_id_logged = false;
+  // Whatever else comes is read and thrown away; the reply is decided.
+  bool discarding = false;
+};
+
+struct Session::Transaction {
+  mail::Address sender;
+  std::string sender_text;
+  smtp::Body body = smtp::Body::kUnspecified;
+  uint64_t size_hint = 0;
+
+  std::string queue_id;  // taken at the first accepted recipient
+  std::vector<AcceptedRecipient> recipients;
+  int overshoot = 0;
+
+  std::unique_ptr<Content> content;
+  int unacknowledged_chunks = 0;
+  // The first bad answer to a chunk.
+  queue::v1::EnqueueResult::Code failure = queue::v1::EnqueueResult::COMMITTED;
+};
+
+}  // namespace postfleet::ingress
