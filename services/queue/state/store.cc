@@ -66,11 +66,6 @@ rocksdb::ColumnFamilyOptions FamilyOptions(Family family, const StoreOptions& op
     result.min_blob_size = options.blob_bytes_min;
     result.enable_blob_garbage_collection = true;
   }
-  if (family == Family::kMessage) {
-    // Each enqueue asks for an id that is not there.
-    result.memtable_prefix_bloom_size_ratio = 0.02;
-    result.memtable_whole_key_filtering = true;
-  }
   return result;
 }
 
@@ -107,6 +102,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) 
   std::unique_ptr<Store> store(new Store());
   store->listener_ = std::make_shared<Listener>();
   rocksdb::DBOptions database = DatabaseOptions(options);
+  database.listeners = options.listeners;
   database.listeners.push_back(store->listener_);
   const auto cache = rocksdb::NewLRUCache(options.block_cache_bytes);
   std::vector<rocksdb::ColumnFamilyDescriptor> families;

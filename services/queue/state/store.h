@@ -13,12 +13,15 @@
 #pragma once
 
 #include <rocksdb/db.h>
+#include <rocksdb/listener.h>
 
 #include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -45,6 +48,8 @@ struct StoreOptions {
   // Over all column families; past it the store flushes.
   size_t write_buffer_bytes = 64u << 20;
   size_t block_cache_bytes = 32u << 20;
+  // Told of RocksDB's events too.
+  std::vector<std::shared_ptr<rocksdb::EventListener>> listeners;
   // Bodies at least this long go to blob files: compactions do not copy them.
   uint64_t blob_bytes_min = 32u << 10;
 };
