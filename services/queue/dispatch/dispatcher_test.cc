@@ -1,0 +1,551 @@
+#include "services/queue/dispatch/dispatcher.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <random>
+#include <set>
+
+#include "libs/base/concat.h"
+#include "services/queue/state/queue_under_test.h"
+
+namespace postfleet::queue {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr size_t kBudgetBytes = 1 << 20;
+constexpr int64_t kMinuteMs = 60'000;
+
+// A partition with its holder.
+struct Partition {
+  explicit Partition(const DispatchLimits& limits = {}) : dispatcher(&queue.reader(), 0, limits) {
+    Reopen();
+  }
+
+  // Tells the dispatcher, as the pipeline does.
+  const Effects& Tell(const Effects& effects) {
+    if (effects.open.opened) dispatcher.Open(effects.open.epoch, queue.machine().flush_index());
+    dispatcher.OnEffects(effects);
+    return effects;
+  }
+  void Reopen() {
+    state::Command command;
+    command.mutable_open();
+    Tell(queue.Apply(command));
+  }
+  void Enqueue(const std::string& queue_id, int recipients = 1,
+               const std::string& contents = "contents") {
+    Tell(postfleet::queue::Enqueue(queue, queue_id, recipients, contents));
+  }
+  void Report(const std::string& queue_id, const std::vector<std::pair<uint32_t, Action>>& outcomes,
+              int64_t retry_ms = 0) {
+    Tell(postfleet::queue::Report(queue, queue_id, outcomes, queue.now_ms + retry_ms));
+  }
+  DispatchBatch Take(size_t budget_bytes = kBudgetBytes) {
+    return *dispatcher.Take(queue.now_ms, budget_bytes);
+  }
+  // Ids of all that goes out now.
+  std::vector<std::string> TakeIds() {
+    std::vector<std::string> ids;
+    for (bool more = true; more;) {
+      const DispatchBatch batch = Take();
+      for (const Activated& activated : batch.activations) {
+        ids.push_back(activated.activation.queue_id());
+      }
+      more = batch.more;
+    }
+    return ids;
+  }
+
+  QueueUnderTest queue;
+  Dispatcher dispatcher;
+};
+
+std::vector<uint32_t> Numbers(const v1::Activation& activation) {
+  std::vector<uint32_t> numbers;
+  for (const auto& recipient : activation.recipients()) numbers.push_back(recipient.number());
+  return numbers;
+}
+
+TEST(Dispatcher, NewMailGoesOutFromTheEffectsWithItsContents) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.TakeIds();
+  partition.Enqueue("A1", 2, "hello");
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  const v1::Activation& activation = batch.activations[0].activation;
+  EXPECT_EQ(activation.queue_id(), "A1");
+  EXPECT_EQ(activation.source(), v1::Activation::SOURCE_INCOMING);
+  EXPECT_THAT(Numbers(activation), ElementsAre(0, 1));
+  EXPECT_EQ(activation.recipients(1).address(), "r1@example.com");
+  EXPECT_EQ(activation.payload_bytes(), 5u);
+  EXPECT_EQ(PayloadText(batch.activations[0].payload), "hello");
+  EXPECT_TRUE(partition.dispatcher.IsActive("A1"));
+  EXPECT_EQ(partition.dispatcher.credit(), 4u);
+}
+
+TEST(Dispatcher, WhatWasInTheStoreGoesOutInOrderWithItsContents) {
+  Partition partition;
+  for (const char* id : {"B1", "A1", "C1"}) partition.Enqueue(id, 1, "hello");
+  partition.dispatcher.AddCredit(2);
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(2));
+  EXPECT_EQ(batch.activations[0].activation.queue_id(), "B1");
+  EXPECT_EQ(batch.activations[1].activation.queue_id(), "A1");
+  EXPECT_EQ(PayloadText(batch.activations[0].payload), "hello");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty()) << "no credit";
+  partition.dispatcher.AddCredit(1);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("C1"));
+}
+
+TEST(Dispatcher, MailThatCameWithoutCreditKeepsItsPlace) {
+  Partition partition;
+  partition.dispatcher.AddCredit(1);
+  partition.TakeIds();
+  for (const char* id : {"A1", "A2", "A3"}) partition.Enqueue(id);
+  partition.dispatcher.AddCredit(1);
+  partition.Enqueue("A4");
+  partition.dispatcher.AddCredit(5);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1", "A2", "A3", "A4"));
+}
+
+TEST(Dispatcher, ANewHolderGetsEverythingAgain) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.TakeIds();
+  partition.Enqueue("A1");
+  partition.Enqueue("A2");
+  partition.TakeIds();
+  partition.Report("A2", {{0, kDeferred}}, -1);
+  partition.Reopen();
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.dispatcher.AddCredit(5);
+  EXPECT_THAT(partition.TakeIds(), ::testing::UnorderedElementsAre("A1", "A2"));
+}
+
+TEST(Dispatcher, DeferredMailGoesOutWhenItIsDue) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  EXPECT_EQ(partition.dispatcher.NextDueMs(), partition.queue.now_ms + kMinuteMs);
+  partition.queue.now_ms += kMinuteMs;
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  EXPECT_EQ(batch.activations[0].activation.source(), v1::Activation::SOURCE_DEFERRED);
+  EXPECT_EQ(batch.activations[0].activation.payload_bytes(), 0u);
+}
+
+TEST(Dispatcher, AJobThatIsDueBeforeOthersIsNotPassedOver) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  for (const char* id : {"A1", "A2", "A3"}) partition.Enqueue(id);
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, 10 * kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  partition.TakeIds();
+  partition.Report("A2", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A2");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  EXPECT_EQ(partition.dispatcher.NextDueMs(), partition.queue.now_ms + kMinuteMs);
+  partition.queue.now_ms += kMinuteMs;
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A2"));
+}
+
+TEST(Dispatcher, DueJobsOfOneMessageGoOutTogether) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1", 3);
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, 1'000);
+  partition.Report("A1", {{1, kDeferred}}, 2'000);
+  partition.Report("A1", {{2, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  partition.TakeIds();
+  partition.queue.now_ms += 2'000;
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  EXPECT_THAT(Numbers(batch.activations[0].activation), ElementsAre(0, 1));
+}
+
+TEST(Dispatcher, AJobThatBecomesDueWhileItsMessageIsOutGoesOutAfterTheRelease) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1", 2);
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, 1'000);
+  partition.queue.now_ms += 1'000;
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.Report("A1", {{1, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST(Dispatcher, NewAndDeferredMailGoInTurn) {
+  Partition partition;
+  partition.dispatcher.AddCredit(100);
+  for (int i = 0; i < 4; ++i) partition.Enqueue(Concat("D", i));
+  partition.TakeIds();
+  for (int i = 0; i < 4; ++i) {
+    partition.Report(Concat("D", i), {{0, kDeferred}}, 1'000 + i);
+    partition.dispatcher.OnReleased(Concat("D", i));
+  }
+  partition.TakeIds();
+  for (int i = 0; i < 4; ++i) partition.Enqueue(Concat("N", i));
+  partition.queue.now_ms += kMinuteMs;
+  const std::vector<std::string> ids = partition.TakeIds();
+  ASSERT_THAT(ids, SizeIs(8));
+  for (size_t i = 1; i < ids.size(); ++i) EXPECT_NE(ids[i][0], ids[i - 1][0]);
+}
+
+TEST(Dispatcher, AFlushMakesAllThatWaitsDue) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  partition.Enqueue("A2");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.Tell(Flush(partition.queue, {}));
+  DispatchBatch batch = partition.Take();
+  EXPECT_TRUE(batch.flushed);
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  // Deferred again, after the flush: waits for its time.
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+}
+
+TEST(Dispatcher, AFlushOutlivesTheHolder) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.Tell(Flush(partition.queue, {}));
+  partition.Reopen();
+  partition.dispatcher.AddCredit(5);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST(Dispatcher, AFlushWhileOutCountsAfterTheRelease) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1", 2);
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.Tell(Flush(partition.queue, {}));
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.Report("A1", {{1, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST(Dispatcher, AFlushOfOneMessageGivesOnlyThat) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  for (const char* id : {"A1", "A2"}) {
+    partition.Enqueue(id);
+    partition.TakeIds();
+    partition.Report(id, {{0, kDeferred}}, kMinuteMs);
+    partition.dispatcher.OnReleased(id);
+  }
+  partition.TakeIds();
+  partition.Tell(Flush(partition.queue, {"A2"}));
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A2"));
+}
+
+TEST(Dispatcher, ABouncedRecipientIsGivenOutUntilItsNotice) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kBounced}});
+  partition.dispatcher.OnReleased("A1");
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  const v1::Activation& activation = batch.activations[0].activation;
+  EXPECT_THAT(activation.recipients(), IsEmpty());
+  ASSERT_EQ(activation.bounced_size(), 1);
+  EXPECT_EQ(activation.bounced(0).outcome().text(), "attempt for 0");
+  EXPECT_EQ(activation.bounced(0).recipient().address(), "r0@example.com");
+  partition.Tell(Notify(partition.queue, "A1", {0}, "B1"));
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("B1"));
+}
+
+TEST(Dispatcher, ABounceThatComesAfterTheReleaseIsGivenOut) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kBounced}});
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST(Dispatcher, ManyRecipientsComeInPages) {
+  DispatchLimits limits;
+  limits.activation_recipients_max = 2;
+  Partition partition(limits);
+  partition.dispatcher.AddCredit(5);
+  partition.TakeIds();
+  partition.Enqueue("A1", 5);
+  EXPECT_THAT(Numbers(partition.Take().activations.at(0).activation), ElementsAre(0, 1));
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.Report("A1", {{0, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(Numbers(partition.Take().activations.at(0).activation), ElementsAre(2, 3));
+  partition.Report("A1", {{2, kSent}, {3, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(Numbers(partition.Take().activations.at(0).activation), ElementsAre(4));
+  partition.Report("A1", {{4, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(Numbers(partition.Take().activations.at(0).activation), ElementsAre(1))
+      << "it got no outcome";
+}
+
+TEST(Dispatcher, ADeletedMessageIsToldToItsHolderOnly) {
+  Partition partition;
+  partition.dispatcher.AddCredit(2);
+  partition.TakeIds();
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Enqueue("A2");
+  partition.Tell(Delete(partition.queue, {"A1", "A2"}));
+  const DispatchBatch batch = partition.Take();
+  EXPECT_THAT(batch.deleted, ElementsAre("A1"));
+  EXPECT_THAT(batch.activations, IsEmpty());
+  EXPECT_FALSE(partition.dispatcher.IsActive("A1"));
+  EXPECT_EQ(partition.dispatcher.credit(), 1u);
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_EQ(partition.dispatcher.credit(), 2u);
+  EXPECT_EQ(partition.dispatcher.attached_bytes(), 0u);
+}
+
+TEST(Dispatcher, OnlyOutMessagesGiveCreditBackAndOnlyOnce) {
+  Partition partition;
+  partition.dispatcher.AddCredit(1);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  partition.dispatcher.OnReleased("A1");
+  partition.dispatcher.OnReleased("never");
+  EXPECT_EQ(partition.dispatcher.credit(), 1u);
+}
+
+TEST(Dispatcher, ContentsStayBehindPastTheBounds) {
+  DispatchLimits limits;
+  limits.attached_message_bytes_max = 10;
+  limits.attached_body_bytes_max = 15;
+  Partition partition(limits);
+  partition.dispatcher.AddCredit(9);
+  partition.TakeIds();
+  partition.Enqueue("A1", 1, std::string(11, 'x'));
+  partition.Enqueue("A2", 1, std::string(10, 'x'));
+  partition.Enqueue("A3", 1, std::string(10, 'x'));
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(3));
+  EXPECT_EQ(batch.activations[0].activation.payload_bytes(), 0u);
+  EXPECT_EQ(batch.activations[1].activation.payload_bytes(), 10u);
+  EXPECT_EQ(batch.activations[2].activation.payload_bytes(), 0u);
+  partition.Report("A2", {{0, kSent}});
+  partition.dispatcher.OnReleased("A2");
+  partition.Enqueue("A4", 1, std::string(10, 'x'));
+  EXPECT_EQ(partition.Take().activations.at(0).activation.payload_bytes(), 10u);
+}
+
+TEST(Dispatcher, ABatchEndsAtItsBudget) {
+  Partition partition;
+  partition.dispatcher.AddCredit(9);
+  for (const char* id : {"A1", "A2", "A3"}) partition.Enqueue(id, 1, std::string(1'000, 'x'));
+  DispatchBatch batch = partition.Take(1'500);
+  EXPECT_THAT(batch.activations, SizeIs(2));
+  EXPECT_TRUE(batch.more);
+  batch = partition.Take(1'500);
+  EXPECT_THAT(batch.activations, SizeIs(1));
+  EXPECT_FALSE(batch.more);
+}
+
+// ---- Random
+
+// A scheduler that does what it likes. Everything it may not do is checked.
+class RandomHolder {
+ public:
+  RandomHolder(unsigned seed, const DispatchLimits& limits) : random_(seed), partition_(limits) {}
+
+  void Step() {
+    partition_.queue.now_ms += static_cast<int64_t>(Pick(500));
+    switch (Pick(14)) {
+      case 0:
+      case 1:
+      case 2:
+        return partition_.Enqueue(Concat("Q", ++ids_), static_cast<int>(1 + Pick(7)));
+      case 3:
+        return partition_.dispatcher.AddCredit(static_cast<uint32_t>(Pick(3)));
+      case 4:
+      case 5:
+      case 6:
+        return ReportOne();
+      case 7:
+      case 8:
+        return ReleaseOne();
+      case 9:
+        return NotifyOne();
+      case 10:
+        if (Pick(4) != 0) return;
+        partition_.Tell(Delete(partition_.queue, {Concat("Q", 1 + Pick(ids_ + 1))}));
+        return;
+      case 11:
+        if (Pick(6) != 0) return;
+        partition_.Tell(Flush(partition_.queue, Pick(2) == 0 ? std::vector<std::string>()
+                                                             : std::vector<std::string>{AnyId()}));
+        return;
+      case 12:
+        if (Pick(20) != 0) return;
+        partition_.Reopen();
+        out_.clear();
+        return;
+      default:
+        return TakeAll();
+    }
+  }
+
+  void TakeAll() {
+    for (bool more = true; more;) {
+      const DispatchBatch batch = partition_.Take(2'000);
+      for (const Activated& activated : batch.activations) {
+        const v1::Activation& activation = activated.activation;
+        EXPECT_TRUE(out_.insert(activation.queue_id()).second)
+            << activation.queue_id() << " was given out twice";
+        EXPECT_GT(activation.recipients_size() + activation.bounced_size(), 0);
+      }
+      more = batch.more;
+    }
+    if (partition_.dispatcher.credit() > 0) ExpectNothingForgotten();
+  }
+
+  // Everything is delivered in the end.
+  void Drain() {
+    partition_.dispatcher.AddCredit(10);
+    for (int round = 0; round < 10'000; ++round) {
+      partition_.queue.now_ms += 1'000;
+      TakeAll();
+      if (out_.empty() && Remaining() == 0) return;
+      const std::set<std::string> batch = std::exchange(out_, {});
+      for (const std::string& queue_id : batch) FinishWhole(queue_id);
+    }
+    ADD_FAILURE() << Remaining() << " messages were never given out";
+  }
+
+  size_t given_out() const { return out_.size(); }
+
+ private:
+  size_t Pick(size_t below) { return random_() % below; }
+  std::string AnyId() { return Concat("Q", 1 + Pick(ids_ + 1)); }
+  std::string OutId() {
+    if (out_.empty()) return "Q1";
+    auto id = out_.begin();
+    std::advance(id, static_cast<std::ptrdiff_t>(Pick(out_.size())));
+    return *id;
+  }
+  size_t Remaining() {
+    const state::Counts& counts = partition_.queue.machine().counts();
+    return counts.incoming_messages() + counts.deferred_messages();
+  }
+
+  void ReportOne() {
+    std::vector<std::pair<uint32_t, Action>> outcomes;
+    for (uint32_t number = 0; number < 7; ++number) {
+      if (Pick(3) == 0) continue;
+      outcomes.push_back({number, std::array{kSent, kDeferred, kBounced}[Pick(3)]});
+    }
+    // Now and then for one that is not out any more.
+    partition_.Report(Pick(10) == 0 ? AnyId() : OutId(), outcomes,
+                      static_cast<int64_t>(Pick(5'000)) - 100);
+  }
+
+  void NotifyOne() {
+    const std::string notice = Pick(2) == 0 ? "" : Concat("Q", ++ids_);
+    partition_.Tell(Notify(partition_.queue, OutId(), {0, 1, 2, 3}, notice));
+  }
+
+  void ReleaseOne() {
+    const std::string queue_id = Pick(10) == 0 ? AnyId() : OutId();
+    partition_.dispatcher.OnReleased(queue_id);
+    out_.erase(queue_id);
+  }
+
+  void FinishWhole(const std::string& queue_id) {
+    std::vector<std::pair<uint32_t, Action>> all;
+    std::vector<uint32_t> numbers;
+    for (uint32_t number = 0; number < 7; ++number) {
+      all.push_back({number, kSent});
+      numbers.push_back(number);
+    }
+    partition_.Report(queue_id, all);
+    partition_.Tell(Notify(partition_.queue, queue_id, numbers, ""));
+    partition_.dispatcher.OnReleased(queue_id);
+  }
+
+  // With credit left, whatever has something to do is out.
+  void ExpectNothingForgotten() {
+    v1::ListRequest request;
+    const auto page =
+        partition_.queue.reader().List(request, [](std::string_view) { return false; });
+    ASSERT_TRUE(page.ok());
+    for (const v1::ListedMessage& message : page->messages()) {
+      if (out_.contains(message.queue_id())) continue;
+      const auto row = partition_.queue.reader().ReadMessage(message.queue_id());
+      OpenRecipientsQuery query;
+      query.queue_id = message.queue_id();
+      query.now_ms = partition_.queue.now_ms;
+      query.flush_index = partition_.queue.machine().flush_index();
+      const auto open = partition_.queue.reader().ReadOpenRecipients(**row, query);
+      EXPECT_TRUE(open->open.empty() && open->bounced.empty())
+          << message.queue_id() << " was forgotten";
+    }
+  }
+
+  std::mt19937 random_;
+  Partition partition_;
+  size_t ids_ = 0;
+  // As the holder sees it.
+  std::set<std::string> out_;
+};
+
+class RandomDispatch : public ::testing::TestWithParam<unsigned> {};
+
+unsigned SeedOfRun() {
+  const char* seed = std::getenv("POSTFLEET_TEST_SEED");
+  return seed != nullptr ? static_cast<unsigned>(std::atoi(seed)) : std::random_device()();
+}
+
+TEST_P(RandomDispatch, GivesEachMessageOutOnceAtATimeAndForgetsNone) {
+  const unsigned seed = GetParam() != 0 ? GetParam() : SeedOfRun();
+  SCOPED_TRACE(Concat("POSTFLEET_TEST_SEED=", seed));
+  DispatchLimits limits;
+  limits.activation_recipients_max = 3;
+  limits.attached_body_bytes_max = 100;
+  limits.rows_scanned_max = 5;
+  RandomHolder holder(seed, limits);
+  for (int step = 0; step < 3'000 && !HasFailure(); ++step) holder.Step();
+  if (!HasFailure()) holder.Drain();
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomDispatch, ::testing::Values(1u, 2u, 3u, 4u, 5u, 0u));
+
+}  // namespace
+}  // namespace postfleet::queue
