@@ -88,6 +88,9 @@ absl::StatusOr<IpNetwork> IpNetwork::Parse(std::string_view text) {
   if (!address) return bad;
   if (slash == std::string_view::npos) return IpNetwork(*address, address->bits());
   int length = ParseLength(plain.substr(slash + 1));
+  // Debian's mynetworks has [::ffff:127.0.0.0]/104.
+  bool mapped = address->is_v4() && plain.find(':') != std::string_view::npos;
+  if (mapped) length -= kMappedBits;
   if (length < 0 || length > address->bits()) return bad;
   IpNetwork network(*address, length);
   if (!(network.address() == *address)) {

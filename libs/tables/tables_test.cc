@@ -244,6 +244,14 @@ TEST_F(MatchListTest, FirstMatchDecides) {
   EXPECT_FALSE(*list.MatchesHost("unknown", *IpAddress::Parse("::a00:1")));
 }
 
+TEST_F(MatchListTest, DebiansMynetworksIsRead) {
+  MatchList list = List("127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128", MatchKind::kHost);
+  EXPECT_TRUE(*list.MatchesHost("localhost", *IpAddress::Parse("127.3.2.1")));
+  EXPECT_TRUE(*list.MatchesHost("localhost", *IpAddress::Parse("::ffff:127.0.0.1")));
+  EXPECT_FALSE(*list.MatchesHost("unknown", *IpAddress::Parse("128.0.0.1")));
+  EXPECT_FALSE(MatchList::Open("p", "[::ffff:0:0]/95", {MatchKind::kHost}).ok());
+}
+
 TEST_F(MatchListTest, HostsMatchByNameAddressAndTable) {
   MatchList list =
       List("trusted.example cidr:" + Write("c", "192.0.2.0/24 ok\n"), MatchKind::kHost, true);
