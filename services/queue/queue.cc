@@ -56,6 +56,14 @@ absl::Status MakeDirectory(const std::string& directory) {
 
 }  // namespace
 
+QueueOptions QueueOptions::From(const config::Config& config) {
+  QueueOptions options;
+  options.directory = config.GetString("queue_directory") + "/postfleet";
+  options.queue_minfree_bytes = static_cast<uint64_t>(config.GetSize("queue_minfree"));
+  options.message_size_limit_bytes = static_cast<uint64_t>(config.GetSize("message_size_limit"));
+  return options;
+}
+
 struct Queue::Parts {
   explicit Parts(QueueOptions opened) : options(std::move(opened)) {}
 

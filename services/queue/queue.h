@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/base/clock.h"
+#include "libs/config/config.h"
 #include "libs/metrics/metrics.h"
 
 namespace postfleet::queue {
@@ -32,6 +33,9 @@ struct QueueOptions {
   metrics::Registry* metrics = nullptr;
   // Any thread. Writes the reason and ends the process.
   std::function<void(const absl::Status&)> on_fatal;
+
+  // The folder is $queue_directory/postfleet: queue_directory itself may belong to root.
+  static QueueOptions From(const config::Config& config);
 };
 
 class Queue {

@@ -1,0 +1,245 @@
+#include "libs/server/process.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/synchronization/mutex.h"
+#include "libs/base/concat.h"
+#include "libs/base/maillog.h"
+#include "libs/rpc/payload.h"
+
+namespace postfleet::server {
+namespace {
+
+constexpr std::string_view kVersion = "0.1";
+constexpr std::chrono::seconds kStreamsCutAfter{2};
+
+// The signals that this process waits for. Blocked before any thread starts, so that all threads inherit it.
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  return signals;
+}
+
+std::string_view* FatalProgram() {
+  static std::string_view program = "master";
+  return &program;
+}
+
+void SayFatal(std::string_view program, const absl::Status& status) {
+  const std::string text(status.message());
+  maillog::Fatal(program, text);
+  const std::string line = Concat("postfix/", program, ": fatal: ", text, "\n");
+  std::fputs(line.c_str(), stderr);
+}
+
+absl::StatusOr<int> ParseFd(std::string_view text) {
+  int fd = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), fd);
+  if (error != std::errc() || end != text.data() + text.size() || fd < 0) {
+    return absl::InvalidArgumentError(Concat("bad file descriptor \"", text, "\""));
+  }
+  return fd;
+}
+
+}  // namespace
+
+absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
+  const char* from_environment = std::getenv("MAIL_CONFIG");
+  Arguments arguments{.config_directory =
+                          from_environment != nullptr ? from_environment : "/etc/postfix"};
+  for (int i = 1; i < argc; i += 2) {
+    const std::string_view option = argv[i];
+    if (i + 1 == argc) return absl::InvalidArgumentError(Concat("option ", option, " needs a value"));
+    const std::string_view value = argv[i + 1];
+    if (option == "-c") {
+      arguments.config_directory = value;
+    } else if (option == "--helper") {
+      const absl::StatusOr<int> fd = ParseFd(value);
+      if (!fd.ok()) return fd.status();
+      arguments.helper_fds.push_back(*fd);
+    } else if (option == "--listen") {
+      const size_t equals = value.rfind('=');
+      if (equals == std::string_view::npos) {
+        return absl::InvalidArgumentError(Concat("bad --listen ", value, ": want NAME=FD"));
+      }
+      const absl::StatusOr<int> fd = ParseFd(value.substr(equals + 1));
+      if (!fd.ok()) return fd.status();
+      arguments.listen_fds.emplace(value.substr(0, equals), *fd);
+    } else {
+      return absl::InvalidArgumentError(Concat("unknown option ", option));
+    }
+  }
+  return arguments;
+}
+
+std::unique_ptr<Process> Process::Begin(std::string name, int argc, char** argv) {
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  // Debian builds abseil with lock-order checks on: 60 ns for each nested lock of gRPC's and ours.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+
+  static std::string program;  // lives as long as the process
+  program = name;
+  *FatalProgram() = program;
+  absl::StatusOr<Arguments> arguments = ParseArguments(argc, argv);
+  if (!arguments.ok()) {
+    SayFatal(name, arguments.status());
+    return nullptr;
+  }
+  std::unique_ptr<Process> process(new Process(std::move(name), *std::move(arguments)));
+  absl::Status status = process->LoadConfig();
+  if (status.ok()) status = process->ServeHttp();
+  if (!status.ok()) {
+    SayFatal(process->name_, status);
+    return nullptr;
+  }
+  return process;
+}
+
+Process::Process(std::string name, Arguments arguments)
+    : name_(std::move(name)), arguments_(std::move(arguments)), ready_([] { return false; }) {}
+
+Process::~Process() { End(); }
+
+absl::Status Process::LoadConfig() {
+  config::Diagnostics diagnostics;
+  absl::StatusOr<config::Config> config =
+      config::Config::Load(arguments_.config_directory, diagnostics);
+  if (!config.ok()) return config.status();
+  config_ = std::make_unique<config::Config>(*std::move(config));
+  if (const absl::Status opened = OpenLog(); !opened.ok()) return opened;
+  for (const config::Diagnostic& warning : diagnostics.warnings()) {
+    maillog::Warning(name_, warning.text);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Process::OpenLog() {
+  const std::string hostname = config_->GetString("myhostname");
+  return maillog::Open(
+      {.path = config_->GetString("maillog_file"),
+       .mode = static_cast<int>(
+           std::strtol(config_->GetString("maillog_file_permissions").c_str(), nullptr, 8)),
+       .syslog_name = config_->GetString("syslog_name"),
+       .hostname = hostname.substr(0, hostname.find('.'))});
+}
+
+absl::Status Process::ServeHttp() {
+  const std::string address = config_->GetString("postfleet_metrics_listen");
+  metrics_.AddGauge("build_info", "1, with the version as a label.", {{"version", std::string(kVersion)}})
+      .Set(1);
+  if (address.empty()) return absl::OkStatus();
+  auto ready = [this] {
+    std::lock_guard lock(ready_mutex_);
+    return ready_();
+  };
+  absl::StatusOr<std::unique_ptr<runtime::HttpServer>> listening = runtime::HttpServer::Listen(
+      http_loop_, address,
+      {{"/metrics",
+        [this] {
+          return runtime::HttpResponse{.content_type = "text/plain; version=0.0.4; charset=utf-8",
+                                       .body = metrics_.Expose()};
+        }},
+       {"/healthz", [] { return runtime::HttpResponse{.body = "ok\n"}; }},
+       {"/readyz", [ready] {
+          return ready() ? runtime::HttpResponse{.body = "ready\n"}
+                         : runtime::HttpResponse{.status = 503, .body = "not ready\n"};
+        }}});
+  if (!listening.ok()) {
+    return absl::Status(listening.status().code(),
+                        Concat("postfleet_metrics_listen: ", std::string(listening.status().message())));
+  }
+  http_ = *std::move(listening);
+  http_loop_.Start();
+  return absl::OkStatus();
+}
+
+absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
+                            const std::vector<std::string>& addresses) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
+  // Another process on the same port must be an error.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  std::vector<int> bound(addresses.size(), 0);
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &bound[i]);
+  }
+  server_ = builder.BuildAndStart();
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    if (server_ != nullptr && bound[i] != 0) continue;
+    return absl::UnavailableError(
+        Concat("cannot listen on ", addresses[i],
+               ": is another instance running, or the path not writable? Choose another address, or stop it"));
+  }
+  if (server_ == nullptr) return absl::UnavailableError("cannot start the gRPC server");
+  return absl::OkStatus();
+}
+
+std::shared_ptr<grpc::Channel> Process::InProcessChannel() {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
+  return server_->InProcessChannel(arguments);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(const std::string& parameter) const {
+  const std::string address = config_->GetString(parameter);
+  if (address.empty()) {
+    return absl::InvalidArgumentError(
+        Concat("parameter ", parameter, " is empty: give the address of that service, host:port or unix:/path"));
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+void Process::SetReady(std::function<bool()> ready) {
+  std::lock_guard lock(ready_mutex_);
+  ready_ = std::move(ready);
+  if (server_ != nullptr && server_->GetHealthCheckService() != nullptr) {
+    server_->GetHealthCheckService()->SetServingStatus(true);
+  }
+}
+
+void Process::WaitForStop() {
+  const sigset_t signals = StopSignals();
+  int signal = 0;
+  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
+    if (const absl::Status reopened = maillog::Reopen(); !reopened.ok()) {
+      maillog::Error(name_, std::string(reopened.message()));
+    }
+  }
+  SetReady([] { return false; });
+}
+
+void Process::End() {
+  http_.reset();
+  http_loop_.Stop();
+  if (server_ != nullptr) {
+    server_->Shutdown(std::chrono::system_clock::now() + kStreamsCutAfter);
+    server_->Wait();
+    server_.reset();
+  }
+  maillog::Flush();
+}
+
+void Process::Die(const absl::Status& status) {
+  SayFatal(*FatalProgram(), status);
+  _exit(1);
+}
+
+}  // namespace postfleet::server

@@ -1,0 +1,89 @@
+// The skeleton of a server process: arguments, configuration, log, signals, the gRPC server with health, and HTTP for
+// /metrics, /healthz and /readyz.
+//
+//   std::unique_ptr<Process> process = Process::Begin("queue", argc, argv);   // null: said why; exit 1
+//   ... make services from process->config() ...
+//   absl::Status served = process->Serve({...}, {address});
+//   process->SetReady([&] { return queue->Ready(); });
+//   process->WaitForStop();                                                   // SIGTERM, SIGINT
+//   ... drain ...
+//   process->End();
+//
+// Arguments: -c DIR (default /etc/postfix, or $MAIL_CONFIG), --listen NAME=FD (a listening socket made by the launcher; NAME
+// is the service's first column in master.cf), --helper FD (a connection to the privileged helper), --log FD.
+//
+// Fatal errors are one line, in the log and on standard error: "postfix/queue: fatal: ...".
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "libs/config/config.h"
+#include "libs/metrics/metrics.h"
+#include "libs/runtime/event_loop.h"
+#include "libs/runtime/http_server.h"
+
+namespace postfleet::server {
+
+struct Arguments {
+  std::string config_directory;
+  std::multimap<std::string, int> listen_fds;
+  std::vector<int> helper_fds;
+};
+absl::StatusOr<Arguments> ParseArguments(int argc, char** argv);
+
+class Process {
+ public:
+  static std::unique_ptr<Process> Begin(std::string name, int argc, char** argv);
+  ~Process();
+
+  const Arguments& arguments() const { return arguments_; }
+  const config::Config& config() const { return *config_; }
+  metrics::Registry& metrics() { return metrics_; }
+  const std::string& name() const { return name_; }
+
+  // Serves on addresses of gRPC's form ("127.0.0.1:7001", "unix:/path"). The services outlive End.
+  absl::Status Serve(const std::vector<grpc::Service*>& services,
+                     const std::vector<std::string>& addresses);
+  // To this process's own services.
+  std::shared_ptr<grpc::Channel> InProcessChannel();
+  // To another process, by a parameter that names its address; empty is an error.
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> Channel(const std::string& parameter) const;
+
+  // What /readyz and the gRPC health service say. Any thread.
+  void SetReady(std::function<bool()> ready);
+
+  // Returns on SIGTERM or SIGINT. SIGHUP opens the log file anew.
+  void WaitForStop();
+  // Shuts the gRPC server down; streams that are left are cut. Flushes the log.
+  void End();
+
+  // Says why and ends the process at once: nothing that is not durable is acknowledged. Any thread.
+  [[noreturn]] static void Die(const absl::Status& status);
+
+ private:
+  Process(std::string name, Arguments arguments);
+  absl::Status LoadConfig();
+  absl::Status OpenLog();
+  absl::Status ServeHttp();
+
+  const std::string name_;
+  const Arguments arguments_;
+  std::unique_ptr<config::Config> config_;
+  metrics::Registry metrics_;
+  std::unique_ptr<grpc::Server> server_;
+  std::mutex ready_mutex_;
+  std::function<bool()> ready_;
+  runtime::EventLoop http_loop_{"http"};
+  std::unique_ptr<runtime::HttpServer> http_;
+};
+
+}  // namespace postfleet::server

@@ -1,0 +1,39 @@
+// The queue as a process of its own, at postfleet_queue_address.
+
+#include "libs/base/concat.h"
+#include "libs/server/process.h"
+#include "services/queue/queue.h"
+
+namespace postfleet {
+namespace {
+
+int Run(server::Process& process) {
+  const std::string address = process.config().GetString("postfleet_queue_address");
+  if (address.empty()) {
+    server::Process::Die(absl::InvalidArgumentError(
+        "parameter postfleet_queue_address is empty: give the address to listen on, host:port or unix:/path"));
+  }
+  queue::QueueOptions options = queue::QueueOptions::From(process.config());
+  options.metrics = &process.metrics();
+  options.on_fatal = server::Process::Die;
+  absl::StatusOr<std::unique_ptr<queue::Queue>> opened = queue::Queue::Open(std::move(options));
+  if (!opened.ok()) server::Process::Die(opened.status());
+  const std::unique_ptr<queue::Queue> queue = *std::move(opened);
+  if (const absl::Status served = process.Serve({queue->service()}, {address}); !served.ok()) {
+    server::Process::Die(served);
+  }
+  process.SetReady([&queue] { return queue->Ready(); });
+  process.WaitForStop();
+  queue->CloseStreams();
+  process.End();
+  queue->Stop();
+  return 0;
+}
+
+}  // namespace
+}  // namespace postfleet
+
+int main(int argc, char** argv) {
+  const auto process = postfleet::server::Process::Begin("queue", argc, argv);
+  return process == nullptr ? 1 : postfleet::Run(*process);
+}

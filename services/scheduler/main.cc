@@ -1,0 +1,50 @@
+// The scheduler as a process of its own, at postfleet_scheduler_address.
+
+#include <future>
+
+#include "libs/base/queue_id.h"
+#include "libs/server/process.h"
+#include "services/scheduler/options.h"
+#include "services/scheduler/scheduler_service.h"
+
+namespace postfleet {
+namespace {
+
+constexpr std::chrono::seconds kDrainGrace{10};
+
+template <typename T>
+T OrDie(absl::StatusOr<T> value) {
+  if (!value.ok()) server::Process::Die(value.status());
+  return *std::move(value);
+}
+
+int Run(server::Process& process) {
+  scheduler::SchedulerService scheduler({
+      .name = "scheduler@" + process.config().GetString("myhostname"),
+      .config = OrDie(scheduler::ConfigFrom(process.config())),
+      .queue = OrDie(process.Channel("postfleet_queue_address")),
+      .lookup = OrDie(process.Channel("postfleet_lookup_address")),
+      .metrics = &process.metrics(),
+  });
+  const std::string address = process.config().GetString("postfleet_scheduler_address");
+  if (const absl::Status served = process.Serve({scheduler.service()}, {address}); !served.ok()) {
+    server::Process::Die(served);
+  }
+  scheduler.Start();
+  process.SetReady([&scheduler] { return scheduler.Ready(); });
+  process.WaitForStop();
+  auto drained = std::make_shared<std::promise<void>>();
+  scheduler.Drain([drained] { drained->set_value(); });
+  drained->get_future().wait_for(kDrainGrace);
+  scheduler.Stop();
+  process.End();
+  return 0;
+}
+
+}  // namespace
+}  // namespace postfleet
+
+int main(int argc, char** argv) {
+  const auto process = postfleet::server::Process::Begin("qmgr", argc, argv);
+  return process == nullptr ? 1 : postfleet::Run(*process);
+}
