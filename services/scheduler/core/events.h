@@ -52,8 +52,8 @@ struct Resolved {
   lookup::v1::ResolveResponse response;
 };
 
-// These queries will not be answered (empty: none of those outstanding). Their recipients are
-// deferred with 4.3.0.
+// These queries will not be answered; no ids: none that is outstanding will be. Their recipients
+// are deferred with 4.3.0 and `text`.
 struct LookupFailed {
   std::vector<uint64_t> query_ids;
   std::string text;

@@ -3,14 +3,13 @@
 //
 //   Scheduler scheduler(config, mint);
 //   Actions actions;
-//   scheduler.Step(Activated{...}, now_ms, &actions);   // actions: what the caller now owes the
-//   outside
+//   scheduler.Step(Activated{...}, now_ms, &actions);  // actions: what the caller now owes
 //
-// It follows Postfix 3.9's queue manager: qmgr(8), SCHEDULER_README.
+// It follows Postfix 3.9's queue manager: qmgr(8), SCHEDULER_README. Events and actions, with their
+// order: events.h. Limits: config.h. Windows, feedback and dead destinations: window.h.
 //
 // A *job* is (message, destination); a *destination* is (transport, nexthop), or (transport,
-// localpart@nexthop) where the transport takes one recipient a delivery. Windows, feedback and dead
-// destinations: window.h.
+// localpart@nexthop) where the transport takes one recipient a delivery.
 //
 // Choice. Transports take turns. Within a transport the oldest message goes first that has a job at
 // a destination which is alive and has room in its window; its destinations take turns. A delivery
@@ -18,28 +17,27 @@
 // by small ones is NOT here yet; its place is Job::Rank (model.h), the key by which jobs are
 // ordered: it is the order of activation now.
 //
-// Costs. A destination that is full, dead or empty is not in its transport's ready set, so that a
-// blocked destination costs nothing however many jobs wait there. With D ready destinations, J jobs
-// at the one concerned, T transports with mail or workers: starting a delivery costs O(log D + log
-// J + recipients of it); an event O(1) plus what it starts, ends or defers, plus O(T). WorkerLeft
-// walks the running deliveries. A destination that dies costs O(jobs waiting there), each of which
-// is deferred once.
+// Costs. A destination that is full, dead or empty is not in its transport's ready set: it costs
+// nothing, however many jobs wait there. With D ready destinations, J jobs at the one concerned and
+// T transports with mail or workers, starting a delivery costs O(log D + log J + its recipients);
+// an event O(T) plus what it starts, ends or defers. WorkerLeft and a new session walk the running
+// deliveries. A destination that dies costs O(jobs waiting there), each deferred once.
 //
 // Promises.
 // - Each recipient of an activation gets one outcome in `commit` (sent, deferred, bounced), unless
-// its message was deleted or the
-//   queue was lost. An attempt whose worker left is made again: at least once (P2); each such
-//   attempt has a kInDoubt line.
-// - A message gets one `release`, after its last Committed; none after Opened or QueueLost.
-// - Running deliveries of a destination never exceed its window when one starts (P3), those of a
-// worker never its slots.
-// - Memory is bounded by Config::active_messages_max (the credit), attached_body_bytes_max and
-// dead_destinations_max (P4).
+//   its message was deleted or the queue was lost. An attempt whose worker left is made again: at
+//   least once (P2); each such attempt has a kInDoubt line.
+// - A message gets one `release`, after its last Committed; none once its session has ended.
+// - When a delivery starts, those running at its destination are within the window (P3), those at
+//   its worker within the slots.
+// - Memory is bounded (P4) by Config::active_messages_max (the credit) times the recipients that
+// the
+//   queue gives out of one message, attached_body_bytes_max and dead_destinations_max.
 //
 // Outcomes made here, without a worker (relay=none): transports error, retry and discard; lookup
-// failures (4.3.0); dead destinations ("delivery temporarily suspended: …"); transports without a
-// worker for transport_retry_ms (4.3.0 "mail transport unavailable", also for new mail until a
-// worker joins or a flush).
+// failures (4.3.0); dead destinations ("delivery temporarily suspended: …"); transports that had no
+// worker for transport_retry_ms (4.3.0 "mail transport unavailable"; new mail too, at once, for as
+// long again or until a worker joins or a flush).
 //
 // Bounces. A bounced recipient is committed at once. When the message has nothing unresolved,
 // waiting or running, one delivery on transport "bounce" carries all of them; its result becomes
@@ -47,6 +45,11 @@
 // again minimal_backoff_ms later, with a new queue id; the message stays in memory until then (it
 // keeps its place in the window: released, the queue would give it out again at once). Notices are
 // never deferred or dropped: without a worker for "bounce" they wait.
+//
+// Lost workers. Recipients go back to where they waited and are tried again at once, up to
+// lost_attempts_max times for one message; then they are deferred (4.3.0 "unknown mail transport
+// error"). The destination's window does not suffer. A worker that is cut off but still at work is
+// not counted any more: fencing it is the business of the streams.
 //
 // Deleted messages: running deliveries are cancelled; only `sent` outcomes that still come are
 // committed (the queue counts them as late).
@@ -81,7 +84,7 @@ struct Counters {
   uint64_t bodies_let_go = 0;
 };
 
-// What is in memory now.
+// What is in memory now. Counted on the spot, in O(messages).
 struct Sizes {
   size_t messages = 0;
   size_t recipients_waiting = 0;
