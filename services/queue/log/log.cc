@@ -150,7 +150,7 @@ absl::Status Log::StartSegment() {
 
 // NotFound when there is none that can be opened.
 absl::StatusOr<std::unique_ptr<File>> Log::TakeSpare(Spare* spare) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   while (!spares_.empty()) {
     *spare = std::move(spares_.back());
     spares_.pop_back();
@@ -179,7 +179,7 @@ absl::Status Log::Fail(absl::Status error) {
 }
 
 absl::Status Log::CutBelow(uint64_t index) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   while (segments_.size() > 1 && segments_[1].first_index <= index) {
     if (absl::Status retired = Retire(segments_.front()); !retired.ok()) return retired;
     segments_.pop_front();
@@ -206,7 +206,7 @@ absl::Status Log::Retire(const Segment& segment) {
 }
 
 uint64_t Log::first_index() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   for (const Segment& segment : segments_) {
     if (segment.in_chain) return segment.first_index;
   }
@@ -218,7 +218,7 @@ std::string Log::PathOf(uint64_t first_index) const {
 }
 
 uint64_t Log::PreviousFirstIndex(uint64_t first_index) const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   for (auto segment = segments_.rbegin(); segment != segments_.rend(); ++segment) {
     if (segment->first_index < first_index) return segment->first_index;
   }
@@ -226,7 +226,7 @@ uint64_t Log::PreviousFirstIndex(uint64_t first_index) const {
 }
 
 void Log::AddSegment(uint64_t first_index, uint64_t bytes) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (!segments_.empty() && segments_.back().first_index == first_index) {
     bytes_on_disk_ -= segments_.back().bytes;
     segments_.pop_back();
@@ -237,7 +237,7 @@ void Log::AddSegment(uint64_t first_index, uint64_t bytes) {
 
 void Log::NoteSize(uint64_t bytes) {
   file_bytes_ = bytes;
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   bytes_on_disk_ += bytes - segments_.back().bytes;  // modulo 2^64: it may have shrunk
   segments_.back().bytes = bytes;
 }

@@ -19,6 +19,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,6 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "services/queue/log/file_system.h"
 #include "services/queue/log/record.h"
@@ -161,7 +161,7 @@ class Log {
   std::vector<iovec> slices_;
 
   std::atomic<uint64_t> bytes_on_disk_{0};
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;  // the standard one: ThreadSanitizer knows it
   std::deque<Segment> segments_ ABSL_GUARDED_BY(mutex_);
   std::vector<Spare> spares_ ABSL_GUARDED_BY(mutex_);  // files of segments that were cut
 };

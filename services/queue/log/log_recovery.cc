@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<Log>> Log::Open(const Options& options, Recovery*
   if (absl::Status status = log->FindSegments(); !status.ok()) return status;
   if (absl::Status status = log->FindEnd(found); !status.ok()) return status;
   log->synced_index_ = log->last_index_;
-  absl::MutexLock lock(&log->mutex_);
+  std::lock_guard lock(log->mutex_);
   found->segments = static_cast<int>(log->segments_.size());
   found->last_index = log->last_index_;
   for (const Segment& segment : log->segments_) {
@@ -63,7 +63,7 @@ absl::Status Log::FindSegments() {
   if (absl::Status made = file_system_->CreateDirectory(dir_); !made.ok()) return made;
   auto names = file_system_->List(dir_);
   if (!names.ok()) return names.status();
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   for (const std::string& name : *names) {
     uint64_t first_index;
     if (name.ends_with(kUnfinishedSuffix)) {
@@ -110,7 +110,7 @@ void Log::AdoptSpare(const std::string& path) {
 
 // Reads the newest segment; older ones were durable to their end before it was begun.
 absl::Status Log::FindEnd(Recovery* found) {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (segments_.empty()) return absl::OkStatus();
   Segment& newest = segments_.back();
   auto opened = SegmentReader::Open(file_system_, PathOf(newest.first_index), newest.first_index);
@@ -157,7 +157,7 @@ absl::Status Log::Replay(uint64_t from_index,
   }
   std::vector<Segment> segments;
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     segments.assign(segments_.begin(), segments_.end());
   }
   uint64_t first = 1;

@@ -1,7 +1,9 @@
 #include "services/queue/log/log.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -462,6 +464,34 @@ TEST_F(LogTest, SparesAreFew) {
   ASSERT_TRUE(log_->CutBelow(10).ok());
   EXPECT_EQ(log_->bytes_on_disk(), 5 * kSegmentBytes);
   EXPECT_EQ(disk_.List("log")->size(), 5);
+}
+
+TEST(LogOnTheMachinesDiskTest, CutBelowMayComeFromAnotherThread) {
+  const std::string dir = Concat(getenv("TEST_TMPDIR") ? getenv("TEST_TMPDIR") : "/tmp", "/cut");
+  std::filesystem::remove_all(dir);
+  Recovery found;
+  auto opened = Log::Open({.dir = dir, .segment_bytes = 4096}, &found);
+  ASSERT_TRUE(opened.ok());
+  Log& log = **opened;
+  std::atomic<uint64_t> synced = 0;
+  std::thread cutter([&] {
+    for (uint64_t index = 0; index < 300;) {
+      synced.wait(index);
+      index = synced;
+      EXPECT_TRUE(log.CutBelow(index).ok());
+      EXPECT_LE(log.first_index(), index + 1);
+    }
+  });
+  const std::string payload = Filled(1000);
+  const std::string_view part = payload;
+  for (uint64_t index = 1; index <= 300; ++index) {
+    EXPECT_TRUE(log.Append({Entry{.id = {.index = index}, .parts = {&part, 1}}}).ok());
+    EXPECT_TRUE(log.Sync().ok());
+    synced = index;
+    synced.notify_one();
+  }
+  cutter.join();
+  EXPECT_LE(log.bytes_on_disk(), 6 * 4096);
 }
 
 TEST(LogOnTheMachinesDiskTest, KeepsAThousandGroupsWithManySlices) {
