@@ -286,8 +286,7 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
   if (command.name.empty()) {
     where_ = "UNKNOWN";
     counts_.Came(Verb::kUnknown);
-    Fail(500, "5.5.2 Error: bad syntax", actions);
-    ++errors_;
+    FinishCommand(Verb::kUnknown, Fail(500, "5.5.2 Error: bad syntax", actions), actions);
     return;
   }
   if (row == nullptr) {
@@ -302,15 +301,15 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
       End("", actions);
       return;
     }
-    Fail(500, "5.5.2 Error: command not recognized", actions);
-    ++errors_;
+    FinishCommand(Verb::kUnknown, Fail(500, "5.5.2 Error: command not recognized", actions),
+                  actions);
     return;
   }
   counts_.Came(command.verb);
   where_ = row->name;
   if (access_denied_ && command.verb != Verb::kQuit) {
-    Fail(503, Concat("5.7.0 Error: access denied for ", client_), actions);
-    ++errors_;
+    FinishCommand(Verb::kUnknown,
+                  Fail(503, Concat("5.7.0 Error: access denied for ", client_), actions), actions);
     return;
   }
   if (SentAhead(*row, rest, actions)) return;
@@ -335,6 +334,7 @@ bool Session::SentAhead(const VerbRow& row, std::string_view rest, Actions* acti
 }
 
 void Session::FinishCommand(Verb verb, bool good, Actions* actions) {
+  counts_.Replied(verb, last_code_);
   if (good) {
     counts_.Succeeded(verb);
   } else {
@@ -355,6 +355,7 @@ void Session::Reply(int code, std::string_view text, Actions* actions,
     delaying_ = true;
     actions->delay_ms = config_.error_sleep_ms;
   }
+  last_code_ = code;
   std::string& out = delaying_ ? held_reply_ : actions->reply;
   out += lines_before;
   const size_t start = out.size();

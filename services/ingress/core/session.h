@@ -245,6 +245,7 @@ class Session {
   bool greeted_ = false;
   int errors_ = 0;
   int junk_commands_ = 0;
+  int last_code_ = 0;  // of the last reply
   CommandCounts counts_;
   smtp::Verb awaiting_verb_ = smtp::Verb::kUnknown;  // RCPT or VRFY: waits for lookup
   smtp::RcptCommand asked_;                          // its address

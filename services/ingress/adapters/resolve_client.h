@@ -1,0 +1,66 @@
+// Asks lookup's Resolve stream; queries of one turn of the loop share a frame. Queries outlive a
+// lost stream; one that waits longer than kAnswerMax is answered with a failure. On the loop.
+#pragma once
+
+#include <grpcpp/channel.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+#include "libs/base/clock.h"
+#include "libs/rpc/outbox.h"
+#include "services/ingress/adapters/requester.h"
+#include "services/ingress/adapters/stream_link.h"
+#include "services/ingress/core/session.h"
+
+namespace postfleet::ingress {
+
+class ResolveClient {
+ public:
+  static constexpr std::chrono::seconds kAnswerMax{30};
+
+  ResolveClient(runtime::EventLoop& loop, std::shared_ptr<grpc::Channel> channel,
+                const Clock& clock, std::function<void()> on_change);
+
+  void Start();
+  void Stop();  // not from the loop
+
+  // The service answered on this stream.
+  bool connected() const { return answered_; }
+  void Ask(const Resolve& resolve, std::shared_ptr<Requester> requester);
+
+ private:
+  struct Entry {
+    lookup::v1::Query query;
+    std::shared_ptr<Requester> requester;
+    std::chrono::steady_clock::time_point since;
+  };
+  struct Outgoing {
+    rpc::Outbox<std::shared_ptr<Entry>> outbox;
+    std::shared_ptr<rpc::Stream> stream;
+  };
+
+  static bool NextFrame(Outgoing& outgoing, grpc::ByteBuffer* frame);
+  rpc::StreamCallbacks Open();
+  void Opened(std::shared_ptr<rpc::Stream> stream);
+  void Lost();
+  void KickSoon();
+  void OnResponse(const lookup::v1::ResolveResponse& response);
+  void GiveUpOld();
+
+  runtime::EventLoop& loop_;
+  const Clock& clock_;
+  const std::function<void()> on_change_;
+  StreamLink link_;
+  runtime::Timer give_up_;
+  uint64_t next_id_ = 1;
+  absl::flat_hash_map<uint64_t, std::shared_ptr<Entry>> unanswered_;
+  std::shared_ptr<Outgoing> opening_;
+  std::shared_ptr<Outgoing> outgoing_;
+  bool answered_ = false;
+  bool kick_posted_ = false;
+};
+
+}  // namespace postfleet::ingress

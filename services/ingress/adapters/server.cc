@@ -1,0 +1,263 @@
+#include "services/ingress/adapters/server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "libs/base/concat.h"
+#include "libs/base/maillog.h"
+
+namespace postfleet::ingress {
+namespace {
+
+constexpr size_t kReadBufferBytes = 64 * 1024;
+constexpr size_t kEarlyBytesMax = 100;
+// Connections taken in one turn of the loop.
+constexpr int kAcceptsMax = 64;
+constexpr std::chrono::milliseconds kSweepInterval{1000};
+// Before the next try when the process is out of descriptors.
+constexpr std::chrono::milliseconds kAcceptPause{100};
+
+uint16_t PortOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+}
+
+config::IpAddress AddressOf(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET6) {
+    return config::IpAddress::FromV6(
+        reinterpret_cast<const sockaddr_in6&>(address).sin6_addr.s6_addr);
+  }
+  uint8_t bytes[4];
+  std::copy_n(reinterpret_cast<const uint8_t*>(
+                  &reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr),
+              4, bytes);
+  return config::IpAddress::FromV4(bytes);
+}
+
+// The reverse name. Only the loopback's is known without asking DNS.
+std::string NameOf(const SessionConfig& config, const std::string& address) {
+  const bool loopback = address == "127.0.0.1" || address == "::1";
+  return config.peername_lookup && loopback ? "localhost" : "unknown";
+}
+
+std::string EarlyBytes(int fd) {
+  char buffer[kEarlyBytesMax];
+  const ssize_t count = ::recv(fd, buffer, sizeof(buffer), MSG_PEEK | MSG_DONTWAIT);
+  return count > 0 ? std::string(buffer, static_cast<size_t>(count)) : "";
+}
+
+}  // namespace
+
+Listener::Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
+                   int listening_fd)
+    : log_program(std::move(options.log_program)),
+      session_config(std::move(options.session)),
+      clients(std::move(options.clients)),
+      socket(loop.io(), listening_fd),
+      port(PortOf(listening_fd)),
+      metrics(registry, options.name) {}
+
+Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Registry& registry,
+               std::vector<int> listening_fds)
+    : loop_(loop),
+      options_(std::move(options)),
+      budget_(options_.ingress_buffer_bytes_max),
+      enqueue_(loop,
+               {.name = options_.name,
+                .channel = options_.queue,
+                .clock = options_.clock,
+                .resend_max = kResendMax,
+                .on_change = [this] { OnLinkChange(); }},
+               budget_),
+      resolve_(loop, options_.lookup, *options_.clock, [this] { OnLinkChange(); }),
+      sweep_(loop),
+      first_ready_(loop),
+      accept_again_(loop),
+      read_buffer_(kReadBufferBytes, '\0') {
+  auto& listeners = const_cast<IngressOptions&>(options_).listeners;
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    listeners_.push_back(
+        std::make_unique<Listener>(loop, registry, std::move(listeners[i]), listening_fds[i]));
+  }
+}
+
+Server::~Server() = default;
+
+void Server::Start() {
+  enqueue_.Start();
+  resolve_.Start();
+  first_ready_.Set(kFirstReadyWait, [this] { StartAccepting(); });
+  Sweep();
+}
+
+void Server::OnLinkChange() {
+  const bool ready = enqueue_.connected() && resolve_.connected();
+  ready_.store(ready, std::memory_order_release);
+  if (ready) StartAccepting();
+}
+
+void Server::StartAccepting() {
+  if (accepting_ || draining_) return;
+  accepting_ = true;
+  first_ready_.Cancel();
+  for (const auto& listener : listeners_) ArmAccept(*listener);
+}
+
+void Server::ArmAccept(Listener& listener) {
+  if (listener.accepting || draining_ || !accepting_ || sessions_ >= options_.sessions_max) return;
+  listener.accepting = true;
+  listener.socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                             [this, &listener](const std::error_code& error) {
+                               listener.accepting = false;
+                               if (!error) Accept(listener);
+                             });
+}
+
+void Server::Accept(Listener& listener) {
+  for (int i = 0; i < kAcceptsMax && !draining_ && sessions_ < options_.sessions_max; ++i) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof(address);
+    const int fd = ::accept4(listener.socket.native_handle(), reinterpret_cast<sockaddr*>(&address),
+                             &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      Admit(listener, fd, AddressOf(address));
+      continue;
+    }
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      maillog::Warning(listener.log_program, "accept: ", std::string_view(strerrordesc_np(errno)));
+      accept_again_.Set(kAcceptPause, [this] {
+        for (const auto& waiting : listeners_) ArmAccept(*waiting);
+      });
+      return;
+    }
+    break;  // EAGAIN
+  }
+  ArmAccept(listener);
+}
+
+void Server::Admit(Listener& listener, int fd, const config::IpAddress& address) {
+  const int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  asio::ip::tcp::socket socket(loop_.io());
+  std::error_code error;
+  socket.assign(address.is_v4() ? asio::ip::tcp::v4() : asio::ip::tcp::v6(), fd, error);
+  if (error) {
+    ::close(fd);
+    return;
+  }
+  ConnectionFacts facts;
+  facts.address = address.ToString();
+  facts.name = NameOf(listener.session_config, facts.address);
+  const ClientMemberships memberships = listener.clients.Judge(facts.name, address);
+  facts.mynetworks = memberships.mynetworks;
+  facts.bare_newline_excluded = memberships.bare_newline_excluded;
+  facts.early_bytes = EarlyBytes(fd);
+
+  const int limit = listener.session_config.connection_count_limit;
+  std::string count_key;
+  int over_limit = 0;
+  if (limit > 0 && !memberships.event_limit_excepted) {
+    const auto network = listener.clients.CountedNetwork(address);
+    const auto& bytes = network.address().bytes();
+    count_key.assign(bytes.begin(), bytes.end());
+    const int count = ++connections_of_[count_key];
+    if (count > limit) over_limit = count;
+  }
+  auto connection = std::make_shared<Connection>(*this, listener, std::move(socket),
+                                                 std::move(facts), std::move(count_key));
+  sessions_.fetch_add(1, std::memory_order_relaxed);
+  connection->place_ = listener.connections.insert(listener.connections.end(), connection);
+  connection->Start(over_limit, enqueue_.NextQueueIdIsKnown());
+}
+
+void Server::Closed(Connection& connection, Listener& listener) {
+  if (!connection.count_key().empty()) {
+    const auto it = connections_of_.find(connection.count_key());
+    if (it != connections_of_.end() && --it->second == 0) connections_of_.erase(it);
+  }
+  listener.connections.erase(connection.place_);
+  {
+    std::lock_guard lock(drain_mutex_);
+    sessions_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  drained_.notify_all();
+  for (const auto& waiting : listeners_) ArmAccept(*waiting);
+}
+
+void Server::Sweep() {
+  std::chrono::milliseconds interval = kSweepInterval;
+  for (const auto& listener : listeners_) {
+    const std::chrono::milliseconds timeout(listener->session_config.timeout_ms);
+    interval = std::min(interval, std::max(timeout / 2, std::chrono::milliseconds(1)));
+    const auto now = options_.clock->Monotonic();
+    // Each is dropped or moves to the end: as many looks as there are connections.
+    for (size_t left = listener->connections.size(); left > 0; --left) {
+      if (listener->connections.empty()) break;
+      const std::shared_ptr<Connection> oldest = listener->connections.front();
+      if (now - oldest->active_at() < timeout) break;
+      oldest->OnIdle();
+    }
+  }
+  sweep_.Set(interval, [this] { Sweep(); });
+}
+
+bool Server::Drain(std::chrono::milliseconds grace) {
+  loop_.RunAndWait([this] {
+    draining_ = true;
+    for (const auto& listener : listeners_) {
+      std::error_code ignored;
+      listener->socket.close(ignored);
+      const auto connections = listener->connections;
+      for (const auto& connection : connections) connection->OnShutdown();
+    }
+  });
+  std::unique_lock lock(drain_mutex_);
+  return drained_.wait_for(lock, grace, [this] { return sessions_.load() == 0; });
+}
+
+void Server::DropAll() {
+  for (const auto& listener : listeners_) {
+    std::error_code ignored;
+    listener->socket.close(ignored);
+    const auto connections = listener->connections;
+    for (const auto& connection : connections) connection->Drop();
+  }
+}
+
+void Server::Stop() {
+  loop_.RunAndWait([this] {
+    draining_ = true;
+    sweep_.Cancel();
+    first_ready_.Cancel();
+    accept_again_.Cancel();
+    DropAll();
+  });
+  resolve_.Stop();
+  enqueue_.Stop();
+  ready_ = false;
+}
+
+Ingress::Figures Server::figures() const {
+  return {.sessions = sessions_.load(),
+          .buffered_bytes = budget_.bytes(),
+          .buffered_bytes_peak = budget_.peak(),
+          .messages_accepted = accepted_.load()};
+}
+
+std::vector<uint16_t> Server::ports() const {
+  std::vector<uint16_t> ports;
+  for (const auto& listener : listeners_) ports.push_back(listener->port);
+  return ports;
+}
+
+}  // namespace postfleet::ingress

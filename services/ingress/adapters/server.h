@@ -1,0 +1,103 @@
+// The listeners of a node and what their sessions share: the loop's read buffer, the clients of
+// queue and lookup, the bounds over all sessions. On the loop, but for what is marked.
+#pragma once
+
+#include <asio/ip/tcp.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <condition_variable>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "services/ingress/adapters/buffer_budget.h"
+#include "services/ingress/adapters/connection.h"
+#include "services/ingress/adapters/enqueue_client.h"
+#include "services/ingress/adapters/local_time.h"
+#include "services/ingress/adapters/resolve_client.h"
+#include "services/ingress/adapters/session_metrics.h"
+#include "services/ingress/ingress.h"
+
+namespace postfleet::ingress {
+
+struct Listener {
+  Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
+           int listening_fd);
+
+  const std::string log_program;
+  const SessionConfig session_config;
+  ClientLists clients;
+  asio::posix::stream_descriptor socket;
+  uint16_t port = 0;
+  bool accepting = false;
+  ListenerMetrics metrics;
+  // The longest without activity first.
+  std::list<std::shared_ptr<Connection>> connections;
+};
+
+class Server : public Surroundings {
+ public:
+  Server(runtime::EventLoop& loop, IngressOptions options, metrics::Registry& registry,
+         std::vector<int> listening_fds);
+  ~Server() override;
+
+  void Start();
+  // From other threads; the loop runs.
+  bool Drain(std::chrono::milliseconds grace);
+  void Stop();
+  bool Ready() const { return ready_.load(std::memory_order_acquire); }
+  Ingress::Figures figures() const;
+  std::vector<uint16_t> ports() const;
+
+  // Surroundings.
+  int64_t WallMillis() override { return options_.clock->WallMillis(); }
+  message::MailTime MailTimeAt(int64_t wall_ms) override { return local_time_.At(wall_ms); }
+  std::string NextQueueId() override { return enqueue_.NextQueueId(); }
+  bool DiskNearlyFull() override { return enqueue_.disk_nearly_full(); }
+  bool BuffersFull() override { return budget_.Full(); }
+
+  // For connections.
+  const Clock& clock() const { return *options_.clock; }
+  Actions& actions() { return actions_; }
+  std::string& read_buffer() { return read_buffer_; }
+  EnqueueClient& enqueue() { return enqueue_; }
+  ResolveClient& resolve() { return resolve_; }
+  BufferBudget& budget() { return budget_; }
+  void CountAccepted() { accepted_.fetch_add(1, std::memory_order_relaxed); }
+  void Closed(Connection& connection, Listener& listener);
+
+ private:
+  void OnLinkChange();
+  void StartAccepting();
+  void ArmAccept(Listener& listener);
+  void Accept(Listener& listener);
+  void Admit(Listener& listener, int fd, const config::IpAddress& address);
+  void Sweep();
+  void DropAll();
+
+  runtime::EventLoop& loop_;
+  const IngressOptions options_;
+  BufferBudget budget_;
+  EnqueueClient enqueue_;
+  ResolveClient resolve_;
+  LocalTime local_time_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  runtime::Timer sweep_;
+  runtime::Timer first_ready_;
+  runtime::Timer accept_again_;
+  Actions actions_;
+  std::string read_buffer_;
+  absl::flat_hash_map<std::string, int> connections_of_;  // by counted network
+  bool accepting_ = false;
+  bool draining_ = false;
+
+  std::atomic<bool> ready_{false};
+  std::atomic<uint64_t> accepted_{0};
+  std::atomic<size_t> sessions_{0};
+  std::mutex drain_mutex_;
+  std::condition_variable drained_;  // sessions_ became 0
+};
+
+}  // namespace postfleet::ingress
