@@ -22,15 +22,14 @@ int Run(server::Process& process) {
   scheduler::SchedulerService scheduler({
       .name = "scheduler@" + process.config().GetString("myhostname"),
       .config = OrDie(scheduler::ConfigFrom(process.config())),
-      .queue = OrDie(process.Channel("postfleet_queue_address")),
-      .lookup = OrDie(process.Channel("postfleet_lookup_address")),
       .metrics = &process.metrics(),
   });
   const std::string address = process.config().GetString("postfleet_scheduler_address");
   if (const absl::Status served = process.Serve({scheduler.service()}, {address}); !served.ok()) {
     server::Process::Die(served);
   }
-  scheduler.Start();
+  scheduler.Start(OrDie(process.Channel("postfleet_queue_address")),
+                  OrDie(process.Channel("postfleet_lookup_address")));
   process.SetReady([&scheduler] { return scheduler.Ready(); });
   process.WaitForStop();
   auto drained = std::make_shared<std::promise<void>>();

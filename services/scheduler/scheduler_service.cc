@@ -132,7 +132,6 @@ class SchedulerService::WorkService final
 SchedulerService::SchedulerService(SchedulerOptions options)
     : options_(std::move(options)),
       service_(std::make_unique<WorkService>(this)),
-      queue_stub_(queue::v1::Queue::NewStub(options_.queue)),
       core_(options_.config, [this] { return minter_->Next(); }),
       timer_(loop_),
       queue_retry_(loop_),
@@ -143,7 +142,11 @@ SchedulerService::~SchedulerService() { Stop(); }
 
 grpc::Service* SchedulerService::service() { return service_.get(); }
 
-void SchedulerService::Start() {
+void SchedulerService::Start(std::shared_ptr<grpc::Channel> queue,
+                             std::shared_ptr<grpc::Channel> lookup) {
+  queue_ = std::move(queue);
+  lookup_ = std::move(lookup);
+  queue_stub_ = queue::v1::Queue::NewStub(queue_);
   loop_.Start();
   loop_.Post([this] {
     OpenLookup();
@@ -206,7 +209,7 @@ void SchedulerService::OpenQueue() {
   queue_outbox_.Reset(std::move(first));
   const uint64_t generation = ++queue_generation_;
   queue_stream_ = rpc::OpenStream(
-      options_.queue, "/postfleet.queue.v1.Queue/Schedule",
+      queue_, "/postfleet.queue.v1.Queue/Schedule",
       {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
        .on_frame =
            [this, generation](grpc::ByteBuffer frame) {
@@ -266,7 +269,7 @@ void SchedulerService::OnQueueClosed(uint64_t generation) {
 void SchedulerService::OpenLookup() {
   if (stopping_) return;
   lookup_stream_ = rpc::OpenStream(
-      options_.lookup, "/postfleet.lookup.v1.Lookup/Resolve",
+      lookup_, "/postfleet.lookup.v1.Lookup/Resolve",
       {.next_frame =
            [this](grpc::ByteBuffer* frame) {
              lookup::v1::ResolveRequest request;

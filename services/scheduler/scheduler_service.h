@@ -41,8 +41,6 @@ struct Body {
 struct SchedulerOptions {
   std::string name = "scheduler";
   Config config;
-  std::shared_ptr<grpc::Channel> queue;
-  std::shared_ptr<grpc::Channel> lookup;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
 };
@@ -57,7 +55,7 @@ class SchedulerService {
 
   // The contract to register with a server; it must outlive the server.
   grpc::Service* service();
-  void Start();
+  void Start(std::shared_ptr<grpc::Channel> queue, std::shared_ptr<grpc::Channel> lookup);
 
   // Starts no more deliveries; `drained` comes once when those at workers are answered and their outcomes are durable. Any
   // thread.
@@ -108,7 +106,9 @@ class SchedulerService {
   void ActOnWorkers();
   void CheckDrained();
 
-  SchedulerOptions options_;
+  const SchedulerOptions options_;
+  std::shared_ptr<grpc::Channel> queue_;
+  std::shared_ptr<grpc::Channel> lookup_;
   runtime::EventLoop loop_{"scheduler"};
   std::unique_ptr<WorkService> service_;
   std::unique_ptr<queue::v1::Queue::Stub> queue_stub_;

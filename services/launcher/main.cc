@@ -1,0 +1,245 @@
+// postfleet-launcher: what needs root, done before anything else runs.
+//
+//   postfleet-launcher -c DIR
+//
+// Takes the lock of the instance, makes the queue folder, binds the ports of master.cf, starts the privileged delivery helper,
+// drops to mail_owner and execs postfleetd, which lies beside this program, with the descriptors:
+//
+//   postfleetd -c DIR --listen NAME=FD ... --helper FD ...
+//
+// The process id stays the same, so $queue_directory/postfleet/master.pid names the server; the lock on it is held through the
+// descriptor. Without root all of it works as far as the user may: ports over 1024, mailboxes of its own.
+//
+// Diagnostics: one line, "postfix/master: fatal: ...", that says what, where and what to do; exit 1.
+
+#include <fcntl.h>
+#include <grp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "libs/base/concat.h"
+#include "libs/config/config.h"
+
+extern char** environ;
+
+namespace postfleet {
+namespace {
+
+constexpr int kListenBacklog = 1024;
+constexpr int kHelperConnections = 20;
+// Sessions, connections to peers, table and store files.
+constexpr rlim_t kOpenFilesWanted = 65'536;
+
+[[noreturn]] void Die(const std::string& text) {
+  const std::string line = Concat("postfix/master: fatal: ", text, "\n");
+  std::fputs(line.c_str(), stderr);
+  std::exit(1);
+}
+
+[[noreturn]] void DieErrno(const std::string& text) { Die(Concat(text, ": ", strerror(errno))); }
+
+struct Owner {
+  std::string name;
+  uid_t uid = 0;
+  gid_t gid = 0;
+};
+
+// Whom the server runs as: mail_owner when started by root, else whoever started it.
+Owner FindOwner(const config::Config& config) {
+  if (geteuid() != 0) return {.name = "", .uid = geteuid(), .gid = getegid()};
+  const std::string name = config.GetString("mail_owner");
+  const passwd* entry = getpwnam(name.c_str());
+  if (entry == nullptr) {
+    Die(Concat("main.cf configuration error: mail_owner: unknown user name value: ", name,
+               "; create the user, or set mail_owner to an existing one that owns nothing else"));
+  }
+  if (entry->pw_uid == 0) {
+    Die(Concat("main.cf configuration error: mail_owner = ", name,
+               " is root; the server never runs as root: name another user"));
+  }
+  return {.name = name, .uid = entry->pw_uid, .gid = entry->pw_gid};
+}
+
+// queue_directory and the server's own folder in it.
+std::string PrepareQueue(const config::Config& config, const Owner& owner) {
+  const std::string queue = config.GetString("queue_directory");
+  if (mkdir(queue.c_str(), 0755) != 0 && errno != EEXIST) {
+    DieErrno(Concat("make queue_directory ", queue,
+                    " (create the folder above it, or set queue_directory in main.cf)"));
+  }
+  const std::string own = queue + "/postfleet";
+  if (mkdir(own.c_str(), 0700) != 0 && errno != EEXIST) {
+    DieErrno(Concat("make ", own, " (queue_directory must be writable for the user that starts)"));
+  }
+  if (geteuid() == 0 && chown(own.c_str(), owner.uid, owner.gid) != 0) DieErrno("chown " + own);
+  return own;
+}
+
+// Held until the server ends: the descriptor is inherited on purpose.
+void TakeLock(const std::string& folder, const Owner& owner) {
+  const std::string path = folder + "/master.pid";
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT, 0644);
+  if (fd < 0) DieErrno("open lock file " + path);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) DieErrno("lock " + path);
+    Die(Concat("the mail system is already running (", path,
+               " is locked); stop it with `postfix stop`, or use another queue_directory"));
+  }
+  if (geteuid() == 0 && fchown(fd, owner.uid, owner.gid) != 0) DieErrno("chown " + path);
+  const std::string pid = Concat(getpid(), "\n");
+  if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) < 0) DieErrno("write " + path);
+}
+
+// Inherited descriptors lie above this: a service's argument is a small number in any case.
+int Listen(const addrinfo& address, const std::string& what) {
+  const int fd = socket(address.ai_family, SOCK_STREAM, 0);
+  if (fd < 0) DieErrno("socket for " + what);
+  const int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if (address.ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+  if (bind(fd, address.ai_addr, address.ai_addrlen) != 0) {
+    const char* hint = errno == EADDRINUSE ? "; another program has this port: stop it, or change the first column of this service in master.cf"
+                       : errno == EACCES   ? "; ports below 1024 need root: start as root, or change the port in master.cf"
+                                           : "";
+    Die(Concat("bind ", what, ": ", strerror(errno), hint));
+  }
+  if (listen(fd, kListenBacklog) != 0) DieErrno("listen on " + what);
+  return fd;
+}
+
+void ListenOn(const std::string& host, int port, const std::string& name,
+              std::vector<std::string>* arguments) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
+  const std::string what = Concat(host, " port ", port, " (master.cf service ", name, ")");
+  if (error != 0) Die(Concat("resolve ", what, ": ", gai_strerror(error)));
+  arguments->push_back("--listen");
+  arguments->push_back(Concat(name, "=", Listen(*found, what)));
+  freeaddrinfo(found);
+}
+
+void BindPorts(const config::Config& config, std::vector<std::string>* arguments) {
+  for (const config::MasterService* service : config.master_cf().WithCommand("smtpd")) {
+    if (service->type != config::ServiceType::kInet || !service->endpoint.has_value()) continue;
+    if (!service->endpoint->host.empty()) {
+      ListenOn(service->endpoint->host, service->endpoint->port, service->name, arguments);
+      continue;
+    }
+    for (const config::InterfaceAddress& own : config.own_addresses()) {
+      ListenOn(own.address.ToString(), service->endpoint->port, service->name, arguments);
+    }
+  }
+}
+
+std::string Beside(const std::string& program) {
+  char path[4096];
+  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
+  if (size < 0) DieErrno("readlink /proc/self/exe");
+  const std::string self(path, static_cast<size_t>(size));
+  return self.substr(0, self.rfind('/') + 1) + program;
+}
+
+std::vector<char*> Argv(std::vector<std::string>& arguments) {
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  return argv;
+}
+
+// One connection for each delivery that may run at once. The helper keeps this process's rights.
+void StartHelper(std::vector<std::string>* arguments) {
+  const std::string path = Beside("postfleet-delivery-helper");
+  if (access(path.c_str(), X_OK) != 0) DieErrno(path);
+  std::vector<std::string> helper = {path};
+  std::vector<int> helper_ends;
+  for (int i = 0; i < kHelperConnections; ++i) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) DieErrno("socketpair");
+    // The server's end must not live on in the helper: its end of file is how the helper learns that the server is gone.
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    helper.push_back(Concat(ends[1]));
+    helper_ends.push_back(ends[1]);
+    arguments->push_back("--helper");
+    arguments->push_back(Concat(ends[0]));
+  }
+  pid_t pid;
+  std::vector<char*> argv = Argv(helper);
+  const int error = posix_spawn(&pid, path.c_str(), nullptr, nullptr, argv.data(), environ);
+  if (error != 0) Die(Concat("start ", path, ": ", strerror(error)));
+  for (int fd : helper_ends) close(fd);
+  for (size_t i = 0; i + 1 < arguments->size(); ++i) {
+    if ((*arguments)[i] == "--helper") fcntl(std::atoi((*arguments)[i + 1].c_str()), F_SETFD, 0);
+  }
+}
+
+void RaiseOpenFiles() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max == RLIM_INFINITY ? kOpenFilesWanted
+                                                   : std::min(limit.rlim_max, kOpenFilesWanted);
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void DropPrivileges(const Owner& owner) {
+  if (geteuid() != 0) return;
+  if (initgroups(owner.name.c_str(), owner.gid) != 0 || setresgid(owner.gid, owner.gid, owner.gid) != 0 ||
+      setresuid(owner.uid, owner.uid, owner.uid) != 0) {
+    DieErrno("drop privileges to " + owner.name);
+  }
+  if (setuid(0) == 0) Die("privileges came back after they were dropped");
+}
+
+// The server reads both files again, as mail_owner.
+void CheckReadable(const std::string& directory, const Owner& owner) {
+  for (const char* file : {"main.cf", "master.cf"}) {
+    const std::string path = Concat(directory, "/", file);
+    if (access(path.c_str(), R_OK) == 0 || errno == ENOENT) continue;
+    Die(Concat("open ", path, " as ", owner.name.empty() ? "this user" : owner.name, ": ", strerror(errno),
+               "; make the file and the folders above it readable for mail_owner (chmod o+rX)"));
+  }
+}
+
+int Run(int argc, char** argv) {
+  const char* from_environment = std::getenv("MAIL_CONFIG");
+  std::string directory = from_environment != nullptr ? from_environment : "/etc/postfix";
+  for (int i = 1; i < argc; i += 2) {
+    if (std::string_view(argv[i]) != "-c" || i + 1 == argc) Die("usage: postfleet-launcher [-c DIR]");
+    directory = argv[i + 1];
+  }
+  config::Diagnostics diagnostics;  // the server says them, in its log
+  const absl::StatusOr<config::Config> config = config::Config::Load(directory, diagnostics);
+  if (!config.ok()) Die(std::string(config.status().message()));
+
+  const Owner owner = FindOwner(*config);
+  TakeLock(PrepareQueue(*config, owner), owner);
+  std::vector<std::string> arguments = {Beside("postfleetd"), "-c", directory};
+  BindPorts(*config, &arguments);
+  StartHelper(&arguments);
+  RaiseOpenFiles();
+  DropPrivileges(owner);
+  CheckReadable(directory, owner);
+  execv(arguments[0].c_str(), Argv(arguments).data());
+  DieErrno(arguments[0]);
+}
+
+}  // namespace
+}  // namespace postfleet
+
+int main(int argc, char** argv) { return postfleet::Run(argc, argv); }
