@@ -39,6 +39,7 @@ void CommandCounts::AppendTo(std::string* text) const {
     all += total(column.verb);
   }
   AppendCount("commands", all_good, all, text);
+  if (all == 0) *text += "/0";
 }
 
 }  // namespace postfleet::ingress

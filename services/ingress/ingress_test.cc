@@ -1,0 +1,332 @@
+#include "services/ingress/ingress.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <asio/connect.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/read_until.hpp>
+#include <asio/write.hpp>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "libs/base/crc32c.h"
+#include "services/ingress/fake_services.h"
+
+namespace postfleet::ingress {
+namespace {
+
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+// A blocking SMTP client.
+class Peer {
+ public:
+  explicit Peer(uint16_t port) : socket_(io_) {
+    socket_.connect({asio::ip::address_v4::loopback(), port});
+    const timeval limit{.tv_sec = 20};
+    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  }
+  // One reply; empty: the connection ended.
+  std::string Read() {
+    std::string reply;
+    while (true) {
+      const size_t end = received_.find("\r\n");
+      if (end == std::string::npos) {
+        char buffer[4096];
+        const ssize_t count = ::recv(socket_.native_handle(), buffer, sizeof(buffer), 0);
+        if (count <= 0) return reply;
+        received_.append(buffer, static_cast<size_t>(count));
+        continue;
+      }
+      const std::string line = received_.substr(0, end + 2);
+      received_.erase(0, end + 2);
+      reply += line;
+      if (line.size() < 4 || line[3] != '-') return reply;
+    }
+  }
+  void Write(std::string_view bytes) {
+    std::error_code ignored;
+    asio::write(socket_, asio::buffer(bytes), ignored);
+  }
+  std::string Say(const std::string& line) {
+    Write(line + "\r\n");
+    return Read();
+  }
+  std::string SendMessage(std::string_view content) {
+    Say("MAIL FROM:<a@b.example>");
+    Say("RCPT TO:<user@here.example>");
+    Say("DATA");
+    Write(content);
+    return Say(".");
+  }
+  void Close() { socket_.close(); }
+
+ private:
+  asio::io_context io_;
+  asio::ip::tcp::socket socket_;
+  std::string received_;
+};
+
+SessionConfig Config() {
+  SessionConfig config;
+  config.myhostname = "mx.example.com";
+  config.banner = "mx.example.com ESMTP Postfleet";
+  config.relay_restrictions = {config::Restriction::kRejectUnauthDestination};
+  config.connection_count_limit = 0;
+  return config;
+}
+
+class IngressTest : public testing::Test {
+ protected:
+  void Start(const SessionConfig& config = Config(), size_t buffer_bytes_max = 64u << 20) {
+    IngressOptions options;
+    ListenerOptions listener;
+    listener.host = "127.0.0.1";
+    listener.session = config;
+    options.listeners.push_back(std::move(listener));
+    options.queue = services_.channel();
+    options.lookup = services_.channel();
+    options.metrics = &registry_;
+    options.ingress_buffer_bytes_max = buffer_bytes_max;
+    ingress_ = Ingress::Start(std::move(options)).value();
+    port_ = ingress_->ports().at(0);
+  }
+  metrics::Registry registry_;
+  FakeServices services_;
+  std::unique_ptr<Ingress> ingress_;
+  uint16_t port_ = 0;
+};
+
+TEST_F(IngressTest, AMessageReachesTheQueueWhole) {
+  Start();
+  Peer peer(port_);
+  peer.Read();
+  EXPECT_THAT(peer.Say("EHLO client.example"), EndsWith("250 8BITMIME\r\n"));
+  EXPECT_THAT(peer.SendMessage("Subject: x\r\n\r\nhello\r\n"),
+              StartsWith("250 2.0.0 Ok: queued as "));
+  EXPECT_EQ(peer.Say("QUIT"), "221 2.0.0 Bye\r\n");
+  EXPECT_EQ(peer.Read(), "");
+  const std::vector<FakeServices::Message> messages = services_.messages();
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_THAT(messages[0].content, EndsWith("\nSubject: x\n\nhello\n"));
+  EXPECT_EQ(messages[0].message.recipients(0).address(), "user@here.example");
+  EXPECT_THAT(registry_.Expose(), HasSubstr("postfleet_smtpd_messages_accepted_total{auth=\"no\","
+                                            "listener=\"smtpd\"} 1"));
+}
+
+TEST_F(IngressTest, PipelinedRepliesComeInOrder) {
+  Start();
+  Peer peer(port_);
+  peer.Read();
+  peer.Say("EHLO x");
+  peer.Write(
+      "MAIL FROM:<a@b>\r\nRCPT TO:<u@here.example>\r\nRCPT TO:<u@there.example>\r\nDATA\r\n");
+  EXPECT_EQ(peer.Read(), "250 2.1.0 Ok\r\n");
+  EXPECT_EQ(peer.Read(), "250 2.1.5 Ok\r\n");
+  EXPECT_EQ(peer.Read(), "554 5.7.1 <u@there.example>: Relay access denied\r\n");
+  EXPECT_THAT(peer.Read(), StartsWith("354 "));
+  EXPECT_THAT(registry_.Expose(), HasSubstr("smtpd_rejects_total{code=\"554\",reason=\"relay\","
+                                            "stage=\"rcpt\"} 1"));
+}
+
+TEST_F(IngressTest, FiftyMegabytesTakeBoundedMemory) {
+  SessionConfig config = Config();
+  config.message_size_limit = 0;
+  Start(config);
+  Peer peer(port_);
+  peer.Read();
+  peer.Say("EHLO x");
+  peer.Say("MAIL FROM:<a@b>");
+  peer.Say("RCPT TO:<u@here.example>");
+  peer.Say("DATA");
+  std::string block;
+  while (block.size() < 1'000'000) block += std::string(98, 'x') + "\r\n";
+  peer.Write("Subject: big\r\n\r\n");
+  uint32_t crc = 0;
+  for (int i = 0; i < 50; ++i) peer.Write(block);
+  EXPECT_THAT(peer.Say("."), StartsWith("250 2.0.0 Ok: queued as "));
+  const std::vector<FakeServices::Message> messages = services_.messages();
+  ASSERT_EQ(messages.size(), 1u);
+  std::string stored;
+  for (size_t i = 0; i + 1 < block.size(); ++i) {
+    if (block[i] == '\r') continue;
+    stored += block[i];
+  }
+  stored += block.back();
+  uint32_t expected = 0;
+  for (int i = 0; i < 50; ++i) expected = Crc32c(stored, expected);
+  const size_t body = messages[0].content.find("\n\n") + 2;
+  crc = Crc32c(std::string_view(messages[0].content).substr(body), crc);
+  EXPECT_EQ(crc, expected);
+  EXPECT_EQ(messages[0].message.content_bytes(), messages[0].content.size());
+  // Two chunks with the queue, one that fills, and one read.
+  EXPECT_LE(ingress_->figures().buffered_bytes_peak, 3u * 128 * 1024 + 64 * 1024);
+  EXPECT_EQ(ingress_->figures().buffered_bytes, 0u);
+}
+
+TEST_F(IngressTest, WhatWasNotAcknowledgedIsSentAgainUnderTheSameId) {
+  services_.hold_results = true;
+  Start();
+  Peer peer(port_);
+  peer.Read();
+  peer.Say("EHLO x");
+  peer.Say("MAIL FROM:<a@b>");
+  peer.Say("RCPT TO:<u@here.example>");
+  peer.Say("DATA");
+  peer.Write("x\r\n.\r\n");
+  const queue::v1::SubmissionId first = services_.WaitForSubmission();
+  services_.CutEnqueueStreams();
+  const queue::v1::SubmissionId second = services_.WaitForSubmission();
+  EXPECT_EQ(first.sequence(), second.sequence());
+  EXPECT_EQ(first.incarnation(), second.incarnation());
+  services_.Release();
+  EXPECT_THAT(peer.Read(), StartsWith("250 2.0.0 Ok: queued as "));
+}
+
+TEST_F(IngressTest, AForgottenIncarnationIsRegisteredAnew) {
+  Start();
+  Peer peer(port_);
+  peer.Read();
+  peer.Say("EHLO x");
+  services_.next_code = queue::v1::EnqueueResult::EXPIRED;
+  EXPECT_EQ(peer.SendMessage("x\r\n"), "451 4.3.0 Error: queue file write error\r\n");
+  services_.next_code = queue::v1::EnqueueResult::COMMITTED;
+  services_.WaitForRegistrations(2);
+  // Until the new stream is there, the message waits for it.
+  std::string reply = peer.SendMessage("x\r\n");
+  if (reply.starts_with("451")) reply = peer.SendMessage("x\r\n");
+  EXPECT_THAT(services_.registrations(), testing::Ge(2));
+}
+
+TEST_F(IngressTest, LostLookupsAreAskedAgain) {
+  services_.hold_answers = true;
+  Start();
+  services_.WaitForQueries(1);  // the sign of life
+  services_.CutResolveStreams();
+  services_.ReleaseAnswers();
+  Peer peer(port_);
+  EXPECT_THAT(peer.Read(), StartsWith("220 "));
+  peer.Say("EHLO x");
+  peer.Say("MAIL FROM:<a@b>");
+  EXPECT_EQ(peer.Say("RCPT TO:<u@here.example>"), "250 2.1.5 Ok\r\n");
+}
+
+TEST_F(IngressTest, ConnectionsOfOneClientAreLimited) {
+  SessionConfig config = Config();
+  config.connection_count_limit = 2;
+  Start(config);
+  Peer first(port_);
+  first.Read();
+  Peer second(port_);
+  second.Read();
+  Peer third(port_);
+  EXPECT_EQ(third.Read(),
+            "421 4.7.0 mx.example.com Error: too many connections from 127.0.0.1\r\n");
+  EXPECT_EQ(third.Read(), "");
+  first.Say("QUIT");
+  EXPECT_EQ(first.Read(), "");
+  Peer fourth(port_);
+  EXPECT_THAT(fourth.Read(), StartsWith("220 "));
+}
+
+TEST_F(IngressTest, ASilentClientIsTimedOut) {
+  SessionConfig config = Config();
+  config.timeout_ms = 20;
+  Start(config);
+  Peer peer(port_);
+  EXPECT_THAT(peer.Read(), StartsWith("220 "));
+  EXPECT_EQ(peer.Read(), "421 4.4.2 mx.example.com Error: timeout exceeded\r\n");
+  EXPECT_EQ(peer.Read(), "");
+}
+
+TEST_F(IngressTest, ErrorsAreSlowedDown) {
+  SessionConfig config = Config();
+  config.soft_error_limit = 1;
+  config.error_sleep_ms = 30;
+  Start(config);
+  Peer peer(port_);
+  peer.Read();
+  peer.Say("FOO");
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_THAT(peer.Say("FOO"), StartsWith("500 "));
+  EXPECT_GE(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(30));
+}
+
+TEST_F(IngressTest, DrainEndsIdleSessionsAndWaitsForMessages) {
+  services_.hold_results = true;
+  Start();
+  Peer idle(port_);
+  idle.Read();
+  Peer busy(port_);
+  busy.Read();
+  busy.Say("EHLO x");
+  busy.Say("MAIL FROM:<a@b>");
+  busy.Say("RCPT TO:<u@here.example>");
+  busy.Say("DATA");
+  busy.Write("x\r\n.\r\n");
+  services_.WaitForSubmission();
+  auto drained =
+      std::async(std::launch::async, [this] { return ingress_->Drain(std::chrono::seconds(20)); });
+  EXPECT_EQ(idle.Read(), "421 4.3.2 mx.example.com Service currently unavailable\r\n");
+  services_.Release();
+  EXPECT_THAT(busy.Read(), StartsWith("250 2.0.0 Ok: queued as "));
+  EXPECT_THAT(busy.Read(), StartsWith("421 4.3.2 "));
+  EXPECT_TRUE(drained.get());
+  ingress_->Stop();
+  EXPECT_FALSE(ingress_->Ready());
+}
+
+TEST_F(IngressTest, StopWithOpenSessionsReturns) {
+  Start();
+  Peer peer(port_);
+  peer.Read();
+  peer.Say("EHLO x");
+  ingress_->Stop();
+  EXPECT_EQ(peer.Read(), "");
+}
+
+TEST_F(IngressTest, APortInUseIsAnError) {
+  Start();
+  IngressOptions options;
+  ListenerOptions listener;
+  listener.host = "127.0.0.1";
+  listener.port = port_;
+  options.listeners.push_back(std::move(listener));
+  options.queue = options.lookup = services_.channel();
+  EXPECT_THAT(std::string(Ingress::Start(std::move(options)).status().message()),
+              HasSubstr("Address already in use"));
+}
+
+TEST_F(IngressTest, AThousandIdleSessionsCostLittle) {
+  constexpr int kSessions = 1000;
+  constexpr size_t kBytesEachMax = 6 * 1024;
+  Start();
+  {
+    Peer warm(port_);
+    warm.Read();
+    warm.Say("EHLO x");
+  }
+  std::vector<std::unique_ptr<Peer>> peers;
+  const size_t before = mallinfo2().uordblks;
+  for (int i = 0; i < kSessions; ++i) {
+    peers.push_back(std::make_unique<Peer>(port_));
+    peers.back()->Read();
+    peers.back()->Say("EHLO x");
+  }
+  const size_t each = (mallinfo2().uordblks - before) / kSessions;
+  std::printf("bytes per idle session, its test client included: %zu\n", each);
+  RecordProperty("bytes_per_idle_session", static_cast<int>(each));
+  EXPECT_LE(each, kBytesEachMax);
+}
+
+}  // namespace
+}  // namespace postfleet::ingress

@@ -1,0 +1,19 @@
+// The listening sockets that master.cf names and the launcher made.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "libs/config/config.h"
+#include "services/ingress/ingress.h"
+
+namespace postfleet::ingress {
+
+// One for each inherited descriptor (master.cf's first column -> socket), with its service's -o values. A descriptor that no
+// smtpd service names is an error. The log shows "smtpd", or "<name>/smtpd" where -o syslog_name=postfix/<name> says so.
+absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
+    const config::Config& config, const std::multimap<std::string, int>& listen_fds);
+
+}  // namespace postfleet::ingress

@@ -1,0 +1,40 @@
+// The SMTP server as a process of its own; the launcher gives it its sockets.
+
+#include "libs/server/process.h"
+#include "services/ingress/ingress.h"
+#include "services/ingress/listeners.h"
+
+namespace postfleet {
+namespace {
+
+constexpr std::chrono::milliseconds kDrainGrace{10'000};
+
+template <typename T>
+T OrDie(absl::StatusOr<T> value) {
+  if (!value.ok()) server::Process::Die(value.status());
+  return *std::move(value);
+}
+
+int Run(server::Process& process) {
+  ingress::IngressOptions options;
+  options.name = "ingress@" + process.config().GetString("myhostname");
+  options.listeners = OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  options.queue = OrDie(process.Channel("postfleet_queue_address"));
+  options.lookup = OrDie(process.Channel("postfleet_lookup_address"));
+  options.metrics = &process.metrics();
+  const std::unique_ptr<ingress::Ingress> ingress = OrDie(ingress::Ingress::Start(std::move(options)));
+  process.SetReady([&ingress] { return ingress->Ready(); });
+  process.WaitForStop();
+  ingress->Drain(kDrainGrace);
+  ingress->Stop();
+  process.End();
+  return 0;
+}
+
+}  // namespace
+}  // namespace postfleet
+
+int main(int argc, char** argv) {
+  const auto process = postfleet::server::Process::Begin("smtpd", argc, argv);
+  return process == nullptr ? 1 : postfleet::Run(*process);
+}
