@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 #include <set>
@@ -147,11 +148,15 @@ TEST(Dispatcher, DeferredMailGoesOutWhenItIsDue) {
 TEST(Dispatcher, AJobThatIsDueBeforeOthersIsNotPassedOver) {
   Partition partition;
   partition.dispatcher.AddCredit(5);
-  for (const char* id : {"A1", "A2", "A3"}) partition.Enqueue(id);
+  for (const char* id : {"A0", "A1", "A2"}) partition.Enqueue(id);
   partition.TakeIds();
+  partition.Report("A0", {{0, kDeferred}}, 1'000);
+  partition.dispatcher.OnReleased("A0");
   partition.Report("A1", {{0, kDeferred}}, 10 * kMinuteMs);
   partition.dispatcher.OnReleased("A1");
   partition.TakeIds();
+  partition.queue.now_ms += 1'000;
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A0"));
   partition.Report("A2", {{0, kDeferred}}, kMinuteMs);
   partition.dispatcher.OnReleased("A2");
   EXPECT_THAT(partition.TakeIds(), IsEmpty());
@@ -388,33 +393,29 @@ class RandomHolder {
 
   void Step() {
     partition_.queue.now_ms += static_cast<int64_t>(Pick(500));
-    switch (Pick(14)) {
+    switch (Pick(16)) {
       case 0:
+        return partition_.Enqueue(Concat("Q", ++ids_), static_cast<int>(1 + Pick(5)));
       case 1:
+        return partition_.dispatcher.AddCredit(static_cast<uint32_t>(Pick(11)));
       case 2:
-        return partition_.Enqueue(Concat("Q", ++ids_), static_cast<int>(1 + Pick(7)));
       case 3:
-        return partition_.dispatcher.AddCredit(static_cast<uint32_t>(Pick(3)));
       case 4:
       case 5:
-      case 6:
         return ReportOne();
+      case 6:
       case 7:
       case 8:
-        return ReleaseOne();
       case 9:
-        return NotifyOne();
+        return ReleaseOne();
       case 10:
-        if (Pick(4) != 0) return;
-        partition_.Tell(Delete(partition_.queue, {Concat("Q", 1 + Pick(ids_ + 1))}));
-        return;
       case 11:
-        if (Pick(6) != 0) return;
-        partition_.Tell(Flush(partition_.queue, Pick(2) == 0 ? std::vector<std::string>()
-                                                             : std::vector<std::string>{AnyId()}));
-        return;
+        if (Pick(10) == 0) partition_.Tell(Delete(partition_.queue, {AnyId()}));
+        return NotifyOne();
       case 12:
-        if (Pick(20) != 0) return;
+        return FlushSome();
+      case 13:
+        if (Pick(60) != 0) return;
         partition_.Reopen();
         out_.clear();
         return;
@@ -450,11 +451,13 @@ class RandomHolder {
     ADD_FAILURE() << Remaining() << " messages were never given out";
   }
 
-  size_t given_out() const { return out_.size(); }
+  // How often all that had something to do was to be out.
+  int checks() const { return checks_; }
 
  private:
   size_t Pick(size_t below) { return random_() % below; }
-  std::string AnyId() { return Concat("Q", 1 + Pick(ids_ + 1)); }
+  // A young one, out or not, gone or not.
+  std::string AnyId() { return Concat("Q", ids_ - Pick(std::min<size_t>(ids_ + 1, 20))); }
   std::string OutId() {
     if (out_.empty()) return "Q1";
     auto id = out_.begin();
@@ -470,16 +473,24 @@ class RandomHolder {
     std::vector<std::pair<uint32_t, Action>> outcomes;
     for (uint32_t number = 0; number < 7; ++number) {
       if (Pick(3) == 0) continue;
-      outcomes.push_back({number, std::array{kSent, kDeferred, kBounced}[Pick(3)]});
+      outcomes.push_back(
+          {number, std::array{kSent, kSent, kDeferred, kDeferred, kBounced}[Pick(5)]});
     }
     // Now and then for one that is not out any more.
-    partition_.Report(Pick(10) == 0 ? AnyId() : OutId(), outcomes,
-                      static_cast<int64_t>(Pick(5'000)) - 100);
+    partition_.Report(Pick(4) == 0 ? AnyId() : OutId(), outcomes,
+                      static_cast<int64_t>(Pick(20'000)) - 100);
   }
 
   void NotifyOne() {
     const std::string notice = Pick(2) == 0 ? "" : Concat("Q", ++ids_);
     partition_.Tell(Notify(partition_.queue, OutId(), {0, 1, 2, 3}, notice));
+  }
+
+  void FlushSome() {
+    if (Pick(6) != 0) return;
+    const bool all = Pick(2) == 0;
+    partition_.Tell(Flush(partition_.queue, all ? std::vector<std::string>()
+                                                : std::vector<std::string>{AnyId(), AnyId()}));
   }
 
   void ReleaseOne() {
@@ -502,6 +513,7 @@ class RandomHolder {
 
   // With credit left, whatever has something to do is out.
   void ExpectNothingForgotten() {
+    ++checks_;
     v1::ListRequest request;
     const auto page =
         partition_.queue.reader().List(request, [](std::string_view) { return false; });
@@ -522,6 +534,7 @@ class RandomHolder {
   std::mt19937 random_;
   Partition partition_;
   size_t ids_ = 0;
+  int checks_ = 0;
   // As the holder sees it.
   std::set<std::string> out_;
 };
@@ -541,7 +554,8 @@ TEST_P(RandomDispatch, GivesEachMessageOutOnceAtATimeAndForgetsNone) {
   limits.attached_body_bytes_max = 100;
   limits.rows_scanned_max = 5;
   RandomHolder holder(seed, limits);
-  for (int step = 0; step < 3'000 && !HasFailure(); ++step) holder.Step();
+  for (int step = 0; step < 10'000 && !HasFailure(); ++step) holder.Step();
+  EXPECT_GT(holder.checks(), 50);
   if (!HasFailure()) holder.Drain();
 }
 
