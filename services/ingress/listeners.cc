@@ -11,8 +11,8 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
     const config::MasterService* service =
         config.master_cf().Find(name, config::ServiceType::kInet);
     if (service == nullptr || service->command != "smtpd") {
-      return absl::InvalidArgumentError(
-          Concat("a socket was passed for ", name, ", which is no inet smtpd service of master.cf"));
+      return absl::InvalidArgumentError(Concat("a socket was passed for ", name,
+                                               ", which is no inet smtpd service of master.cf"));
     }
     const absl::StatusOr<config::Config> own = config.WithOverrides(*service);
     if (!own.ok()) return own.status();

@@ -18,11 +18,13 @@ T OrDie(absl::StatusOr<T> value) {
 int Run(server::Process& process) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
-  options.listeners = OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  options.listeners =
+      OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
   options.queue = OrDie(process.Channel("postfleet_queue_address"));
   options.lookup = OrDie(process.Channel("postfleet_lookup_address"));
   options.metrics = &process.metrics();
-  const std::unique_ptr<ingress::Ingress> ingress = OrDie(ingress::Ingress::Start(std::move(options)));
+  const std::unique_ptr<ingress::Ingress> ingress =
+      OrDie(ingress::Ingress::Start(std::move(options)));
   process.SetReady([&ingress] { return ingress->Ready(); });
   process.WaitForStop();
   ingress->Drain(kDrainGrace);

@@ -189,7 +189,9 @@ void CommitPipeline::ApplyGroup(Group group) {
   }
   if (!apply_failure_.ok()) return;
   observer_.on_group();
-  if (log_->bytes_on_disk() > kReplayBytesMax) {
+  for (const Item& item : group) unflushed_bytes_ += item.bytes;
+  if (unflushed_bytes_ > kReplayBytesMax) {
+    unflushed_bytes_ = 0;
     if (const absl::Status status = store_->RequestFlush(); !status.ok()) observer_.on_fatal(status);
   }
 }

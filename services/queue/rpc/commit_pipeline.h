@@ -54,7 +54,7 @@ class CommitPipeline {
   // Proposed and not yet applied; past it Propose refuses.
   static constexpr size_t kPendingBytesMax = 64u << 20;
   static constexpr size_t kGroupBytesMax = 8u << 20;
-  // Log above the flushed index; past it the store is told to flush.
+  // Log written since the store was last told to flush; past it it is told again. Bounds replay.
   static constexpr uint64_t kReplayBytesMax = 256u << 20;
 
   // Everything passed in outlives the pipeline; the log and the state machine are used by no one else from Start on.
@@ -115,6 +115,7 @@ class CommitPipeline {
 
   // State loop only: the first error of apply ended it.
   absl::Status apply_failure_;
+  uint64_t unflushed_bytes_ = 0;
 };
 
 }  // namespace postfleet::queue

@@ -1,0 +1,114 @@
+// postfleetd, the embedded default: the five services in one process, over in-process channels. The same classes and
+// contracts as the five processes.
+//
+// Commands reach it at postfleet_control_socket. On SIGTERM: no new connections, sessions end between messages, running
+// deliveries are waited for, outcomes are committed, then everything stops; what is left is in the queue.
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <future>
+
+#include "libs/server/process.h"
+#include "services/delivery/delivery_service.h"
+#include "services/delivery/transports.h"
+#include "services/ingress/ingress.h"
+#include "services/ingress/listeners.h"
+#include "services/lookup/core/resolver_parameters.h"
+#include "services/lookup/lookup_service.h"
+#include "services/queue/queue.h"
+#include "services/scheduler/options.h"
+#include "services/scheduler/scheduler_service.h"
+
+namespace postfleet {
+namespace {
+
+constexpr std::chrono::milliseconds kSessionsGrace{10'000};
+constexpr std::chrono::milliseconds kDeliveriesGrace{10'000};
+
+template <typename T>
+T OrDie(absl::StatusOr<T> value) {
+  if (!value.ok()) server::Process::Die(value.status());
+  return *std::move(value);
+}
+
+std::unique_ptr<queue::Queue> OpenQueue(server::Process& process) {
+  queue::QueueOptions options = queue::QueueOptions::From(process.config());
+  options.metrics = &process.metrics();
+  options.on_fatal = server::Process::Die;
+  return OrDie(queue::Queue::Open(std::move(options)));
+}
+
+std::unique_ptr<ingress::Ingress> StartIngress(server::Process& process,
+                                               const std::shared_ptr<grpc::Channel>& channel) {
+  ingress::IngressOptions options;
+  options.name = "ingress@" + process.config().GetString("myhostname");
+  options.listeners = OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  options.queue = channel;
+  options.lookup = channel;
+  options.metrics = &process.metrics();
+  return OrDie(ingress::Ingress::Start(std::move(options)));
+}
+
+// The path is ours by the lock on the instance: what lies there was left by a crash.
+std::string ControlAddress(const config::Config& config) {
+  const std::string path = config.GetString("postfleet_control_socket");
+  unlink(path.c_str());
+  return "unix:" + path;
+}
+
+void DrainScheduler(scheduler::SchedulerService& scheduler) {
+  auto drained = std::make_shared<std::promise<void>>();
+  scheduler.Drain([drained] { drained->set_value(); });
+  drained->get_future().wait_for(kDeliveriesGrace);
+}
+
+int Run(server::Process& process) {
+  const std::unique_ptr<queue::Queue> queue = OpenQueue(process);
+  lookup::LookupService lookup(
+      OrDie(lookup::Resolver::Open(lookup::ResolverParameters::From(process.config()))),
+      &process.metrics());
+  scheduler::SchedulerService scheduler(
+      {.name = "scheduler@" + process.config().GetString("myhostname"),
+       .config = OrDie(scheduler::ConfigFrom(process.config())),
+       .metrics = &process.metrics()});
+  if (const absl::Status served = process.Serve({queue->service(), &lookup, scheduler.service()},
+                                                {ControlAddress(process.config())});
+      !served.ok()) {
+    server::Process::Die(served);
+  }
+  const std::shared_ptr<grpc::Channel> channel = process.InProcessChannel();
+
+  lookup.Start();
+  delivery::DeliveryService delivery(
+      {.name = "delivery@" + process.config().GetString("myhostname"),
+       .scheduler = channel,
+       .queue = channel,
+       .transports = OrDie(delivery::TransportsFrom(
+           process.config(), {.helper_fds = process.arguments().helper_fds})),
+       .metrics = &process.metrics()});
+  delivery.Start();
+  scheduler.Start(channel, channel);
+  const std::unique_ptr<ingress::Ingress> ingress = StartIngress(process, channel);
+  process.SetReady([&] { return queue->Ready() && ingress->Ready(); });
+
+  process.WaitForStop();
+  ingress->Drain(kSessionsGrace);
+  DrainScheduler(scheduler);
+  delivery.Stop();
+  ingress->Stop();
+  scheduler.Stop();
+  queue->CloseStreams();
+  process.End();
+  lookup.Stop();
+  queue->Stop();
+  return 0;
+}
+
+}  // namespace
+}  // namespace postfleet
+
+int main(int argc, char** argv) {
+  const auto process = postfleet::server::Process::Begin("master", argc, argv);
+  return process == nullptr ? 1 : postfleet::Run(*process);
+}

@@ -1,0 +1,94 @@
+#include "services/delivery/transports.h"
+
+#include <memory>
+#include <random>
+#include <utility>
+
+#include "libs/base/concat.h"
+#include "libs/base/maillog.h"
+#include "libs/dns/unbound_resolver.h"
+#include "services/delivery/smtp/smtp_agent.h"
+
+namespace postfleet::delivery {
+namespace {
+
+// A transport whose maxproc is 0 has no limit of its own; sockets have.
+constexpr uint32_t kSlotsMax = 10'000;
+
+uint32_t SlotsOf(const config::Config& config, const config::MasterService& service) {
+  const int64_t maxproc = service.maxproc.value_or(
+      static_cast<int>(config.GetInt("default_process_limit")));
+  return maxproc <= 0 ? kSlotsMax : static_cast<uint32_t>(std::min<int64_t>(maxproc, kSlotsMax));
+}
+
+// One resolver for all SMTP transports: made on the loop by the first of them.
+class SharedResolver {
+ public:
+  dns::Resolver* Get(runtime::EventLoop& loop) {
+    if (resolver_ == nullptr) {
+      absl::StatusOr<std::unique_ptr<dns::UnboundResolver>> made =
+          dns::UnboundResolver::Create(loop.io(), {});
+      if (!made.ok()) {
+        maillog::Warning("smtp", "DNS: ", std::string(made.status().message()),
+                         "; only numeric addresses can be reached");
+        resolver_ = std::make_unique<NoResolver>(&loop);
+      } else {
+        resolver_ = *std::move(made);
+      }
+    }
+    return resolver_.get();
+  }
+
+ private:
+  // Every name fails for now: mail is deferred, not bounced.
+  class NoResolver : public dns::Resolver {
+   public:
+    explicit NoResolver(runtime::EventLoop* loop) : loop_(loop) {}
+    void Lookup(dns::Type, std::string_view, Done done) override {
+      loop_->Post([done = std::move(done)] { done({.result = dns::Result::kTemporary}); });
+    }
+
+   private:
+    runtime::EventLoop* const loop_;
+  };
+
+  std::unique_ptr<dns::Resolver> resolver_;
+};
+
+smtp::Random SystemRandom() {
+  auto engine = std::make_shared<std::mt19937_64>(std::random_device()());
+  return [engine](uint32_t bound) {
+    return std::uniform_int_distribution<uint32_t>(0, bound - 1)(*engine);
+  };
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
+                                                           TransportWorld world) {
+  std::vector<TransportAgent> transports;
+  const auto resolver = std::make_shared<SharedResolver>();
+  for (const config::MasterService& service : config.master_cf().services) {
+    if (service.type != config::ServiceType::kUnix) continue;
+    const absl::StatusOr<config::Config> own = config.WithOverrides(service);
+    if (!own.ok()) return own.status();
+    TransportAgent transport{.transport = service.name, .slots = SlotsOf(config, service)};
+    if (service.command == "smtp") {
+      const absl::StatusOr<smtp::SmtpOptions> options = smtp::SmtpOptions::FromConfig(*own);
+      if (!options.ok()) return options.status();
+      transport.make = [options = *options, resolver, clock = world.clock](runtime::EventLoop& loop) {
+        return std::make_unique<smtp::SmtpAgent>(
+            options, smtp::SmtpWorld{.loop = &loop,
+                                     .resolver = resolver->Get(loop),
+                                     .clock = clock,
+                                     .random = SystemRandom()});
+      };
+    } else {
+      continue;
+    }
+    transports.push_back(std::move(transport));
+  }
+  return transports;
+}
+
+}  // namespace postfleet::delivery

@@ -1,0 +1,23 @@
+// The transports that a worker offers: those of master.cf whose program it has.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "libs/base/clock.h"
+#include "libs/config/config.h"
+#include "services/delivery/delivery_service.h"
+
+namespace postfleet::delivery {
+
+struct TransportWorld {
+  const Clock* clock = &SystemClock();
+  // Connections to the privileged helper; taken over. Empty: no mailbox is delivered to.
+  std::vector<int> helper_fds;
+};
+
+// smtp and relay services, virtual, bounce, each with its -o values and maxproc. Errors: options that cannot work, by name.
+absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
+                                                           TransportWorld world);
+
+}  // namespace postfleet::delivery
