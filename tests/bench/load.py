@@ -1,0 +1,180 @@
+"""The load: Postfix's smtp-source (sends) and smtp-sink (receives), as child processes.
+
+Both run outside the MTA's account; their own CPU is read when they end. Nothing here listens
+on a fixed port.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+_SBIN_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+_F_SETPIPE_SZ = 1031
+_PIPE_BYTES = 1 << 20  # the counters of a second fit, so a tool never waits for us
+_END_WAIT_SECONDS = 5.0
+_SINK_BACKLOG = 4096
+
+
+class LoadError(Exception):
+    """A load tool is missing, or did not do what a run needs."""
+
+
+def program(name):
+    path = shutil.which(name, path=_SBIN_PATH)
+    if path is None:
+        raise LoadError(f"{name} not found: install the package postfix")
+    return path
+
+
+def free_port():
+    """A loopback port that nobody listens on now."""
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_greeting(port, alive, timeout_seconds):
+    """True when 127.0.0.1:port greets with 220; False when alive() ends or time is up."""
+    deadline = time.monotonic() + timeout_seconds
+    while time.monotonic() < deadline and alive():
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds) as peer:
+                if peer.recv(512).startswith(b"220"):
+                    peer.sendall(b"QUIT\r\n")
+                    peer.recv(512)
+                    return True
+        except OSError:
+            pass
+        time.sleep(0.05)
+    return False
+
+
+def _raise_file_limit():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+
+
+class _Tool:
+    """A child whose counters ("...\\r") are read without making it wait."""
+
+    def __init__(self, command):
+        self._command = command
+        self._child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=_raise_file_limit)
+        out = self._child.stdout.fileno()
+        os.set_blocking(out, False)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(out, _F_SETPIPE_SZ, _PIPE_BYTES)
+        self._last = b""
+        self.cpu_seconds = 0.0
+
+    @property
+    def pid(self):
+        return self._child.pid
+
+    def _read_counter(self):
+        """The newest whole counter, or the one before."""
+        with contextlib.suppress(BlockingIOError):
+            while block := os.read(self._child.stdout.fileno(), _PIPE_BYTES):
+                self._last = (self._last + block)[-256:]
+        return self._last.rpartition(b"\r")[0].rpartition(b"\r")[2]
+
+    def ended(self):
+        """True once the child is gone; then its CPU time is known."""
+        if self._child.returncode is not None:
+            return True
+        pid, status, usage = os.wait4(self._child.pid, os.WNOHANG)
+        if pid == 0:
+            return False
+        self._child.returncode = os.waitstatus_to_exitcode(status)
+        self.cpu_seconds = usage.ru_utime + usage.ru_stime
+        return True
+
+    def stop(self):
+        for number in (signal.SIGCONT, signal.SIGTERM, signal.SIGKILL):
+            if self.ended():
+                break
+            os.kill(self._child.pid, number)
+            deadline = time.monotonic() + (0 if number == signal.SIGCONT else _END_WAIT_SECONDS)
+            while not self.ended() and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    def close(self):
+        self.stop()
+        self._child.stdout.close()
+        self._child.stderr.close()
+
+    def complaint(self):
+        """What an ended tool had to say, or None after success."""
+        if self._child.returncode in (0, None):
+            return None
+        text = self._child.stderr.read().decode(errors="replace").strip()
+        return f"{self._command[0]} ended with {self._child.returncode}: {text[-500:]}"
+
+
+class Sink(_Tool):
+    """An smtp-sink of its own for each run."""
+
+    def __init__(self, sessions):
+        self.port = free_port()
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        super().__init__([program("smtp-sink"), "-c", "-m", str(4 * sessions + 100), *user,
+                          f"inet:127.0.0.1:{self.port}", str(_SINK_BACKLOG)])
+        if not wait_for_greeting(self.port, lambda: not self.ended(), 5.0):
+            complaint = self.complaint()
+            self.close()
+            raise LoadError(f"smtp-sink does not greet: {complaint}")
+
+    def messages(self):
+        """Messages received so far."""
+        for field in self._read_counter().split():
+            if field.startswith(b"mesg="):
+                return int(field[5:])
+        return 0
+
+
+class Source(_Tool):
+    """An smtp-source that sends `count` messages as fast as they are taken."""
+
+    SENDER = "sender@client.example"
+
+    def __init__(self, row, port, recipient, count, counter=False):
+        options = ["-s", str(min(row.sessions, count)), "-m", str(count), "-C", "20",
+                   "-l", str(row.content_bytes), "-M", "client.example", "-f", self.SENDER,
+                   "-t", recipient]
+        options += ["-d"] if row.reuse else []
+        options += ["-c"] if counter else []
+        super().__init__([program("smtp-source"), *options, f"inet:127.0.0.1:{port}"])
+
+    def poll(self):
+        """Called every few milliseconds; an unpaced source needs nothing."""
+
+
+class PacedSource(Source):
+    """An smtp-source that is held to a rate: it is stopped while it is ahead and goes on when not.
+
+    smtp-source itself waits whole seconds only. The bursts are as long as the time between two
+    polls; its sessions stay open while it is stopped.
+    """
+
+    def __init__(self, row, port, recipient, count, messages_per_second):
+        super().__init__(row, port, recipient, count, counter=True)
+        self._rate = messages_per_second
+        self._start = time.monotonic()
+        self._stopped = False
+
+    def poll(self):
+        if self.ended():
+            return
+        accepted = int(self._read_counter() or 0)
+        ahead = accepted > self._rate * (time.monotonic() - self._start)
+        if ahead != self._stopped:
+            os.kill(self.pid, signal.SIGSTOP if ahead else signal.SIGCONT)
+            self._stopped = ahead
