@@ -14,12 +14,12 @@ struct Column {
   std::string_view name;
 };
 constexpr Column kColumns[] = {
-    {Verb::kHelo, "helo"}, {Verb::kEhlo, "ehlo"},       {Verb::kStarttls, "starttls"},
-    {Verb::kAuth, "auth"}, {Verb::kMail, "mail"},       {Verb::kRcpt, "rcpt"},
-    {Verb::kData, "data"}, {Verb::kBdat, "bdat"},       {Verb::kRset, "rset"},
-    {Verb::kNoop, "noop"}, {Verb::kVrfy, "vrfy"},       {Verb::kEtrn, "etrn"},
-    {Verb::kQuit, "quit"}, {Verb::kXclient, "xclient"}, {Verb::kXforward, "xforward"},
-    {Verb::kHelp, "help"}, {Verb::kUnknown, "unknown"},
+    {Verb::kHelo, "helo"},         {Verb::kEhlo, "ehlo"},         {Verb::kXclient, "xclient"},
+    {Verb::kXforward, "xforward"}, {Verb::kStarttls, "starttls"}, {Verb::kAuth, "auth"},
+    {Verb::kMail, "mail"},         {Verb::kRcpt, "rcpt"},         {Verb::kData, "data"},
+    {Verb::kBdat, "bdat"},         {Verb::kRset, "rset"},         {Verb::kNoop, "noop"},
+    {Verb::kVrfy, "vrfy"},         {Verb::kEtrn, "etrn"},         {Verb::kQuit, "quit"},
+    {Verb::kHelp, "help"},         {Verb::kUnknown, "unknown"},
 };
 
 void AppendCount(std::string_view name, uint32_t good, uint32_t total, std::string* text) {

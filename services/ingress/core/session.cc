@@ -418,7 +418,9 @@ void Session::Log(LogProgram program, std::string text, Actions* actions) {
 }
 
 void Session::End(std::string_view reason, Actions* actions) {
-  if (!reason.empty()) {
+  // A client that hangs up behind a message has all it wanted.
+  const bool contented = reason == "lost connection" && where_ == "END-OF-MESSAGE";
+  if (!reason.empty() && !contented) {
     std::string text = Concat(reason, " after ", where_);
     if (phase_ == Phase::kData) {
       text = Concat(reason, " after DATA (", transaction_->content->bytes_read, " bytes)");

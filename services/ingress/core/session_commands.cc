@@ -75,10 +75,14 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
         command.verb == Verb::kVrfy ? std::string_view::npos : command.arguments.find(':');
     const std::string_view address =
         colon == std::string_view::npos ? command.arguments : command.arguments.substr(colon + 1);
-    Log(LogProgram::kSmtpd,
-        Concat("warning: Illegal address syntax from ", client_, " in ",
-               smtp::VerbName(command.verb), " command: ", address),
-        actions);
+    const bool open_bracket =
+        address.starts_with('<') && address.find('>') == std::string_view::npos;
+    if (!open_bracket) {
+      Log(LogProgram::kSmtpd,
+          Concat("warning: Illegal address syntax from ", client_, " in ",
+                 smtp::VerbName(command.verb), " command: ", address),
+          actions);
+    }
   }
   std::string text = reply.status.ToString();
   if (!text.empty()) text += ' ';
