@@ -17,7 +17,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Holds every flush between the writing of its files and their entry into the manifest.
+// Holds a flush once its memtables are sealed and before its files are written.
 class FlushGate : public rocksdb::EventListener {
  public:
   void OnFlushBegin(rocksdb::DB*, const rocksdb::FlushJobInfo&) override {
