@@ -1,0 +1,43 @@
+// fsync of directories, shared: deliveries that renamed into one directory while a sync of it ran
+// are covered by the next sync, which one of them does for all.
+//
+// Sync returns after a sync that *started* after the call: whatever the caller did in the directory
+// before is durable then. 0, or the errno of that sync. Thread-safe; holds no lock while it syncs.
+#pragma once
+
+#include <sys/types.h>
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "services/delivery/privileged/system.h"
+
+namespace postfleet::delivery::privileged {
+
+class DirectorySyncs {
+ public:
+  explicit DirectorySyncs(System& system) : system_(system) {}
+
+  int Sync(int directory_fd);
+
+ private:
+  // Syncs of one directory are numbered; `started` and `ended` are the last ones.
+  struct Directory {
+    int users = 0;
+    uint64_t started = 0;
+    uint64_t ended = 0;
+    int last_error = 0;
+    uint64_t last_error_number = 0;  // of the last sync that failed
+    std::condition_variable changed;
+  };
+  using Key = std::pair<dev_t, ino_t>;
+
+  System& system_;
+  std::mutex mutex_;
+  std::map<Key, Directory> directories_;  // guarded by mutex_; only those in use
+};
+
+}  // namespace postfleet::delivery::privileged

@@ -1,0 +1,114 @@
+// The machine's system calls for tests: written down in order, each can be made to fail, and
+// credentials can be imagined.
+#pragma once
+
+#include <cerrno>
+#include <map>
+#include <mutex>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "services/delivery/privileged/system.h"
+
+namespace postfleet::delivery::privileged {
+
+class RecordingSystem : public System {
+ public:
+  // The process's own; 0 imagines root: then changes of credentials are recorded and not done.
+  uid_t real_uid = System::RealUid();
+  gid_t real_gid = System::RealGid();
+  bool imagine_credentials = false;
+
+  // The calls of this name fail with this errno.
+  void Fail(const std::string& call, int error_number) { failures_[call] = error_number; }
+  void Succeed(const std::string& call) { failures_.erase(call); }
+
+  std::vector<std::string> TakeCalls() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(calls_, {});
+  }
+
+  int OpenBase(const char* path) override {
+    return Do("base", "", [&] { return System::OpenBase(path); });
+  }
+  int OpenBeneath(int at, const char* path, bool for_sync) override {
+    const int fd = Do("open", "", [&] { return System::OpenBeneath(at, path, for_sync); });
+    std::lock_guard lock(mutex_);
+    names_[fd] = path;
+    return fd;
+  }
+  int MakeDirectory(int at, const char* name) override {
+    return Do("mkdir", name, [&] { return System::MakeDirectory(at, name); });
+  }
+  int CreateFile(int at, const char* name) override {
+    const int fd = Do("create", NameOf(at), [&] { return System::CreateFile(at, name); });
+    std::lock_guard lock(mutex_);
+    names_[fd] = "file";
+    return fd;
+  }
+  int Stat(int fd, struct stat* stat) override {
+    return Do("", "", [&] { return System::Stat(fd, stat); });
+  }
+  ssize_t Write(int fd, const struct iovec* parts, int count) override {
+    const struct iovec half = {parts->iov_base, (parts->iov_len + 1) / 2};
+    return Do("write", "", [&] {
+      return write_halves ? System::Write(fd, &half, 1) : System::Write(fd, parts, count);
+    });
+  }
+  int Sync(int fd) override {
+    return Do("sync", NameOf(fd), [&] { return System::Sync(fd); });
+  }
+  int Rename(int from_at, const char* from, int to_at, const char* to) override {
+    return Do("rename", NameOf(from_at) + " to " + NameOf(to_at),
+              [&] { return System::Rename(from_at, from, to_at, to); });
+  }
+  int Remove(int at, const char* name) override {
+    return Do("remove", NameOf(at), [&] { return System::Remove(at, name); });
+  }
+  uid_t RealUid() override { return real_uid; }
+  gid_t RealGid() override { return real_gid; }
+  int SetGroups(gid_t only) override {
+    return Do("groups", std::to_string(only),
+              [&] { return imagine_credentials ? 0 : System::SetGroups(only); });
+  }
+  int SetEffectiveGid(gid_t gid) override {
+    return Do("gid", std::to_string(gid),
+              [&] { return imagine_credentials ? 0 : System::SetEffectiveGid(gid); });
+  }
+  int SetEffectiveUid(uid_t uid) override {
+    return Do("uid", std::to_string(uid),
+              [&] { return imagine_credentials ? 0 : System::SetEffectiveUid(uid); });
+  }
+
+  bool write_halves = false;
+
+ private:
+  template <typename Call>
+  std::invoke_result_t<Call> Do(const std::string& call, const std::string& what,
+                                Call system_call) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!call.empty()) calls_.push_back(what.empty() ? call : call + " " + what);
+      const auto failure = failures_.find(call + " " + what);
+      const auto any = failure != failures_.end() ? failure : failures_.find(call);
+      if (any != failures_.end()) {
+        errno = any->second;
+        return -1;
+      }
+    }
+    return system_call();
+  }
+  std::string NameOf(int fd) {
+    std::lock_guard lock(mutex_);
+    return names_[fd];
+  }
+
+  std::mutex mutex_;
+  std::vector<std::string> calls_;
+  std::map<int, std::string> names_;
+  std::map<std::string, int> failures_;
+};
+
+}  // namespace postfleet::delivery::privileged

@@ -1,0 +1,48 @@
+// The system calls of the helper, one method each, so that a test can record their order and let
+// any of them fail.
+//
+// All return what the call returns: -1 and errno for an error. Thread-safe.
+//
+// Credentials: on Linux they belong to the thread. glibc's setresuid() changes them in *all*
+// threads, by a signal to each (POSIX wants processes to have users); here every thread delivers
+// for another user, so the raw calls are right and the wrappers would be a hole. Only the
+// *effective* ids change: the thread's real and saved ids stay root's, which is how it comes back,
+// and why the user can neither signal nor trace it. With an effective uid other than 0 the kernel
+// takes the effective capabilities away: files are opened with the user's rights, not root's.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+namespace postfleet::delivery::privileged {
+
+class System {
+ public:
+  virtual ~System() = default;
+
+  // ---- Files ----
+  // A directory by an absolute path that the administrator chose: symbolic links are followed.
+  virtual int OpenBase(const char* path);
+  // A directory below `at`: no symbolic link anywhere in `path`, nothing above `at`. For looking
+  // things up, or for syncing.
+  virtual int OpenBeneath(int at, const char* path, bool for_sync);
+  virtual int MakeDirectory(int at, const char* name);  // 0700
+  virtual int CreateFile(int at, const char* name);     // 0600, must be new
+  virtual int Stat(int fd, struct stat* stat);
+  virtual ssize_t Write(int fd, const struct iovec* parts, int count);
+  virtual int Sync(int fd);  // fsync
+  // To a name that must be new (RENAME_NOREPLACE; link and unlink where the file system lacks it).
+  virtual int Rename(int from_at, const char* from, int to_at, const char* to);
+  virtual int Remove(int at, const char* name);
+  virtual void Close(int fd);
+
+  // ---- Credentials of the calling thread ----
+  virtual uid_t RealUid();
+  virtual gid_t RealGid();
+  virtual int SetGroups(gid_t only);
+  virtual int SetEffectiveGid(gid_t gid);
+  virtual int SetEffectiveUid(uid_t uid);
+};
+
+}  // namespace postfleet::delivery::privileged
