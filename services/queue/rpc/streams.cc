@@ -7,6 +7,14 @@
 namespace postfleet::queue {
 namespace {
 
+// A view of contents as a slice that keeps their owner alive: nothing is copied.
+grpc::Slice SharedSlice(std::string_view bytes, const std::shared_ptr<const void>& owner) {
+  auto* hold = new std::shared_ptr<const void>(owner);
+  return grpc::Slice(
+      const_cast<char*>(bytes.data()), bytes.size(),
+      [](void* user_data) { delete static_cast<std::shared_ptr<const void>*>(user_data); }, hold);
+}
+
 std::vector<v1::SubmissionId> IdsOf(const v1::EnqueueRequest& request) {
   std::vector<v1::SubmissionId> ids;
   ids.reserve(static_cast<size_t>(request.submissions_size()));
@@ -326,13 +334,13 @@ void QueueService::Pump() {
       return;
     }
     more = batch->more;
-    if (batch->empty()) break;
+    if (batch->empty()) continue;  // it only looked so far
     v1::ScheduleResponse response;
     rpc::Payload payload;
     for (Activated& activated : batch->activations) {
-      // Copied (64 KiB at most): a piece by reference would keep the whole frame that it came in, of up to 1 MiB, in memory
-      // for as long as its message is active.
-      for (std::string_view piece : activated.payload) payload.emplace_back(piece.data(), piece.size());
+      for (std::string_view piece : activated.payload) {
+        payload.push_back(SharedSlice(piece, activated.payload_owner));
+      }
       response.add_activations()->Swap(&activated.activation);
     }
     for (std::string& queue_id : batch->deleted) response.add_deleted(std::move(queue_id));
