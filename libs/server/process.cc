@@ -86,6 +86,7 @@ std::unique_ptr<Process> Process::Begin(std::string name, int argc, char** argv)
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  pthread_setname_np(pthread_self(), Concat("pf-", name).substr(0, 15).c_str());
   // Debian builds abseil with lock-order checks on: 60 ns for each nested lock of gRPC's and ours.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 

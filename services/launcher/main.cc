@@ -17,7 +17,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pwd.h>
-#include <spawn.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -33,14 +32,12 @@
 
 #include "libs/base/concat.h"
 #include "libs/config/config.h"
-
-extern char** environ;
+#include "services/delivery/privileged/spawn.h"
 
 namespace postfleet {
 namespace {
 
 constexpr int kListenBacklog = 1024;
-constexpr int kHelperConnections = 20;
 // Sessions, connections to peers, table and store files.
 constexpr rlim_t kOpenFilesWanted = 65'536;
 
@@ -163,29 +160,16 @@ std::vector<char*> Argv(std::vector<std::string>& arguments) {
   return argv;
 }
 
-// One connection for each delivery that may run at once. The helper keeps this process's rights.
-void StartHelper(std::vector<std::string>* arguments) {
+// The helper keeps this process's rights; it ends when the server's ends of its connections are closed.
+void StartHelper(const config::Config& config, std::vector<std::string>* arguments) {
   const std::string path = Beside("postfleet-delivery-helper");
-  if (access(path.c_str(), X_OK) != 0) DieErrno(path);
-  std::vector<std::string> helper = {path};
-  std::vector<int> helper_ends;
-  for (int i = 0; i < kHelperConnections; ++i) {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) DieErrno("socketpair");
-    // The server's end must not live on in the helper: its end of file is how the helper learns that the server is gone.
-    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    helper.push_back(Concat(ends[1]));
-    helper_ends.push_back(ends[1]);
+  const delivery::privileged::SpawnedHelper helper = delivery::privileged::SpawnHelper(
+      {.path = path, .minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"))});
+  if (!helper.error.empty()) Die(Concat("start ", path, ": ", helper.error));
+  for (int socket : helper.sockets) {
+    fcntl(socket, F_SETFD, 0);  // inherited by the server
     arguments->push_back("--helper");
-    arguments->push_back(Concat(ends[0]));
-  }
-  pid_t pid;
-  std::vector<char*> argv = Argv(helper);
-  const int error = posix_spawn(&pid, path.c_str(), nullptr, nullptr, argv.data(), environ);
-  if (error != 0) Die(Concat("start ", path, ": ", strerror(error)));
-  for (int fd : helper_ends) close(fd);
-  for (size_t i = 0; i + 1 < arguments->size(); ++i) {
-    if ((*arguments)[i] == "--helper") fcntl(std::atoi((*arguments)[i + 1].c_str()), F_SETFD, 0);
+    arguments->push_back(Concat(socket));
   }
 }
 
@@ -231,11 +215,14 @@ int Run(int argc, char** argv) {
   TakeLock(PrepareQueue(*config, owner), owner);
   std::vector<std::string> arguments = {Beside("postfleetd"), "-c", directory};
   BindPorts(*config, &arguments);
-  StartHelper(&arguments);
+  StartHelper(*config, &arguments);
   RaiseOpenFiles();
+  // Opened with this process's rights: mail_owner may not be able to search the folders above it.
+  const int server = open(arguments[0].c_str(), O_RDONLY | O_CLOEXEC);
+  if (server < 0) DieErrno(arguments[0]);
   DropPrivileges(owner);
   CheckReadable(directory, owner);
-  execv(arguments[0].c_str(), Argv(arguments).data());
+  fexecve(server, Argv(arguments).data(), environ);
   DieErrno(arguments[0]);
 }
 
