@@ -5,6 +5,7 @@
 #include <asio/ip/address.hpp>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,9 @@ struct Nexthop {
   bool literal_host = false;  // in brackets: no MX lookup
   bool is_address = false;    // `host` is an IP address
 };
+
+// "25", "submission" (/etc/services).
+std::optional<uint16_t> ParsePort(std::string_view text);
 
 // A port is a number or a service's name; without one it is `default_port`. InvalidArgument: not a
 // nexthop.

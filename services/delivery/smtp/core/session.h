@@ -27,6 +27,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libs/smtp/reply.h"
@@ -81,7 +82,7 @@ class Session {
   void TimedOut();
   // kBody only: the contents cannot be had. The dot must not be sent.
   void ContentFailed();
-  // Nobody wants the transaction any more. Only while !dot_may_be_sent().
+  // Nobody wants the transaction any more. Only before the dot is sent.
   void Cancel();
   // kDone and reusable(): makes the session ready for the next transaction (with RSET if the last
   // one was left open).
@@ -91,8 +92,6 @@ class Session {
 
   State state() const { return state_; }
   Step step() const { return step_; }
-  // kBody was left, or is being written.
-  bool dot_may_be_sent() const { return state_ == State::kBody || step_ == Step::kDot; }
   // What is to be sent; cleared by the caller.
   std::string& output() { return output_; }
 
@@ -106,6 +105,8 @@ class Session {
   // Nothing of this transaction has been answered yet: after a failure of a reused connection it
   // can be tried anew.
   bool unanswered() const { return unanswered_; }
+  // kDone by ContentFailed or Cancel: no other host will do better.
+  bool given_up() const { return given_up_; }
   // Something for the log ("host ... greeted me with my own hostname ..."); empty: nothing.
   std::string TakeWarning() { return std::exchange(warning_, {}); }
   const Peer& peer() const { return peer_; }
@@ -133,7 +134,7 @@ class Session {
   void Await(Step step);
   // Behind the reply to MAIL or an RCPT.
   void AwaitNextInEnvelope();
-  void Finish();
+  void Finish() { state_ = State::kDone; }
   void Fail(mail::v1::Outcome failure);
   void FailConnection(const char* status, std::string text);
   bool RefuseUnsendable();
@@ -164,6 +165,7 @@ class Session {
   size_t accepted_ = 0;
   bool mail_refused_ = false;
   bool unanswered_ = true;
+  bool given_up_ = false;
   // Not ended by a dot.
   bool left_open_ = false;
 };

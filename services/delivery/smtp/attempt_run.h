@@ -1,0 +1,93 @@
+// One attempt from its start to its result: a kept connection, or hosts in their order, until every
+// recipient has a final outcome or no host is left.
+//
+// As Postfix's client: a host that cannot be reached or refuses the session makes the next one be
+// tried; so does 4xx for recipients, with those recipients. Sessions that got as far as a
+// transaction are counted against smtp_mx_session_limit. A permanent refusal is final at once.
+// destination_failed says that the last session ended without the server's judgement and no session
+// of this attempt came to its end.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "services/delivery/core/agent.h"
+#include "services/delivery/core/log_line.h"
+#include "services/delivery/smtp/connection_cache.h"
+#include "services/delivery/smtp/contents.h"
+#include "services/delivery/smtp/host_lookup.h"
+
+namespace postfleet::delivery::smtp {
+
+// What the attempts of one agent share.
+struct AgentParts {
+  const SmtpOptions& options;
+  const SmtpWorld& world;
+  Deadlines& deadlines;
+  ConnectionCache& cache;
+  uint64_t connections_opened = 0;
+};
+
+class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<AttemptRun> {
+ public:
+  // `over` is called once, after the attempt has been answered; it may destroy this.
+  AttemptRun(std::shared_ptr<AgentParts> parts, std::unique_ptr<Attempt> attempt,
+             std::function<void()> over);
+  ~AttemptRun() override;
+
+  void Start();
+  void Cancel();
+
+  void OnUnreachable(Connection& connection, const std::string& why) override;
+  void OnSession(Connection& connection) override;
+  void OnIdleOver(Connection&) override {}
+
+ private:
+  using Outcome = mail::v1::Outcome;
+
+  void LookUp();
+  void OnHosts(Hosts hosts);
+  void TryNext();
+  void Begin();
+  void OnTransactionOver();
+  // The session, or the search for hosts, failed for everybody who is left.
+  void OnFailure(Outcome failure);
+  // The relayhost is ours to name: what bounces there defers.
+  void BlameConfiguration(Outcome* failure) const;
+  void FailDestination(const Outcome& failure);
+  bool more_hosts() const {
+    return !no_more_hosts_ && (!hosts_known_ || next_host_ < hosts_.candidates.size());
+  }
+  // Final; writes the log line.
+  void Settle(const mail::v1::Recipient& recipient, Outcome outcome);
+  void SettleRest(const Outcome& outcome);
+  void LetConnectionGo();
+  void Finish();
+  void Log(const std::string& text) const;
+  const std::string& queue_id() const { return attempt_->delivery.queue_id(); }
+
+  const std::shared_ptr<AgentParts> parts_;
+  const std::unique_ptr<Attempt> attempt_;
+  std::function<void()> over_;
+  Contents contents_;
+  AttemptTimes times_;
+  AttemptResult result_;
+  // Without a final outcome, and what the last host said about each (empty: no host has).
+  std::vector<const mail::v1::Recipient*> open_;
+  std::vector<Outcome> last_;
+
+  std::shared_ptr<Connection> connection_;
+  std::string relay_ = "none";
+  std::string tried_relay_;
+  // Looked up only when no kept connection serves.
+  bool hosts_known_ = false;
+  Hosts hosts_;
+  size_t next_host_ = 0;
+  size_t sessions_ = 0;
+  bool no_more_hosts_ = false;
+  bool completed_session_ = false;
+  bool over_already_ = false;
+};
+
+}  // namespace postfleet::delivery::smtp

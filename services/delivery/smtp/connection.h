@@ -1,0 +1,124 @@
+// One TCP connection with its session: moves bytes between the socket and core/session.h, and keeps
+// its time limits.
+//
+// A connection has a user (an attempt, or the cache) that is told when the session's state is its
+// to act on: kReady, kDone, kFailed. A read is always open, so that a server that hangs up or
+// speaks early is noticed at once, and no write can block both sides. Commands go out in one send
+// for each group, the body in sends of kSendBufferBytes, the dot with the last of it.
+#pragma once
+
+#include <array>
+#include <asio/ip/tcp.hpp>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libs/smtp/data_writer.h"
+#include "services/delivery/smtp/contents.h"
+#include "services/delivery/smtp/core/session.h"
+#include "services/delivery/smtp/deadlines.h"
+#include "services/delivery/smtp/smtp_agent.h"
+
+namespace postfleet::delivery::smtp {
+
+class Connection;
+
+// "mx.example[192.0.2.1]:25".
+std::string RelayName(const Candidate& host, uint16_t port);
+
+class ConnectionUser {
+ public:
+  virtual ~ConnectionUser() = default;
+  // The connection could not be made: "Connection refused".
+  virtual void OnUnreachable(Connection& connection, const std::string& why) = 0;
+  // session().state() is kReady, kDone or kFailed. The last thing that the connection does before
+  // it returns to its loop.
+  virtual void OnSession(Connection& connection) = 0;
+  // The time given to Idle is over; kReady still.
+  virtual void OnIdleOver(Connection& connection) = 0;
+};
+
+// What the connection's base class refers to, so it must be let go last.
+struct KeepsParts {
+  std::shared_ptr<const void> parts;
+};
+
+class Connection : public std::enable_shared_from_this<Connection>,
+                   private KeepsParts,
+                   public TimeLimited {
+ public:
+  static constexpr size_t kSendBufferBytes = 32 * 1024;
+  static constexpr size_t kReadBufferBytes = 4 * 1024;
+
+  // `parts` own what the references refer to: a closed connection may live until its loop has let
+  // go of it.
+  Connection(std::shared_ptr<const void> parts, const SmtpOptions& options, const SmtpWorld& world,
+             Deadlines& deadlines, std::string destination, const Candidate& host, uint16_t port);
+
+  void Connect(ConnectionUser* user);
+  // kReady only. The contents must live until the state is kDone.
+  void Begin(Transaction transaction, Contents* contents);
+  // kDone, session().reusable(): becomes kReady (the user is told), or fails.
+  void Reset();
+  // Ends the transaction that runs (the user is told), unless the dot may be on its way.
+  void Cancel();
+  bool in_transaction() const { return transactions_ != 0; }
+  // Says QUIT if the server would listen, and closes; the answer is not waited for. No user is
+  // told.
+  void Close();
+  // OnIdleOver comes at `until`; OnSession with kFailed when the server hangs up before.
+  void Idle(std::chrono::steady_clock::time_point until) { SetDeadline(until); }
+
+  void set_user(ConnectionUser* user) { user_ = user; }
+  Session& session() { return session_; }
+  const std::string& destination() const { return destination_; }
+  const std::string& relay() const { return relay_; }
+  std::chrono::steady_clock::time_point opened_at() const { return opened_at_; }
+  size_t transactions() const { return transactions_; }
+  bool reused() const { return transactions_ > 1; }
+
+  void OnDeadline() override;
+
+ private:
+  void OnConnected(const std::error_code& error);
+  void Read();
+  void OnRead(const std::error_code& error, size_t bytes);
+  void Advance();
+  std::chrono::milliseconds TimeLimitOf(Session::Step step) const;
+  bool FlushCommands();
+  // Until all is with the system, the socket takes no more, or contents are awaited; or the session
+  // has failed.
+  void SendBody();
+  // True: there is something to send.
+  bool FillSendBuffer();
+  void WaitWritable();
+  void DropContents();
+  void Fail(const std::string& why);
+
+  const SmtpOptions& options_;
+  const SmtpWorld& world_;
+  const std::string destination_;
+  const asio::ip::tcp::endpoint endpoint_;
+  const std::string relay_;
+  asio::ip::tcp::socket socket_;
+  Session session_;
+  ConnectionUser* user_ = nullptr;
+  bool connected_ = false;
+  bool waiting_writable_ = false;
+  std::chrono::steady_clock::time_point opened_at_;
+  size_t transactions_ = 0;
+
+  // Of the body that is being sent.
+  Contents* contents_ = nullptr;
+  postfleet::smtp::DataWriter writer_;
+  bool dot_written_ = false;  // to the send buffer
+  std::unique_ptr<char[]> send_buffer_;
+  size_t send_begin_ = 0;
+  size_t send_end_ = 0;
+
+  std::array<char, kReadBufferBytes> read_buffer_;
+};
+
+}  // namespace postfleet::delivery::smtp

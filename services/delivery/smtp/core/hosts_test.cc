@@ -1,0 +1,108 @@
+#include "services/delivery/smtp/core/hosts.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace postfleet::delivery::smtp {
+namespace {
+
+using ::testing::ElementsAre;
+
+Candidate Host(const char* address, uint16_t preference) {
+  return {.host = "mx", .address = asio::ip::make_address(address), .preference = preference};
+}
+std::vector<std::string> Addresses(const std::vector<Candidate>& candidates) {
+  std::vector<std::string> texts;
+  for (const Candidate& candidate : candidates) texts.push_back(candidate.address.to_string());
+  return texts;
+}
+uint32_t First(uint32_t) { return 0; }
+uint32_t Last(uint32_t bound) { return bound - 1; }
+
+TEST(Nexthop, DomainHasTheDefaultPortAndIsLookedUpByMx) {
+  const auto nexthop = ParseNexthop("example.com", 25);
+  ASSERT_TRUE(nexthop.ok());
+  EXPECT_EQ(nexthop->host, "example.com");
+  EXPECT_EQ(nexthop->port, 25);
+  EXPECT_FALSE(nexthop->literal_host);
+}
+
+TEST(Nexthop, PortsAreNumbersOrServices) {
+  EXPECT_EQ(ParseNexthop("example.com:587", 25)->port, 587);
+  EXPECT_EQ(ParseNexthop("[mx.example.com]:submission", 25)->port, 587);
+  EXPECT_EQ(ParseNexthop("[::1]:2525", 25)->port, 2525);
+}
+
+TEST(Nexthop, BracketsMeanAHostOrAnAddress) {
+  EXPECT_TRUE(ParseNexthop("[mx.example.com]", 25)->literal_host);
+  EXPECT_FALSE(ParseNexthop("[mx.example.com]", 25)->is_address);
+  EXPECT_TRUE(ParseNexthop("[192.0.2.1]", 25)->is_address);
+  EXPECT_EQ(ParseNexthop("[IPv6:2001:db8::1]", 25)->host, "2001:db8::1");
+}
+
+TEST(Nexthop, WhatIsNoHostIsRefused) {
+  for (const char* text : {"", "[", "[]", "[mx", "[mx]x", "[mx]:", "mx:", "mx:0", "mx:99999",
+                           "mx:no-such-service", "a b", "192.0.2.1", "a..b"}) {
+    EXPECT_FALSE(ParseNexthop(text, 25).ok()) << text;
+  }
+}
+
+TEST(Order, PreferenceComesFirstThenChance) {
+  std::vector<Candidate> candidates = {Host("192.0.2.1", 10), Host("192.0.2.2", 10),
+                                       Host("192.0.2.3", 20)};
+  auto other = candidates;
+  OrderCandidates(&candidates, {}, Last);
+  EXPECT_THAT(Addresses(candidates), ElementsAre("192.0.2.1", "192.0.2.2", "192.0.2.3"));
+  OrderCandidates(&other, {}, First);
+  EXPECT_THAT(Addresses(other), ElementsAre("192.0.2.2", "192.0.2.1", "192.0.2.3"));
+}
+
+TEST(Order, PreferredFamilyComesFirstWithinAPreference) {
+  std::vector<Candidate> candidates = {Host("192.0.2.1", 10), Host("2001:db8::1", 10),
+                                       Host("2001:db8::2", 20)};
+  OrderCandidates(&candidates, {.prefer = OrderOptions::Prefer::kIpv6}, Last);
+  EXPECT_THAT(Addresses(candidates), ElementsAre("2001:db8::1", "192.0.2.1", "2001:db8::2"));
+}
+
+TEST(Order, LimitLeavesAShareForEachFamily) {
+  std::vector<Candidate> candidates;
+  for (int i = 0; i < 9; ++i) candidates.push_back(Host("2001:db8::1", 10));
+  candidates.push_back(Host("192.0.2.1", 20));
+  OrderCandidates(&candidates, {.addresses_max = 5}, Last);
+  EXPECT_EQ(candidates.size(), 5u);
+  EXPECT_TRUE(candidates.back().address.is_v4());
+}
+
+TEST(Order, LimitCutsTheWorst) {
+  std::vector<Candidate> candidates;
+  for (uint16_t i = 0; i < 9; ++i) candidates.push_back(Host("192.0.2.1", 9 - i));
+  OrderCandidates(&candidates, {.addresses_max = 5}, Last);
+  ASSERT_EQ(candidates.size(), 5u);
+  EXPECT_EQ(candidates.back().preference, 5);
+}
+
+TEST(Order, LimitZeroIsNone) {
+  std::vector<Candidate> candidates(50, Host("192.0.2.1", 1));
+  OrderCandidates(&candidates, {.addresses_max = 0}, Last);
+  EXPECT_EQ(candidates.size(), 50u);
+}
+
+TEST(RemoveSelf, WhatIsNotBetterThanOurselvesGoes) {
+  std::vector<Candidate> candidates = {Host("192.0.2.1", 10), Host("192.0.2.9", 20),
+                                       Host("192.0.2.3", 20), Host("192.0.2.4", 30)};
+  EXPECT_EQ(RemoveSelf(&candidates, {asio::ip::make_address("192.0.2.9")}, 10), Loop::kNone);
+  EXPECT_THAT(Addresses(candidates), ElementsAre("192.0.2.1"));
+}
+
+TEST(RemoveSelf, BeingTheBestIsALoop) {
+  std::vector<Candidate> candidates = {Host("192.0.2.9", 10), Host("192.0.2.3", 20)};
+  EXPECT_EQ(RemoveSelf(&candidates, {asio::ip::make_address("192.0.2.9")}, 10), Loop::kToMyself);
+}
+
+TEST(RemoveSelf, ABetterHostWithoutAddressIsMissed) {
+  std::vector<Candidate> candidates = {Host("192.0.2.9", 20)};
+  EXPECT_EQ(RemoveSelf(&candidates, {asio::ip::make_address("192.0.2.9")}, 10), Loop::kNoPrimary);
+}
+
+}  // namespace
+}  // namespace postfleet::delivery::smtp

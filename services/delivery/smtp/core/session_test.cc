@@ -1,0 +1,615 @@
+#include "services/delivery/smtp/core/session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "libs/base/concat.h"
+
+namespace postfleet::delivery::smtp {
+namespace {
+
+using mail::v1::Outcome;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using State = Session::State;
+
+std::string Describe(const Outcome& outcome) {
+  const char* action = outcome.action() == Outcome::ACTION_SENT       ? "sent"
+                       : outcome.action() == Outcome::ACTION_DEFERRED ? "deferred"
+                       : outcome.action() == Outcome::ACTION_BOUNCED  ? "bounced"
+                                                                      : "undecided";
+  return Concat(action, " ", outcome.status(), " ", outcome.text());
+}
+
+// Plays a server's part: lines in, and what the client said since the last look out.
+class SessionTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    envelope_.set_sender("from@example.com");
+    AddRecipient("one@example.net");
+  }
+
+  void AddRecipient(const std::string& address) {
+    auto* recipient = recipients_.emplace_back(std::make_unique<mail::v1::Recipient>()).get();
+    recipient->set_address(address);
+    recipient->set_number(static_cast<uint32_t>(recipients_.size()) + 4);
+  }
+
+  // Each line gets its CRLF; one segment.
+  void Server(std::initializer_list<std::string_view> lines) {
+    std::string bytes;
+    for (std::string_view line : lines) ConcatTo(&bytes, line, "\r\n");
+    session_.Received(bytes);
+  }
+  std::string Client() { return std::exchange(session_.output(), {}); }
+
+  void Begin() {
+    Transaction transaction{.envelope = &envelope_, .content_bytes = content_bytes_};
+    for (const auto& recipient : recipients_) transaction.recipients.push_back(recipient.get());
+    session_.Begin(std::move(transaction));
+  }
+  void Greet(std::initializer_list<std::string_view> ehlo) {
+    session_.Opened();
+    Server({"220 mx.example.net ESMTP"});
+    Server(ehlo);
+    ASSERT_EQ(session_.state(), State::kReady);
+    Client();
+  }
+  void BeginPlain() {
+    Greet({"250 mx.example.net"});
+    Begin();
+  }
+  void BeginPipelined() {
+    Greet({"250-mx.example.net", "250 PIPELINING"});
+    Begin();
+  }
+  // To the body, one recipient.
+  void ToBody() {
+    BeginPipelined();
+    Server({"250 ok", "250 ok", "354 go on"});
+    ASSERT_EQ(session_.state(), State::kBody);
+    Client();
+  }
+  std::vector<std::string> Outcomes() {
+    std::vector<std::string> texts;
+    for (const Outcome& outcome : session_.outcomes()) texts.push_back(Describe(outcome));
+    return texts;
+  }
+
+  mail::v1::Envelope envelope_;
+  std::vector<std::unique_ptr<mail::v1::Recipient>> recipients_;
+  uint64_t content_bytes_ = 1000;
+  Session session_{{.host = "mx.example.net", .address = "192.0.2.1"},
+                   "example.net",
+                   {.helo_name = "client.example.com", .myhostname = "client.example.com"}};
+};
+
+// ---- Greeting and EHLO ----
+
+TEST_F(SessionTest, NothingIsSaidBeforeTheGreeting) {
+  session_.Opened();
+  EXPECT_EQ(Client(), "");
+  EXPECT_EQ(session_.step(), Session::Step::kGreeting);
+}
+
+TEST_F(SessionTest, GreetingIsAnsweredWithEhlo) {
+  session_.Opened();
+  Server({"220-mx.example.net", "220 ESMTP"});
+  EXPECT_EQ(Client(), "EHLO client.example.com\r\n");
+}
+
+TEST_F(SessionTest, HeloIsSaidWhenEhloIsRefused) {
+  session_.Opened();
+  Server({"220 mx.example.net"});
+  Client();
+  Server({"502 5.5.1 what?"});
+  EXPECT_EQ(Client(), "HELO client.example.com\r\n");
+  Server({"250 mx.example.net"});
+  EXPECT_EQ(session_.state(), State::kReady);
+}
+
+TEST_F(SessionTest, KeywordsInAHeloReplyAreNotBelieved) {
+  session_.Opened();
+  Server({"220 mx", "500 no"});
+  Server({"250-mx.example.net", "250 PIPELINING"});
+  Client();
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+}
+
+TEST_F(SessionTest, GreetingOf4xxDefersEverybody) {
+  session_.Opened();
+  Server({"421 4.3.2 too busy"});
+  ASSERT_EQ(session_.state(), State::kFailed);
+  EXPECT_EQ(Describe(*session_.failure()),
+            "deferred 4.3.2 host mx.example.net[192.0.2.1] refused to talk to me: "
+            "421 4.3.2 too busy");
+  EXPECT_EQ(session_.failure()->remote_mta(), "mx.example.net");
+  EXPECT_EQ(session_.failure()->diagnostic(), "421 4.3.2 too busy");
+}
+
+TEST_F(SessionTest, GreetingOf5xxIsTakenAs4xx) {
+  session_.Opened();
+  Server({"554 5.7.1 not you"});
+  EXPECT_EQ(Describe(*session_.failure()),
+            "deferred 4.7.1 host mx.example.net[192.0.2.1] refused to talk to me: "
+            "554 5.7.1 not you");
+}
+
+TEST_F(SessionTest, GreetingOf5xxBouncesWhenItIsNotSkipped) {
+  Session session({.host = "mx.example.net", .address = "192.0.2.1"}, "example.net",
+                  {.helo_name = "c", .skip_5xx_greeting = false});
+  session.Opened();
+  session.Received("554 go away\r\n");
+  EXPECT_EQ(Describe(*session.failure()),
+            "bounced 5.0.0 host mx.example.net[192.0.2.1] refused to talk to me: 554 go away");
+}
+
+TEST_F(SessionTest, HeloOf5xxBounces) {
+  session_.Opened();
+  Server({"220 mx", "502 no", "550 5.7.0 no HELO either"});
+  EXPECT_EQ(Describe(*session_.failure()),
+            "bounced 5.7.0 host mx.example.net[192.0.2.1] refused to talk to me: "
+            "550 5.7.0 no HELO either");
+}
+
+TEST_F(SessionTest, EhloOf421IsFinal) {
+  session_.Opened();
+  Server({"220 mx", "421 bye"});
+  EXPECT_EQ(Describe(*session_.failure()),
+            "deferred 4.0.0 host mx.example.net[192.0.2.1] refused to talk to me: 421 bye");
+}
+
+TEST_F(SessionTest, OwnNameInTheEhloReplyIsALoop) {
+  session_.Opened();
+  Server({"220 client.example.com ESMTP"});
+  EXPECT_EQ(session_.TakeWarning(),
+            "host mx.example.net[192.0.2.1] greeted me with my own hostname client.example.com");
+  Server({"250 Client.Example.COM"});
+  EXPECT_EQ(Describe(*session_.failure()),
+            "bounced 5.4.6 mail for example.net loops back to myself");
+}
+
+TEST_F(SessionTest, LossBeforeTheGreeting) {
+  session_.Opened();
+  session_.Lost();
+  EXPECT_EQ(Describe(*session_.failure()),
+            "deferred 4.4.2 lost connection with mx.example.net[192.0.2.1] while receiving the "
+            "initial server greeting");
+}
+
+TEST_F(SessionTest, SilenceAfterEhlo) {
+  session_.Opened();
+  Server({"220 mx"});
+  session_.TimedOut();
+  EXPECT_EQ(Describe(*session_.failure()),
+            "deferred 4.4.2 conversation with mx.example.net[192.0.2.1] timed out while performing "
+            "the EHLO handshake");
+}
+
+TEST_F(SessionTest, LossDuringHelo) {
+  session_.Opened();
+  Server({"220 mx", "500 no"});
+  session_.Lost();
+  EXPECT_THAT(session_.failure()->text(), HasSubstr("while performing the HELO handshake"));
+}
+
+TEST_F(SessionTest, AServerThatNeverEndsItsReplyIsGivenUp) {
+  session_.Opened();
+  for (int i = 0; i < 2000 && session_.state() == State::kReplies; ++i) Server({"220-more"});
+  ASSERT_EQ(session_.state(), State::kFailed);
+  EXPECT_EQ(session_.failure()->action(), Outcome::ACTION_DEFERRED);
+}
+
+TEST_F(SessionTest, RepliesInSingleBytesAreTheSame) {
+  session_.Opened();
+  for (char c : std::string("220 mx\r\n250-mx\r\n250 PIPELINING\r\n")) {
+    session_.Received({&c, 1});
+  }
+  Client();
+  Begin();
+  EXPECT_THAT(Client(), HasSubstr("DATA\r\n"));
+}
+
+// ---- The envelope ----
+
+TEST_F(SessionTest, WithPipeliningTheEnvelopeIsOneGroup) {
+  AddRecipient("two@example.net");
+  BeginPipelined();
+  EXPECT_EQ(Client(),
+            "MAIL FROM:<from@example.com>\r\nRCPT TO:<one@example.net>\r\n"
+            "RCPT TO:<two@example.net>\r\nDATA\r\n");
+}
+
+TEST_F(SessionTest, WithoutPipeliningEachCommandWaitsForItsTurn) {
+  BeginPlain();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+  Server({"250 ok"});
+  EXPECT_EQ(Client(), "RCPT TO:<one@example.net>\r\n");
+  Server({"250 ok"});
+  EXPECT_EQ(Client(), "DATA\r\n");
+  Server({"354 go"});
+  EXPECT_EQ(session_.state(), State::kBody);
+}
+
+TEST_F(SessionTest, SizeAndBodyAreSaidWhenOffered) {
+  envelope_.set_body_8bitmime(true);
+  Greet({"250-mx", "250-size 2000", "250 8bitmime"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000 BODY=8BITMIME\r\n");
+}
+
+TEST_F(SessionTest, BodyIsNotSaidToAServerThatDoesNotOfferIt) {
+  envelope_.set_body_8bitmime(true);
+  BeginPlain();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+}
+
+TEST_F(SessionTest, AMessageOverTheServersLimitIsNotSent) {
+  Greet({"250-mx", "250 SIZE 999"});
+  Begin();
+  EXPECT_EQ(Client(), "");
+  EXPECT_THAT(Outcomes(), ElementsAre("bounced 5.3.4 message size 1000 exceeds size limit 999 of "
+                                      "server mx.example.net[192.0.2.1]"));
+  EXPECT_TRUE(session_.reusable());
+}
+
+TEST_F(SessionTest, SizeZeroIsNoLimit) {
+  Greet({"250-mx", "250 SIZE 0"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000\r\n");
+}
+
+TEST_F(SessionTest, NullSenderAndQuotedLocalParts) {
+  envelope_.set_sender("");
+  recipients_[0]->set_address("a b@example.net");
+  BeginPipelined();
+  EXPECT_EQ(Client(), "MAIL FROM:<>\r\nRCPT TO:<\"a b\"@example.net>\r\nDATA\r\n");
+}
+
+TEST_F(SessionTest, ALineEndInARecipientIsNeverSent) {
+  recipients_[0]->set_address("x@example.net>\r\nRCPT TO:<y@example.net");
+  AddRecipient("two@example.net");
+  BeginPipelined();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\nRCPT TO:<two@example.net>\r\nDATA\r\n");
+  Server({"250 ok", "250 ok", "354 go"});
+  session_.BodySent();
+  Server({"250 ok"});
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.1.3 bad recipient address syntax", "sent 2.0.0 250 ok"));
+}
+
+TEST_F(SessionTest, ALineEndInTheSenderIsNeverSent) {
+  envelope_.set_sender("x\r\nRSET@example.com");
+  BeginPipelined();
+  EXPECT_EQ(Client(), "");
+  EXPECT_THAT(Outcomes(), ElementsAre("bounced 5.1.7 bad sender address syntax"));
+}
+
+TEST_F(SessionTest, RefusedMailDecidesEverybody) {
+  AddRecipient("two@example.net");
+  BeginPlain();
+  Server({"452 4.3.1 full"});
+  const char* text =
+      "deferred 4.3.1 host mx.example.net[192.0.2.1] said: 452 4.3.1 full (in reply to MAIL FROM "
+      "command)";
+  EXPECT_THAT(Outcomes(), ElementsAre(text, text));
+  EXPECT_FALSE(session_.failure().has_value());
+  EXPECT_TRUE(session_.reusable());
+}
+
+TEST_F(SessionTest, RefusedMailInAGroupIsDrained) {
+  BeginPipelined();
+  Client();
+  Server({"550 5.7.1 no"});
+  EXPECT_EQ(session_.state(), State::kReplies);
+  Server({"503 need MAIL", "503 need RCPT"});
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.7.1 host mx.example.net[192.0.2.1] said: 550 5.7.1 no (in "
+                          "reply to MAIL FROM command)"));
+  session_.Reset();
+  EXPECT_EQ(Client(), "RSET\r\n");
+}
+
+TEST_F(SessionTest, EachRecipientHasItsOwnOutcome) {
+  AddRecipient("two@example.net");
+  AddRecipient("three@example.net");
+  BeginPipelined();
+  Server({"250 ok", "250 ok", "550 5.1.1 no such user", "450 4.2.0 greylisted", "354 go"});
+  ASSERT_EQ(session_.state(), State::kBody);
+  session_.BodySent();
+  Server({"250 2.0.0 Ok: queued as 4jXV"});
+  EXPECT_THAT(
+      Outcomes(),
+      ElementsAre("sent 2.0.0 250 2.0.0 Ok: queued as 4jXV",
+                  "bounced 5.1.1 host mx.example.net[192.0.2.1] said: 550 5.1.1 no such user "
+                  "(in reply to RCPT TO command)",
+                  "deferred 4.2.0 host mx.example.net[192.0.2.1] said: 450 4.2.0 greylisted "
+                  "(in reply to RCPT TO command)"));
+  EXPECT_EQ(session_.outcomes()[1].recipient_number(), 6u);
+  EXPECT_EQ(session_.outcomes()[1].diagnostic(), "550 5.1.1 no such user");
+  EXPECT_EQ(session_.outcomes()[1].remote_mta(), "mx.example.net");
+  EXPECT_TRUE(session_.reusable());
+}
+
+TEST_F(SessionTest, WithoutAnyRecipientDataIsNotSaid) {
+  BeginPlain();
+  Server({"250 ok"});
+  Client();
+  Server({"550 no"});
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_EQ(Client(), "");
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.0.0 host mx.example.net[192.0.2.1] said: 550 no (in reply "
+                          "to RCPT TO command)"));
+}
+
+TEST_F(SessionTest, AServerThatWantsAMessageForNobodyGetsAnEmptyOne) {
+  BeginPipelined();
+  Client();
+  Server({"250 ok", "550 5.1.1 no", "354 go"});
+  EXPECT_EQ(Client(), ".\r\n");
+  Server({"554 no valid recipients"});
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("550 5.1.1 no (in reply to RCPT TO command)")));
+}
+
+TEST_F(SessionTest, MultilineRefusalIsOneText) {
+  BeginPlain();
+  Server({"250 ok"});
+  Server({"550-5.1.1 No such", "550 5.1.1 user"});
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.1.1 host mx.example.net[192.0.2.1] said: 550-5.1.1 No such "
+                          "550 5.1.1 user (in reply to RCPT TO command)"));
+}
+
+TEST_F(SessionTest, UnexpectedReplyIsAProtocolError) {
+  BeginPlain();
+  Server({"354 what?"});
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.5.0 Protocol error: host mx.example.net[192.0.2.1] said: "
+                          "354 what? (in reply to MAIL FROM command)"));
+}
+
+TEST_F(SessionTest, RefusedDataDecidesTheAcceptedOnly) {
+  AddRecipient("two@example.net");
+  BeginPipelined();
+  Server({"250 ok", "550 5.1.1 no", "250 ok", "451 4.3.0 later"});
+  EXPECT_THAT(Outcomes(),
+              ElementsAre(HasSubstr("bounced 5.1.1"),
+                          "deferred 4.3.0 host mx.example.net[192.0.2.1] said: 451 4.3.0 "
+                          "later (in reply to DATA command)"));
+}
+
+TEST_F(SessionTest, Reply250ToDataIsAProtocolError) {
+  BeginPipelined();
+  Server({"250 ok", "250 ok", "250 ok?"});
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("bounced 5.5.0 Protocol error: ")));
+}
+
+TEST_F(SessionTest, LossWhileSendingMail) {
+  BeginPipelined();
+  session_.Lost();
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("deferred 4.4.2 lost connection with mx.example.net[192.0.2.1] "
+                          "while sending MAIL FROM"));
+  EXPECT_TRUE(session_.failure().has_value());
+  EXPECT_TRUE(session_.unanswered());
+  EXPECT_FALSE(session_.reusable());
+}
+
+TEST_F(SessionTest, LossWhileSendingRcptKeepsWhatWasSaid) {
+  AddRecipient("two@example.net");
+  BeginPipelined();
+  Server({"250 ok", "550 5.1.1 no"});
+  session_.Lost();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre(HasSubstr("bounced 5.1.1"),
+                          "deferred 4.4.2 lost connection with mx.example.net[192.0.2.1] "
+                          "while sending RCPT TO"));
+  EXPECT_TRUE(session_.failure().has_value());
+  EXPECT_FALSE(session_.unanswered());
+}
+
+TEST_F(SessionTest, SilenceAfterData) {
+  BeginPipelined();
+  Server({"250 ok", "250 ok"});
+  EXPECT_EQ(session_.step(), Session::Step::kData);
+  session_.TimedOut();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("deferred 4.4.2 conversation with mx.example.net[192.0.2.1] timed "
+                          "out while sending DATA command"));
+}
+
+TEST_F(SessionTest, LossWhenAllWereRefusedIsNoFailureOfTheSession) {
+  BeginPipelined();
+  Server({"250 ok", "550 no"});
+  session_.Lost();
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("bounced 5.0.0")));
+  EXPECT_FALSE(session_.failure().has_value());
+  EXPECT_FALSE(session_.reusable());
+}
+
+TEST_F(SessionTest, Reply421ToRcptThenTheEnd) {
+  AddRecipient("two@example.net");
+  BeginPlain();
+  Server({"250 ok"});
+  Server({"421 4.7.0 slow down"});
+  session_.Lost();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("deferred 4.7.0 host mx.example.net[192.0.2.1] said: 421 4.7.0 slow "
+                          "down (in reply to RCPT TO command)",
+                          "deferred 4.4.2 lost connection with mx.example.net[192.0.2.1] "
+                          "while sending RCPT TO"));
+}
+
+TEST_F(SessionTest, Reply421ToMailOfAKeptConnectionIsUnanswered) {
+  BeginPlain();
+  Server({"421 4.4.2 idle too long"});
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_TRUE(session_.unanswered());
+  EXPECT_FALSE(session_.reusable());
+}
+
+TEST_F(SessionTest, JunkInAGroupOfRepliesEndsTheSession) {
+  BeginPipelined();
+  Server({"250 ok", "hello there", "250 ok", "354 go"});
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("deferred 4.5.0")));
+  EXPECT_FALSE(session_.reusable());
+}
+
+// ---- The body ----
+
+TEST_F(SessionTest, Reply2xxToTheDotIsSent) {
+  ToBody();
+  session_.BodySent();
+  EXPECT_EQ(session_.step(), Session::Step::kDot);
+  Server({"250 2.0.0 Ok: queued as X"});
+  EXPECT_THAT(Outcomes(), ElementsAre("sent 2.0.0 250 2.0.0 Ok: queued as X"));
+}
+
+TEST_F(SessionTest, Reply5xxToTheDotBounces) {
+  ToBody();
+  session_.BodySent();
+  Server({"552 5.3.4 too big"});
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.3.4 host mx.example.net[192.0.2.1] said: 552 5.3.4 too "
+                          "big (in reply to end of DATA command)"));
+}
+
+TEST_F(SessionTest, Reply4xxToTheDotDefers) {
+  ToBody();
+  session_.BodySent();
+  Server({"451 try later"});
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("deferred 4.0.0 host ")));
+  EXPECT_FALSE(session_.failure().has_value());
+}
+
+TEST_F(SessionTest, LossAfterTheDotDefers) {
+  ToBody();
+  session_.BodySent();
+  session_.Lost();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("deferred 4.4.2 lost connection with mx.example.net[192.0.2.1] "
+                          "while sending end of data -- message may be sent more than once"));
+}
+
+TEST_F(SessionTest, SilenceAfterTheDotDefers) {
+  ToBody();
+  session_.BodySent();
+  session_.TimedOut();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre(HasSubstr("timed out while sending end of data -- message may "
+                                    "be sent more than once")));
+}
+
+TEST_F(SessionTest, LossInTheBodyDefers) {
+  ToBody();
+  session_.Lost();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("deferred 4.4.2 lost connection with mx.example.net[192.0.2.1] "
+                          "while sending message body"));
+}
+
+TEST_F(SessionTest, ARefusalBeforeTheLossInTheBodyIsTheAnswer) {
+  ToBody();
+  Server({"552 5.3.4 that is too much"});
+  EXPECT_EQ(session_.state(), State::kBody);
+  session_.Lost();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.3.4 host mx.example.net[192.0.2.1] said: 552 5.3.4 that "
+                          "is too much (in reply to end of DATA command)"));
+}
+
+TEST_F(SessionTest, AnAcceptanceBeforeTheDotIsNotBelievedWhenTheConnectionIsLost) {
+  ToBody();
+  Server({"250 thanks already"});
+  session_.Lost();
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("deferred 4.4.2 lost connection")));
+}
+
+TEST_F(SessionTest, AReplyInTheBodyWaitsForItsEnd) {
+  ToBody();
+  Server({"451 4.3.0 no"});
+  session_.BodySent();
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("451 4.3.0 no (in reply to end of DATA command)")));
+}
+
+TEST_F(SessionTest, ContentsThatFailDeferWithoutBlamingTheServer) {
+  ToBody();
+  session_.ContentFailed();
+  EXPECT_THAT(Outcomes(), ElementsAre("deferred 4.3.0 local data error while talking to "
+                                      "mx.example.net[192.0.2.1]"));
+  EXPECT_FALSE(session_.failure().has_value());
+  EXPECT_FALSE(session_.reusable());
+  EXPECT_TRUE(session_.given_up());
+}
+
+TEST_F(SessionTest, CancelDefersWhoIsNotServed) {
+  ToBody();
+  session_.Cancel();
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("deferred 4.3.2 ")));
+  EXPECT_FALSE(session_.reusable());
+}
+
+// ---- Reuse ----
+
+TEST_F(SessionTest, AfterADotTheNextTransactionNeedsNoRset) {
+  ToBody();
+  session_.BodySent();
+  Server({"250 ok"});
+  session_.Reset();
+  EXPECT_EQ(session_.state(), State::kReady);
+  Begin();
+  EXPECT_THAT(Client(), HasSubstr("MAIL FROM:<from@example.com>\r\n"));
+  Server({"250 ok", "250 ok", "354 go"});
+  session_.BodySent();
+  Server({"250 again"});
+  EXPECT_THAT(Outcomes(), ElementsAre("sent 2.0.0 250 again"));
+}
+
+TEST_F(SessionTest, AnOpenTransactionIsResetFirst) {
+  BeginPlain();
+  Server({"250 ok"});
+  Server({"450 later"});
+  Client();
+  session_.Reset();
+  EXPECT_EQ(Client(), "RSET\r\n");
+  EXPECT_EQ(session_.state(), State::kReplies);
+  Server({"250 flushed"});
+  EXPECT_EQ(session_.state(), State::kReady);
+}
+
+TEST_F(SessionTest, ARefusedRsetEndsTheSession) {
+  BeginPlain();
+  Server({"550 no"});
+  session_.Reset();
+  Server({"500 what?"});
+  EXPECT_EQ(session_.state(), State::kFailed);
+}
+
+TEST_F(SessionTest, WhatIsSaidWhileNothingIsAskedEndsTheSession) {
+  Greet({"250 mx"});
+  Server({"421 4.4.2 idle"});
+  EXPECT_EQ(session_.state(), State::kFailed);
+}
+
+TEST_F(SessionTest, AReplyTooManyEndsTheReuse) {
+  ToBody();
+  session_.BodySent();
+  Server({"250 ok", "250 and this"});
+  EXPECT_THAT(Outcomes(), ElementsAre("sent 2.0.0 250 ok"));
+  EXPECT_FALSE(session_.reusable());
+}
+
+TEST_F(SessionTest, QuitIsSaid) {
+  Greet({"250 mx"});
+  session_.Quit();
+  EXPECT_EQ(Client(), "QUIT\r\n");
+}
+
+}  // namespace
+}  // namespace postfleet::delivery::smtp

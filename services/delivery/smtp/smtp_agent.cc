@@ -1,0 +1,72 @@
+#include "services/delivery/smtp/smtp_agent.h"
+
+#include <unordered_map>
+#include <utility>
+
+#include "services/delivery/smtp/attempt_run.h"
+
+namespace postfleet::delivery::smtp {
+
+// Lives on while lookups refer to it.
+class SmtpAgent::Core : public AgentParts {
+ public:
+  Core(SmtpOptions options, SmtpWorld world)
+      : AgentParts{options_, world_, deadlines_, cache_},
+        options_(std::move(options)),
+        world_(std::move(world)),
+        deadlines_(*world_.loop, *world_.clock, options_.tick),
+        cache_(options_, world_) {
+    deadlines_.set_on_tick([this] { return cache_.Sweep(); });
+  }
+
+  static void Start(const std::shared_ptr<Core>& core, std::unique_ptr<Attempt> attempt) {
+    const uint64_t id = attempt->delivery.id();
+    const std::string destination = attempt->delivery.nexthop();
+    core->cache_.AttemptStarts(destination);
+    core->deadlines_.StartTimer();
+    auto run = std::make_shared<AttemptRun>(core, std::move(attempt),
+                                            [core = core.get(), id, destination] {
+                                              core->cache_.AttemptEnds(destination);
+                                              core->runs_.erase(id);
+                                            });
+    core->runs_[id] = run;
+    run->Start();
+  }
+
+  void Cancel(uint64_t id) {
+    const auto found = runs_.find(id);
+    if (found != runs_.end()) std::shared_ptr(found->second)->Cancel();
+  }
+
+  void CloseIdle() { cache_.CloseIdle(); }
+
+  void Shut() {
+    runs_.clear();
+    cache_.CloseIdle();
+    deadlines_.Stop();
+  }
+
+  size_t idle_connections() const { return cache_.idle_connections(); }
+  size_t running() const { return runs_.size(); }
+
+ private:
+  const SmtpOptions options_;
+  const SmtpWorld world_;
+  Deadlines deadlines_;
+  ConnectionCache cache_;
+  std::unordered_map<uint64_t, std::shared_ptr<AttemptRun>> runs_;
+};
+
+SmtpAgent::SmtpAgent(SmtpOptions options, SmtpWorld world)
+    : core_(std::make_shared<Core>(std::move(options), std::move(world))) {}
+
+SmtpAgent::~SmtpAgent() { core_->Shut(); }
+
+void SmtpAgent::Start(std::unique_ptr<Attempt> attempt) { Core::Start(core_, std::move(attempt)); }
+void SmtpAgent::Cancel(uint64_t delivery_id) { core_->Cancel(delivery_id); }
+void SmtpAgent::CloseIdle() { core_->CloseIdle(); }
+size_t SmtpAgent::idle_connections() const { return core_->idle_connections(); }
+size_t SmtpAgent::running_attempts() const { return core_->running(); }
+uint64_t SmtpAgent::connections_opened() const { return core_->connections_opened; }
+
+}  // namespace postfleet::delivery::smtp

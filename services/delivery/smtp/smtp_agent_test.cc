@@ -1,0 +1,590 @@
+#include "services/delivery/smtp/smtp_agent.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "libs/base/concat.h"
+#include "libs/config/diagnostics.h"
+#include "libs/dns/fake_resolver.h"
+#include "services/delivery/smtp/scripted_server.h"
+
+namespace postfleet::delivery::smtp {
+namespace {
+
+using mail::v1::Outcome;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+// Contents in pieces, each given by a post.
+class PiecesReader : public ContentReader {
+ public:
+  PiecesReader(asio::io_context& io, std::vector<std::string> pieces,
+               absl::Status end = absl::OkStatus())
+      : io_(io), pieces_(std::move(pieces)), end_(std::move(end)) {}
+
+  void Next(Done done) override {
+    asio::post(io_, [this, alive = std::weak_ptr(alive_), done = std::move(done)] {
+      if (alive.expired()) return;
+      if (next_ == pieces_.size()) return done(end_, {});
+      done(absl::OkStatus(), {rpc::OwningSlice(pieces_[next_++])});
+    });
+  }
+
+ private:
+  asio::io_context& io_;
+  std::vector<std::string> pieces_;
+  absl::Status end_;
+  size_t next_ = 0;
+  const std::shared_ptr<char> alive_ = std::make_shared<char>();
+};
+
+std::string Describe(const Outcome& outcome) {
+  const char* action = outcome.action() == Outcome::ACTION_SENT       ? "sent"
+                       : outcome.action() == Outcome::ACTION_DEFERRED ? "deferred"
+                                                                      : "bounced";
+  return Concat(action, " ", outcome.status(), " ", outcome.text());
+}
+
+class SmtpAgentTest : public ::testing::Test {
+ protected:
+  SmtpAgentTest() {
+    options_.myhostname = options_.helo_name = "client.test";
+    options_.port = server_.port();
+    options_.tick = std::chrono::milliseconds(1);
+    resolver_.AddAddress("mx.test", "127.0.0.1");
+    resolver_.AddMx("example.test", 10, "mx.test");
+  }
+
+  SmtpAgent& agent() {
+    if (agent_ == nullptr) {
+      agent_ = std::make_unique<SmtpAgent>(
+          options_, SmtpWorld{.loop = &loop_,
+                              .resolver = &resolver_,
+                              .clock = &clock_,
+                              .random = [](uint32_t bound) { return bound - 1; }});
+    }
+    return *agent_;
+  }
+
+  template <typename Condition>
+  void RunUntil(Condition condition) {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!condition()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), limit) << "nothing happened";
+      loop_.io().run_one_for(std::chrono::seconds(1));
+    }
+  }
+
+  struct Given {
+    std::string nexthop = "example.test";
+    std::vector<std::string> recipients = {"one@example.test"};
+    std::vector<std::string> pieces = {"Subject: x\n\nbody\n"};
+    absl::Status end = absl::OkStatus();
+    // Negative: as many as the pieces have.
+    int64_t content_bytes = -1;
+  };
+
+  uint64_t Start(Given given) {
+    auto attempt = std::make_unique<Attempt>();
+    attempt->contents = std::make_unique<PiecesReader>(loop_.io(), given.pieces, given.end);
+    scheduler::v1::Delivery& delivery = attempt->delivery;
+    delivery.set_id(++last_id_);
+    delivery.set_queue_id("4jXVqC48Jhz1cXNP");
+    delivery.set_nexthop(given.nexthop);
+    delivery.mutable_envelope()->set_sender("from@client.test");
+    uint32_t number = 0;
+    for (const std::string& recipient : given.recipients) {
+      auto* added = delivery.add_recipients();
+      added->set_address(recipient);
+      added->set_number(number++);
+    }
+    size_t bytes = 0;
+    for (const std::string& piece : given.pieces) bytes += piece.size();
+    delivery.set_content_bytes(
+        given.content_bytes < 0 ? bytes : static_cast<uint64_t>(given.content_bytes));
+    attempt->done = [this, id = last_id_](AttemptResult result) {
+      EXPECT_FALSE(results_.contains(id)) << "answered twice";
+      results_[id] = result.result;
+    };
+    agent().Start(std::move(attempt));
+    return last_id_;
+  }
+
+  scheduler::v1::DeliveryResult Wait(uint64_t id) {
+    RunUntil([&] { return results_.contains(id); });
+    return results_[id];
+  }
+  scheduler::v1::DeliveryResult Deliver(Given given) { return Wait(Start(std::move(given))); }
+
+  // By recipient number.
+  std::vector<std::string> Texts(const scheduler::v1::DeliveryResult& result) {
+    std::map<uint32_t, std::string> by_number;
+    for (const Outcome& outcome : result.outcomes()) {
+      by_number[outcome.recipient_number()] = Describe(outcome);
+    }
+    std::vector<std::string> texts;
+    for (auto& [number, text] : by_number) texts.push_back(text);
+    return texts;
+  }
+
+  // Two attempts that overlap make their destination a reused one.
+  void WarmUp() {
+    const uint64_t first = Start({});
+    const uint64_t second = Start({});
+    Wait(first);
+    Wait(second);
+  }
+
+  runtime::EventLoop loop_{"test"};
+  FakeClock clock_;
+  dns::FakeResolver resolver_{loop_.io()};
+  ScriptedServer server_{loop_.io()};
+  SmtpOptions options_;
+  std::unique_ptr<SmtpAgent> agent_;
+  uint64_t last_id_ = 0;
+  std::map<uint64_t, scheduler::v1::DeliveryResult> results_;
+};
+
+TEST_F(SmtpAgentTest, AMessageIsSentWithItsDotsStuffed) {
+  const auto result = Deliver({.pieces = {"Subject: x\n\n.one\n", "two"}});
+  EXPECT_THAT(Texts(result), ElementsAre("sent 2.0.0 250 2.0.0 Ok: queued as TEST"));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_THAT(server_.bodies, ElementsAre("Subject: x\r\n\r\n..one\r\ntwo\r\n"));
+  EXPECT_THAT(server_.commands, ElementsAre("EHLO client.test", "MAIL FROM:<from@client.test>",
+                                            "RCPT TO:<one@example.test>", "DATA"));
+  RunUntil([&] { return server_.open_connections == 0; });
+  EXPECT_EQ(server_.commands.back(), "QUIT");
+}
+
+TEST_F(SmtpAgentTest, ALargeMessageGoesInPiecesAndArrivesWhole) {
+  std::vector<std::string> pieces;
+  std::string expected;
+  for (int i = 0; i < 40; ++i) {
+    pieces.push_back(std::string(70'000 + i, static_cast<char>('a' + i % 26)) + "\n");
+  }
+  options_.line_bytes_max = 0;
+  for (const std::string& piece : pieces) {
+    expected += piece.substr(0, piece.size() - 1) + "\r\n";
+  }
+  EXPECT_THAT(Texts(Deliver({.pieces = pieces})), ElementsAre(StartsWith("sent")));
+  ASSERT_THAT(server_.bodies, SizeIs(1));
+  EXPECT_TRUE(server_.bodies[0] == expected);
+}
+
+TEST_F(SmtpAgentTest, LongLinesAreFolded) {
+  Deliver({.pieces = {std::string(1000, 'x') + "\n"}});
+  EXPECT_THAT(server_.bodies, ElementsAre(std::string(998, 'x') + "\r\n xx\r\n"));
+}
+
+TEST_F(SmtpAgentTest, RecipientsHaveTheirOwnOutcomes) {
+  server_.behaviours[0].replies = {{"RCPT TO:<two@example.test>", "550 5.1.1 unknown"},
+                                   {"RCPT TO:<three@example.test>", "450 4.2.1 later"}};
+  const auto result =
+      Deliver({.recipients = {"one@example.test", "two@example.test", "three@example.test"}});
+  EXPECT_THAT(
+      Texts(result),
+      ElementsAre(StartsWith("sent 2.0.0"),
+                  "bounced 5.1.1 host mx.test[127.0.0.1] said: 550 5.1.1 unknown (in reply to "
+                  "RCPT TO command)",
+                  "deferred 4.2.1 host mx.test[127.0.0.1] said: 450 4.2.1 later (in reply to "
+                  "RCPT TO command)"));
+  EXPECT_FALSE(result.destination_failed());
+}
+
+// ---- Finding hosts ----
+
+TEST_F(SmtpAgentTest, RefusedConnectionIsAFailureOfTheDestination) {
+  uint16_t port;
+  {
+    ScriptedServer gone(loop_.io());
+    port = gone.port();
+  }
+  const auto result = Deliver({.nexthop = Concat("[127.0.0.1]:", port)});
+  const std::string text = Concat("connect to 127.0.0.1[127.0.0.1]:", port, ": Connection refused");
+  EXPECT_THAT(Texts(result), ElementsAre("deferred 4.4.1 " + text));
+  EXPECT_TRUE(result.destination_failed());
+  EXPECT_EQ(result.destination_text(), text);
+  EXPECT_EQ(result.destination_status(), "4.4.1");
+}
+
+TEST_F(SmtpAgentTest, UnknownDomainBounces) {
+  const auto result = Deliver({.nexthop = "nowhere.test"});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("bounced 5.4.4 Host or domain name not found. Name service error for "
+                          "name=nowhere.test type=AAAA: Host not found"));
+  EXPECT_FALSE(result.destination_failed());
+}
+
+TEST_F(SmtpAgentTest, FailedLookupDefers) {
+  resolver_.Fail(dns::Type::kMx, "slow.test", dns::Result::kTemporary);
+  const auto result = Deliver({.nexthop = "slow.test"});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.4.3 Host or domain name not found. Name service error for "
+                          "name=slow.test type=MX: Host not found, try again"));
+  EXPECT_TRUE(result.destination_failed());
+}
+
+TEST_F(SmtpAgentTest, NullMxBounces) {
+  resolver_.AddMx("nomail.test", 0, "");
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nomail.test"})),
+              ElementsAre("bounced 5.1.0 Domain nomail.test does not accept mail (nullMX)"));
+}
+
+TEST_F(SmtpAgentTest, DomainWithoutMxIsItsOwnHost) {
+  resolver_.AddAddress("plain.test", "127.0.0.1");
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(SmtpAgentTest, BracketsAskForNoMx) {
+  resolver_.AddAddress("bare.test", "127.0.0.1");
+  EXPECT_THAT(Texts(Deliver({.nexthop = "[bare.test]"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(resolver_.asked(), ElementsAre("A bare.test", "AAAA bare.test"));
+}
+
+TEST_F(SmtpAgentTest, MxWithoutAddressThatMayComeBackDefers) {
+  resolver_.AddMx("half.test", 10, "gone.test");
+  resolver_.AddMx("half.test", 20, "flaky.test");
+  resolver_.Fail(dns::Type::kA, "flaky.test", dns::Result::kTemporary);
+  EXPECT_THAT(Texts(Deliver({.nexthop = "half.test"})), ElementsAre(StartsWith("deferred 4.4.3")));
+}
+
+TEST_F(SmtpAgentTest, OurselvesAsBestMxIsALoop) {
+  options_.own_addresses = {asio::ip::make_address("127.0.0.1")};
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("bounced 5.4.6 mail for example.test loops back to myself"));
+  EXPECT_EQ(server_.connections, 0);
+}
+
+TEST_F(SmtpAgentTest, OnAnotherPortOurOwnAddressIsNoLoop) {
+  options_.own_addresses = {asio::ip::make_address("127.0.0.1")};
+  options_.port = 25;
+  EXPECT_THAT(Texts(Deliver({.nexthop = Concat("[mx.test]:", server_.port())})),
+              ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(SmtpAgentTest, OurOwnNameInTheEhloReplyIsALoop) {
+  server_.behaviours[0].ehlo = "250 client.test";
+  EXPECT_THAT(Texts(Deliver({})),
+              ElementsAre("bounced 5.4.6 mail for example.test loops back to myself"));
+}
+
+TEST_F(SmtpAgentTest, RelayhostThatDoesNotExistDefers) {
+  options_.relayhost = "nowhere.test";
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test"})),
+              ElementsAre("deferred 4.4.4 relayhost configuration problem"));
+}
+
+TEST_F(SmtpAgentTest, ANexthopThatIsNoHostBounces) {
+  EXPECT_THAT(Texts(Deliver({.nexthop = "192.0.2.1"})),
+              ElementsAre("bounced 5.4.4 Name service error for 192.0.2.1: invalid host or domain "
+                          "name"));
+}
+
+// ---- The next host ----
+
+class TwoHostsTest : public SmtpAgentTest {
+ protected:
+  TwoHostsTest() {
+    resolver_.AddAddress("backup.test", "127.0.0.2");
+    resolver_.AddMx("example.test", 20, "backup.test");
+  }
+  ScriptedServer backup_{loop_.io(), asio::ip::make_address("127.0.0.2"), options_.port};
+};
+
+TEST_F(TwoHostsTest, IsTriedWhenTheFirstRefusesToTalk) {
+  server_.behaviours[0].greeting = "554 not today";
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(backup_.bodies, SizeIs(1));
+}
+
+TEST_F(TwoHostsTest, IsTriedForRecipientsThatWerePutOff) {
+  server_.behaviours[0].replies = {{"RCPT TO:<two@example.test>", "450 4.2.0 greylisted"}};
+  const auto result = Deliver({.recipients = {"one@example.test", "two@example.test"}});
+  EXPECT_THAT(Texts(result), ElementsAre(StartsWith("sent"), StartsWith("sent")));
+  EXPECT_THAT(server_.bodies, SizeIs(1));
+  EXPECT_THAT(backup_.bodies, ElementsAre("Subject: x\r\n\r\nbody\r\n"));
+  EXPECT_THAT(backup_.commands, ::testing::Contains("RCPT TO:<two@example.test>"));
+  EXPECT_THAT(backup_.commands, ::testing::Not(::testing::Contains("RCPT TO:<one@example.test>")));
+}
+
+TEST_F(TwoHostsTest, IsNotTriedAfterAPermanentRefusal) {
+  server_.behaviours[0].replies = {{"RCPT", "550 5.1.1 no"}};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("bounced 5.1.1")));
+  EXPECT_EQ(backup_.connections, 0);
+}
+
+TEST_F(TwoHostsTest, IsTriedAfterALossBeforeTheDot) {
+  server_.behaviours[0].replies = {{"DATA", "close"}};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(TwoHostsTest, IsNotTriedAfterALossBehindTheDot) {
+  server_.behaviours[0].replies = {{".", "close"}};
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.4.2 lost connection with mx.test[127.0.0.1] while "
+                          "sending end of data -- message may be sent more than once"));
+  EXPECT_TRUE(result.destination_failed());
+  EXPECT_EQ(backup_.connections, 0);
+}
+
+TEST_F(TwoHostsTest, SessionsAreLimited) {
+  options_.mx_sessions_max = 1;
+  server_.behaviours[0].replies = {{"MAIL", "451 4.3.0 no"}};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("deferred 4.3.0")));
+  EXPECT_EQ(backup_.connections, 0);
+}
+
+TEST_F(TwoHostsTest, TheLastHostSaysWhy) {
+  server_.behaviours[0].greeting = "421 first";
+  backup_.behaviours[0].greeting = "421 second";
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result), ElementsAre(HasSubstr("421 second")));
+  EXPECT_TRUE(result.destination_failed());
+}
+
+TEST_F(TwoHostsTest, AKeptConnectionThatPutsOffLeadsToTheOther) {
+  WarmUp();
+  server_.commands.clear();
+  ASSERT_EQ(agent().idle_connections(), 2u);
+  server_.HangUp();
+  RunUntil([&] { return agent().idle_connections() == 0; });
+  server_.behaviours[0].replies = {{"RCPT TO:<x@example.test>", "450 4.2.0 no"}};
+  const auto first = Start({});
+  const auto second = Start({});
+  Wait(first);
+  Wait(second);
+  ASSERT_GE(agent().idle_connections(), 1u);
+  const int before = server_.connections;
+  EXPECT_THAT(Texts(Deliver({.recipients = {"x@example.test"}})), ElementsAre(StartsWith("sent")));
+  EXPECT_EQ(server_.connections, before);
+  EXPECT_THAT(backup_.commands, ::testing::Contains("RCPT TO:<x@example.test>"));
+}
+
+// ---- Time limits ----
+
+TEST_F(SmtpAgentTest, SilenceAfterACommandTimesOut) {
+  server_.behaviours[0].replies = {{"MAIL", "silence"}, {"RCPT", "silence"}, {"DATA", "silence"}};
+  const uint64_t id = Start({});
+  RunUntil([&] { return server_.commands.size() == 4; });
+  clock_.AdvanceMillis(299'999);
+  // The tick looks, and finds that it is not time yet.
+  loop_.io().run_one_for(std::chrono::milliseconds(20));
+  EXPECT_FALSE(results_.contains(id));
+  clock_.AdvanceMillis(1);
+  const auto result = Wait(id);
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.4.2 conversation with mx.test[127.0.0.1] timed out "
+                          "while sending MAIL FROM"));
+  EXPECT_TRUE(result.destination_failed());
+}
+
+TEST_F(SmtpAgentTest, AServerThatDoesNotReadTheBodyTimesOut) {
+  server_.behaviours[0].stop_reading_at = "DATA";
+  Given given;
+  given.pieces.assign(200, std::string(100'000, 'x') + "\n");
+  const uint64_t id = Start(given);
+  RunUntil([&] { return server_.commands.size() == 4; });
+  // Until nothing moves any more, then past the limit.
+  while (loop_.io().run_one_for(std::chrono::milliseconds(20)) != 0 && !results_.contains(id)) {
+    clock_.AdvanceMillis(1'000);
+  }
+  EXPECT_THAT(Texts(Wait(id)),
+              ElementsAre("deferred 4.4.2 conversation with mx.test[127.0.0.1] timed "
+                          "out while sending message body"));
+}
+
+// ---- Contents and cancelling ----
+
+TEST_F(SmtpAgentTest, DamagedContentsAreNeverDelivered) {
+  const auto result =
+      Deliver({.pieces = {"half"}, .end = absl::DataLossError("crc"), .content_bytes = 100});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.3.0 local data error while talking to mx.test[127.0.0.1]"));
+  EXPECT_FALSE(result.destination_failed());
+  RunUntil([&] { return server_.open_connections == 0; });
+  EXPECT_THAT(server_.bodies, SizeIs(0));
+}
+
+TEST_F(SmtpAgentTest, ContentsThatEndEarlyAreNeverDelivered) {
+  const auto result = Deliver({.pieces = {"half"}, .content_bytes = 100});
+  EXPECT_THAT(Texts(result), ElementsAre(StartsWith("deferred 4.3.0")));
+  RunUntil([&] { return server_.open_connections == 0; });
+  EXPECT_THAT(server_.bodies, SizeIs(0));
+}
+
+TEST_F(SmtpAgentTest, CancelInTheBodyEndsIt) {
+  server_.behaviours[0].stop_reading_at = "DATA";
+  Given given;
+  given.pieces.assign(200, std::string(100'000, 'x') + "\n");
+  const uint64_t id = Start(given);
+  RunUntil([&] { return server_.commands.size() == 4; });
+  agent().Cancel(id);
+  EXPECT_THAT(Texts(Wait(id)), ElementsAre(StartsWith("deferred 4.3.2")));
+  EXPECT_THAT(server_.bodies, SizeIs(0));
+}
+
+TEST_F(SmtpAgentTest, CancelDuringTheLookupAnswers) {
+  const uint64_t id = Start({});
+  agent().Cancel(id);
+  EXPECT_THAT(Texts(Wait(id)), ElementsAre(StartsWith("deferred 4.3.2")));
+  EXPECT_EQ(agent().running_attempts(), 0u);
+}
+
+TEST_F(SmtpAgentTest, CancelBehindTheDotIsTooLate) {
+  server_.behaviours[0].replies = {{".", "silence"}};
+  const uint64_t id = Start({});
+  RunUntil([&] { return server_.bodies.size() == 1; });
+  agent().Cancel(id);
+  EXPECT_FALSE(results_.contains(id));
+  server_.HangUp();
+  EXPECT_THAT(Texts(Wait(id)), ElementsAre(HasSubstr("message may be sent more than once")));
+}
+
+TEST_F(SmtpAgentTest, CancelOfAnUnknownIdIsIgnored) { agent().Cancel(99); }
+
+TEST_F(SmtpAgentTest, DestroyedWithAttemptsOpenAnswersNothing) {
+  server_.behaviours[0].replies = {{"MAIL", "silence"}};
+  Start({});
+  RunUntil([&] { return !server_.commands.empty(); });
+  agent_.reset();
+  RunUntil([&] { return server_.open_connections == 0; });
+  EXPECT_TRUE(results_.empty());
+}
+
+// ---- Reuse ----
+
+TEST_F(SmtpAgentTest, ALoneMessageLeavesNoConnectionOpen) {
+  Deliver({});
+  EXPECT_EQ(agent().idle_connections(), 0u);
+}
+
+TEST_F(SmtpAgentTest, BackToBackMessagesShareAConnection) {
+  Deliver({});
+  for (int i = 0; i < 5; ++i) Deliver({});
+  EXPECT_EQ(server_.connections, 2);
+  EXPECT_THAT(server_.bodies, SizeIs(6));
+}
+
+TEST_F(SmtpAgentTest, AnIdleConnectionIsClosedInTime) {
+  WarmUp();
+  ASSERT_EQ(agent().idle_connections(), 2u);
+  clock_.AdvanceMillis(2'000);
+  RunUntil([&] { return agent().idle_connections() == 0 && server_.open_connections == 0; });
+  EXPECT_EQ(server_.commands.back(), "QUIT");
+}
+
+TEST_F(SmtpAgentTest, IdleConnectionsAreLimited) {
+  options_.idle_connections_max = 1;
+  WarmUp();
+  EXPECT_EQ(agent().idle_connections(), 1u);
+}
+
+TEST_F(SmtpAgentTest, AnOldConnectionIsRetired) {
+  WarmUp();
+  ASSERT_EQ(server_.connections, 2);
+  for (int i = 0; i < 301; ++i) {
+    clock_.AdvanceMillis(1'000);
+    Deliver({});
+  }
+  EXPECT_GT(server_.connections, 2);
+  EXPECT_LT(server_.connections, 10);
+}
+
+TEST_F(SmtpAgentTest, AConnectionServesSoManyTransactions) {
+  options_.reuse_count_max = 3;
+  WarmUp();
+  for (int i = 0; i < 10; ++i) Deliver({});
+  EXPECT_EQ(server_.connections, 4);
+}
+
+TEST_F(SmtpAgentTest, RefusedRecipientsLeaveAConnectionThatIsResetAndUsed) {
+  WarmUp();
+  server_.commands.clear();
+  // The open connections keep their behaviour: the refusal must be theirs.
+  server_.HangUp();
+  RunUntil([&] { return agent().idle_connections() == 0; });
+  server_.behaviours[0].replies = {{"RCPT TO:<no@example.test>", "550 5.1.1 no"}};
+  const int before = server_.connections;
+  EXPECT_THAT(Texts(Deliver({.recipients = {"no@example.test"}})),
+              ElementsAre(StartsWith("bounced")));
+  RunUntil([&] { return server_.bodies.size() == 3; });
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("sent")));
+  EXPECT_EQ(server_.connections, before + 1);
+}
+
+TEST_F(SmtpAgentTest, AKeptConnectionThatDiesAtMailIsReplacedWithoutAFailure) {
+  // Answers one message; the next MAIL on the same connection finds it gone.
+  auto mails = std::make_shared<int>(0);
+  Behaviour dying;
+  dying.on_command = [this, mails](const std::string& command) {
+    if (command.starts_with("MAIL") && ++*mails == 3) server_.HangUp();
+  };
+  server_.behaviours = {dying};
+  WarmUp();
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result), ElementsAre(StartsWith("sent")));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_EQ(server_.connections, 3);
+}
+
+TEST_F(SmtpAgentTest, AKeptConnectionThatSays421AtMailIsReplaced) {
+  int mails = 0;
+  server_.behaviours[0].replies_at = [&mails](const std::string& command) {
+    const bool tired = command.starts_with("MAIL") && ++mails == 3;
+    return tired ? "421 4.4.2 idle too long" : "";
+  };
+  WarmUp();
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result), ElementsAre(StartsWith("sent")));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_EQ(mails, 4);
+}
+
+TEST_F(SmtpAgentTest, CloseIdleQuits) {
+  WarmUp();
+  agent().CloseIdle();
+  EXPECT_EQ(agent().idle_connections(), 0u);
+  RunUntil([&] { return server_.open_connections == 0; });
+  EXPECT_EQ(server_.commands.back(), "QUIT");
+}
+
+TEST_F(SmtpAgentTest, ReuseCanBeTurnedOff) {
+  options_.reuse_connections = false;
+  WarmUp();
+  EXPECT_EQ(agent().idle_connections(), 0u);
+}
+
+// ---- Options ----
+
+TEST(SmtpOptions, DefaultsArePostfixs) {
+  config::Diagnostics diagnostics;
+  const auto config = config::Config::FromText("myhostname = mx.example.com\n", "",
+                                               {.hostname = "mx.example.com"}, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  const auto options = SmtpOptions::FromConfig(*config);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->helo_name, "mx.example.com");
+  EXPECT_EQ(options->port, 25);
+  EXPECT_EQ(options->timeouts.data_done, std::chrono::seconds(600));
+  EXPECT_EQ(options->order.addresses_max, 5u);
+  EXPECT_EQ(options->mx_sessions_max, 2u);
+  EXPECT_EQ(options->line_bytes_max, 998u);
+  EXPECT_TRUE(options->use_ipv4 && options->use_ipv6);
+}
+
+TEST(SmtpOptions, ABadPortIsRefused) {
+  config::Diagnostics diagnostics;
+  const auto config = config::Config::FromText("smtp_tcp_port = nosuchservice\n", "",
+                                               {.hostname = "mx.example.com"}, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_FALSE(SmtpOptions::FromConfig(*config).ok());
+}
+
+}  // namespace
+}  // namespace postfleet::delivery::smtp
