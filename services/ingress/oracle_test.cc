@@ -184,6 +184,7 @@ std::vector<std::string> Normalized(std::vector<std::string> lines) {
     const bool internal = line.find("discarding EHLO keywords") != std::string::npos ||
                           line.find("public/qmgr") != std::string::npos ||
                           line.find("mail_stream_cleanup") != std::string::npos ||
+                          line.find("overriding earlier entry") != std::string::npos ||
                           line.starts_with("master: ");
     if (!internal) kept.push_back(WithoutIds(line));
   }
@@ -358,6 +359,88 @@ TEST_F(OracleTest, SmugglingEndsWhereItDoesForExcludedClients) {
        "127.0.0.2");
 }
 TEST_F(OracleTest, LongLines) { Both({{"EHLO " + std::string(3000, 'a') + "\r\n"}, {"NOOP\r\n"}}); }
+
+// Other settings, each with a Postfix of its own.
+
+void BothWith(const std::string& overrides, const SessionConfig& config, const Dialogue& dialogue) {
+  const Postfix postfix(overrides);
+  Compare(postfix, "127.0.0.3", dialogue, config, true);
+}
+
+TEST(OracleSettings, ClientIsRefusedAtOnce) {
+  SessionConfig config = Config();
+  config.delay_reject = false;
+  config.client_restrictions = {config::Restriction::kReject};
+  BothWith("smtpd_delay_reject = no\nsmtpd_client_restrictions = reject\n", config,
+           Lines({"NOOP", "EHLO a", "MAIL FROM:<a@b>", "QUIT"}));
+}
+
+TEST(OracleSettings, HeloAndSenderAreRefusedAtOnce) {
+  SessionConfig config = Config();
+  config.delay_reject = false;
+  config.helo_required = true;
+  config.helo_restrictions = {config::Restriction::kReject};
+  BothWith("smtpd_delay_reject = no\nsmtpd_helo_required = yes\nsmtpd_helo_restrictions = reject\n",
+           config, Lines({"MAIL FROM:<a@b>", "EHLO a", "HELO b", "MAIL FROM:<a@b>", "QUIT"}));
+  config = Config();
+  config.delay_reject = false;
+  config.sender_restrictions = {config::Restriction::kDefer};
+  BothWith("smtpd_delay_reject = no\nsmtpd_sender_restrictions = defer\n", config,
+           Lines({"EHLO b", "MAIL FROM:<a@b>", "MAIL FROM:<>", "QUIT"}));
+}
+
+TEST(OracleSettings, DelayedRefusals) {
+  using config::Restriction;
+  SessionConfig config = Config();
+  config.client_restrictions = {Restriction::kPermitMynetworks, Restriction::kReject};
+  BothWith("smtpd_client_restrictions = permit_mynetworks, reject\n", config,
+           Lines({"EHLO a", "MAIL FROM:<a@b>", "RCPT TO:<bob@localhost>", "VRFY bob", "QUIT"}));
+  config = Config();
+  config.helo_restrictions = {Restriction::kReject};
+  BothWith("smtpd_helo_restrictions = reject\n", config,
+           Lines({"MAIL FROM:<a@b>", "RCPT TO:<bob@localhost>", "EHLO a", "MAIL FROM:<a@b>",
+                  "RCPT TO:<bob@localhost>", "QUIT"}));
+  config = Config();
+  config.sender_restrictions = {Restriction::kReject};
+  BothWith("smtpd_sender_restrictions = reject\n", config,
+           Lines({"EHLO a", "MAIL FROM:<>", "RCPT TO:<bob@localhost>", "RSET",
+                  "MAIL FROM:<\"a b\"@c>", "RCPT TO:<bob@localhost>", "QUIT"}));
+  config = Config();
+  config.recipient_restrictions = {Restriction::kReject};
+  BothWith(
+      "smtpd_recipient_restrictions = reject\n", config,
+      Lines({"EHLO a", "MAIL FROM:<a@b>", "RCPT TO:<bob@localhost>", "RCPT TO:<x@y.z>", "QUIT"}));
+}
+
+TEST(OracleSettings, DataAndEndOfDataAreRefused) {
+  SessionConfig config = Config();
+  config.data_restrictions = {config::Restriction::kReject};
+  config.soft_bounce = true;
+  config.disable_vrfy = true;
+  BothWith("smtpd_data_restrictions = reject\nsoft_bounce = yes\ndisable_vrfy_command = yes\n",
+           config,
+           Lines({"EHLO a", "VRFY x", "FOO", "MAIL FROM:<a@b>", "RCPT TO:<bob@localhost>",
+                  "RCPT TO:<x@localhost>", "DATA", "QUIT"}));
+  config = Config();
+  config.end_of_data_restrictions = {config::Restriction::kDefer};
+  BothWith("smtpd_end_of_data_restrictions = defer\n", config, WithContent("hi\r\n.\r\n"));
+}
+
+TEST(OracleSettings, BareNewlinesAreRefused) {
+  SessionConfig config = Config();
+  config.bare_newline = smtp::BareNewline::kReject;
+  Dialogue dialogue = WithContent("hi\n\r\n.\r\n");
+  dialogue.back() = {"NOOP\n"};
+  BothWith("smtpd_forbid_bare_newline = reject\n", config, dialogue);
+}
+
+TEST(OracleSettings, JunkCommands) {
+  SessionConfig config = Config();
+  config.junk_command_limit = 3;
+  config.hard_error_limit = 2;
+  BothWith("smtpd_junk_command_limit = 3\nsmtpd_hard_error_limit = 2\n", config,
+           Lines({"EHLO a", "NOOP", "NOOP", "RSET", "NOOP", "NOOP", "NOOP"}));
+}
 
 }  // namespace
 }  // namespace postfleet::ingress

@@ -107,6 +107,13 @@ std::string EnqueueClient::NextQueueId() { return minter_ ? minter_->Next() : ""
 void EnqueueClient::Send(Submit submit, std::shared_ptr<Requester> requester) {
   auto entry = std::make_shared<Entry>();
   entry->submission = std::move(submit.submission);
+  if (incarnation_ == 0) {
+    // Its queue id is of an incarnation that is gone. Posted: sessions expect answers later.
+    budget_.Add(static_cast<int64_t>(submit.content.size()));
+    entry->requester = std::move(requester);
+    loop_.Post([this, entry] { Answer(entry, EnqueueResult::EXPIRED); });
+    return;
+  }
   entry->submission.mutable_id()->set_incarnation(incarnation_);
   entry->submission.mutable_id()->set_sequence(next_sequence_);
   budget_.Add(static_cast<int64_t>(submit.content.size()));

@@ -1,5 +1,6 @@
 #include "services/ingress/adapters/server.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -29,6 +30,12 @@ uint16_t PortOf(int fd) {
   return ntohs(address.ss_family == AF_INET6
                    ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
                    : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+}
+
+// An inherited socket may block: an accept too many would stop the loop.
+int NonBlocking(int fd) {
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  return fd;
 }
 
 config::IpAddress AddressOf(const sockaddr_storage& address) {
@@ -62,7 +69,7 @@ Listener::Listener(runtime::EventLoop& loop, metrics::Registry& registry, Listen
     : log_program(std::move(options.log_program)),
       session_config(std::move(options.session)),
       clients(std::move(options.clients)),
-      socket(loop.io(), listening_fd),
+      socket(loop.io(), NonBlocking(listening_fd)),
       port(PortOf(listening_fd)),
       metrics(registry, options.name) {}
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "libs/base/concat.h"
 #include "libs/base/crc32c.h"
 #include "services/ingress/core/session.h"
@@ -125,7 +126,9 @@ void Session::EndOfData(Actions* actions) {
   where_ = "END-OF-MESSAGE";
   phase_ = Phase::kCommand;
   if (!content.discarding) content.cleanup.Finish(&content.chunk);
-  if (!content.cleanup.too_many_hops()) {
+  const bool bare_lf_refused =
+      content.reader.saw_bare_lf() && config_.bare_newline == smtp::BareNewline::kReject;
+  if (!content.cleanup.too_many_hops() && !bare_lf_refused) {
     const std::string& id = content.cleanup.message_id();
     Log(LogProgram::kCleanup,
         Concat(transaction_->queue_id, ": message-id=", id.empty() ? std::string_view("<>") : id),
@@ -220,7 +223,14 @@ void Session::SubmitMessage(Actions* actions) {
   origin->set_client_address(facts_.address);
   origin->set_helo(helo_);
   origin->set_protocol(esmtp_ ? "ESMTP" : "SMTP");
+  absl::flat_hash_set<std::string> seen;
   for (AcceptedRecipient& accepted : transaction.recipients) {
+    // Said twice is meant once (cleanup's duplicate filter).
+    if (transaction.recipients.size() > 1 &&
+        !seen.insert(mail::LowerCasedAscii(Concat(accepted.address, '\n', accepted.given)))
+             .second) {
+      continue;
+    }
     auto* recipient = message->add_recipients();
     if (accepted.given != accepted.address) {
       recipient->set_original_address(std::move(accepted.given));

@@ -196,6 +196,17 @@ TEST(Message, MailerDaemonIsTheNullSender) {
   EXPECT_EQ(client.submits.at(0).submission.message().envelope().sender(), "");
 }
 
+TEST(Message, ARecipientSaidTwiceGetsItOnce) {
+  Client client;
+  client.SayLine("MAIL FROM:<a@b>");
+  client.SayLine("RCPT TO:<bob@localhost>");
+  client.SayLine("RCPT TO:<bob@LOCALHOST>");
+  client.SayLine("RCPT TO:<root@localhost>");
+  client.SayLine("DATA");
+  client.Say("x\r\n.\r\n");
+  EXPECT_EQ(client.submits.at(0).submission.message().recipients_size(), 2);
+}
+
 TEST(Message, NoAcceptanceBeforeTheQueueCommitted) {
   Client client;
   client.auto_answer = false;
@@ -457,10 +468,10 @@ TEST(Recipients, AFailedLookupIsTemporary) {
 }
 
 TEST(Recipients, PastTheLimitTheyAreDeferredAndTheRestGoes) {
-  Client client;
+  Client client(ScriptedSession::Config(), Friend());
   client.SayLine("MAIL FROM:<a@b>");
   for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(client.SayLine("RCPT TO:<bob@localhost>"), "250 2.1.5 Ok\r\n");
+    EXPECT_EQ(client.SayLine("RCPT TO:<x" + std::to_string(i) + "@y.example>"), "250 2.1.5 Ok\r\n");
   }
   EXPECT_EQ(client.SayLine("RCPT TO:<bob@localhost>"), "452 4.5.3 Error: too many recipients\r\n");
   client.SayLine("DATA");
