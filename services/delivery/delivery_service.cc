@@ -1,5 +1,6 @@
 #include "services/delivery/delivery_service.h"
 
+#include <future>
 #include <utility>
 
 #include "libs/base/concat.h"
@@ -45,6 +46,23 @@ void DeliveryService::Stop() {
     if (stream_ != nullptr) stream_->Cancel();
   });
   loop_.Stop();
+}
+
+// New deliveries are refused, which puts them off for a while at another worker or for a retry time at this one.
+void DeliveryService::Drain(std::chrono::milliseconds grace) {
+  auto drained = std::make_shared<std::promise<void>>();
+  loop_.Post([this, drained] {
+    ready_ = false;
+    draining_ = true;
+    drained_ = [drained] { drained->set_value(); };
+    TellIfDrained();
+  });
+  drained->get_future().wait_for(grace);
+}
+
+void DeliveryService::TellIfDrained() {
+  // Posted: the results of the last attempt are on their way by then.
+  if (drained_ && running_.empty()) loop_.Post(std::exchange(drained_, nullptr));
 }
 
 void DeliveryService::Connect() {
@@ -137,6 +155,7 @@ void DeliveryService::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame
 void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload) {
   const auto agent = agents_.find(delivery.transport());
   if (agent == agents_.end()) return Refuse(delivery, "mail transport unavailable");
+  if (draining_) return Refuse(delivery, "delivery worker is stopping");
   const uint64_t id = ++last_attempt_id_;
   running_[id] = {.transport = delivery.transport(),
                   .delivery_id = delivery.id(),
@@ -171,6 +190,7 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
   part.payload = std::move(result.notice_contents);
   outbox_.Add(std::move(part));
   stream_->Kick();
+  TellIfDrained();
 }
 
 void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std::string& why) {

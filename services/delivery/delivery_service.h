@@ -50,7 +50,9 @@ class DeliveryService {
   ~DeliveryService();
 
   void Start();
-  // Idle connections are closed; attempts that run end by themselves. Any thread.
+  // Takes no more deliveries and waits until those that run are answered, at most `grace`. Blocks; not from the loop.
+  void Drain(std::chrono::milliseconds grace);
+  // Idle connections are closed; attempts that still run are dropped. Any thread.
   void Stop();
 
   // A scheduler knows this worker.
@@ -82,6 +84,7 @@ class DeliveryService {
   void Cancel(uint64_t delivery_id);
   void CancelAll();
   void ConnectAgain();
+  void TellIfDrained();
   void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
   bool NextFrame(grpc::ByteBuffer* frame);
   void Count(const std::string& transport, const scheduler::v1::DeliveryResult& result);
@@ -102,6 +105,8 @@ class DeliveryService {
   uint64_t generation_ = 0;
   runtime::Timer retry_;
   bool stopping_ = false;
+  bool draining_ = false;
+  std::function<void()> drained_;
 };
 
 }  // namespace postfleet::delivery
