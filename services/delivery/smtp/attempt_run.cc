@@ -64,6 +64,7 @@ void AttemptRun::OnHosts(Hosts hosts) {
   });
   if (more_hosts()) return TryNext();
   if (last_.empty()) return OnFailure(OutcomeOf(hosts_.status, hosts_.text));
+  if (last_failure_ && !completed_session_) FailDestination(*last_failure_);
   const auto open = std::exchange(open_, {});
   for (size_t i = 0; i < open.size(); ++i) Settle(*open[i], last_[i]);
   Finish();
@@ -121,15 +122,16 @@ void AttemptRun::OnTransactionOver() {
     contents_.Rewind();
     return LookUp();
   }
-  const bool failed = session.failure().has_value();
+  last_failure_ = session.failure();
+  const bool failed = last_failure_.has_value();
   completed_session_ = completed_session_ || !failed;
   tried_relay_ = connection_->relay();
   // A message that may have been taken must not go to another host at once.
   if (session.given_up() || (failed && session.step() == Session::Step::kDot))
     no_more_hosts_ = true;
   const bool again = more_hosts() && contents_.Rewind();
-  if (failed && again) Log(session.failure()->text());
-  if (failed && !again && !completed_session_) FailDestination(*session.failure());
+  if (failed && again) Log(last_failure_->text());
+  if (failed && !again && !completed_session_) FailDestination(*last_failure_);
 
   const auto tried = std::exchange(open_, {});
   last_.clear();
@@ -162,9 +164,7 @@ void AttemptRun::BlameConfiguration(Outcome* failure) const {
   const SmtpOptions& options = parts_->options;
   if (options.relayhost.empty() || attempt_->delivery.nexthop() != options.relayhost) return;
   maillog::Warning(options.program, "relayhost configuration problem: ", failure->text());
-  std::string status = failure->status();
-  status[0] = '4';
-  *failure = OutcomeOf(status, "relayhost configuration problem");
+  *failure = OutcomeOf("4.3.5", "Server configuration error");
 }
 
 void AttemptRun::FailDestination(const Outcome& failure) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,7 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   // Without a final outcome, and what the last host said about each (empty: no host has).
   std::vector<const mail::v1::Recipient*> open_;
   std::vector<Outcome> last_;
+  std::optional<Outcome> last_failure_;  // of the last session that had a transaction
 
   std::shared_ptr<Connection> connection_;
   std::string relay_ = "none";

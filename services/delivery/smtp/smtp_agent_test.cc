@@ -276,7 +276,7 @@ TEST_F(SmtpAgentTest, OurOwnNameInTheEhloReplyIsALoop) {
 TEST_F(SmtpAgentTest, RelayhostThatDoesNotExistDefers) {
   options_.relayhost = "nowhere.test";
   EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test"})),
-              ElementsAre("deferred 4.4.4 relayhost configuration problem"));
+              ElementsAre("deferred 4.3.5 Server configuration error"));
 }
 
 TEST_F(SmtpAgentTest, ANexthopThatIsNoHostBounces) {
@@ -544,6 +544,21 @@ TEST_F(SmtpAgentTest, AKeptConnectionThatSays421AtMailIsReplaced) {
   EXPECT_THAT(Texts(result), ElementsAre(StartsWith("sent")));
   EXPECT_FALSE(result.destination_failed());
   EXPECT_EQ(mails, 4);
+}
+
+TEST_F(SmtpAgentTest, AKeptConnectionLostAfterItAnsweredIsAFailureOfTheDestination) {
+  int mails = 0;
+  server_.behaviours[0].replies_at = [&mails](const std::string& command) {
+    if (command.starts_with("MAIL")) ++mails;
+    return mails == 3 && command == "DATA" ? "close" : "";
+  };
+  WarmUp();
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.4.2 lost connection with mx.test[127.0.0.1] while "
+                          "sending DATA command"));
+  EXPECT_TRUE(result.destination_failed());
+  EXPECT_EQ(server_.connections, 2);
 }
 
 TEST_F(SmtpAgentTest, CloseIdleQuits) {
