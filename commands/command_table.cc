@@ -1,0 +1,101 @@
+#include "commands/command_table.h"
+
+#include <sysexits.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "commands/postconf.h"
+#include "commands/postfix.h"
+#include "commands/postmap.h"
+#include "commands/postqueue.h"
+#include "commands/postsuper.h"
+#include "libs/base/concat.h"
+
+namespace postfleet::commands {
+namespace {
+
+constexpr std::string_view kProgram = "postfleet";
+
+constexpr Command kCommands[] = {
+    {"mailq", RunMailq, EX_UNAVAILABLE},
+    {"newaliases", nullptr, EX_UNAVAILABLE},
+    {"postalias", nullptr},
+    {"postcat", nullptr},
+    {"postconf", RunPostconf},
+    {"postdrop", nullptr, EX_UNAVAILABLE},
+    {"postfix", RunPostfix},
+    {"postfix-tls", nullptr},
+    {"postkick", nullptr},
+    {"postlock", nullptr, EX_SOFTWARE},
+    {"postlog", nullptr},
+    {"postmap", RunPostmap},
+    {"postmulti", nullptr},
+    {"postqueue", RunPostqueue, EX_UNAVAILABLE},
+    {"postsuper", RunPostsuper},
+    {"posttls-finger", nullptr},
+    {"qmqp-sink", nullptr},
+    {"qmqp-source", nullptr},
+    {"qshape", nullptr},
+    {"rmail", nullptr, EX_UNAVAILABLE},
+    {"sendmail", nullptr, EX_UNAVAILABLE},
+    {"smtp-sink", nullptr},
+    {"smtp-source", nullptr},
+};
+
+std::string LastComponent(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+std::string UsageLine() {
+  std::string usage = Concat(kProgram, " [-c config_dir] command [argument...]; commands:");
+  for (const Command& command : kCommands) {
+    if (command.run != nullptr) ConcatTo(&usage, ' ', command.name);
+  }
+  return usage;
+}
+
+int RunNamed(Invocation call, const Streams& streams) {
+  const Command* command = FindCommand(call.program);
+  if (command == nullptr) {
+    Console console(std::string(kProgram), 1, streams);
+    return console.Usage(
+        UsageLine(), absl::InvalidArgumentError(Concat("unknown command: '", call.program, "'")));
+  }
+  if (command->run == nullptr) {
+    Console console(std::string(kProgram), command->fatal_status, streams);
+    return console.NotSupported(command->name);
+  }
+  return command->run(call, streams);
+}
+
+}  // namespace
+
+absl::Span<const Command> AllCommands() { return kCommands; }
+
+const Command* FindCommand(std::string_view name) {
+  const Command* found = std::lower_bound(
+      std::begin(kCommands), std::end(kCommands), name,
+      [](const Command& command, std::string_view wanted) { return command.name < wanted; });
+  return found != std::end(kCommands) && found->name == name ? found : nullptr;
+}
+
+int RunCommandLine(const std::vector<std::string>& arguments, const std::string& default_directory,
+                   const Streams& streams) {
+  const std::string self = arguments.empty() ? std::string(kProgram) : LastComponent(arguments[0]);
+  Invocation call = {self, default_directory, {}};
+  size_t rest = 1;
+  if (FindCommand(self) == nullptr) {
+    Console console(std::string(kProgram), 1, streams);
+    if (arguments.size() > 2 && arguments[1] == "-c") {
+      call.config_directory = std::filesystem::absolute(arguments[2]).string();
+      rest = 3;
+    }
+    if (rest >= arguments.size() || arguments[rest].starts_with("-")) {
+      return console.Usage(UsageLine());
+    }
+    call.program = LastComponent(arguments[rest++]);
+  }
+  call.arguments.assign(arguments.begin() + std::min(rest, arguments.size()), arguments.end());
+  return RunNamed(std::move(call), streams);
+}
+
+}  // namespace postfleet::commands

@@ -1,0 +1,63 @@
+#include "commands/console.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "libs/base/concat.h"
+#include "libs/base/maillog.h"
+
+namespace postfleet::commands {
+
+void Console::LogTo(const config::Config& config, std::string_view log_program) {
+  const std::string path = config.GetString("maillog_file");
+  if (path.empty() || path == "/dev/stdout" || access(path.c_str(), W_OK) != 0) return;
+  const std::string hostname = config.GetString("myhostname");
+  const absl::Status opened = maillog::Open({.path = path,
+                                             .syslog_name = config.GetString("syslog_name"),
+                                             .hostname = hostname.substr(0, hostname.find('.'))});
+  if (opened.ok()) log_program_ = log_program;
+}
+
+void Console::Say(std::string_view text) {
+  const std::string line = Concat(program_, ": ", text, "\n");
+  std::fwrite(line.data(), 1, line.size(), streams_.err);
+  if (!log_program_.empty()) maillog::Write(log_program_, text);
+}
+
+void Console::Warn(std::string_view text) { Say(Concat("warning: ", text)); }
+
+int Console::Fatal(std::string_view text) {
+  // What was printed before comes before it.
+  std::fflush(streams_.out);
+  Say(Concat("fatal: ", text));
+  return fatal_status_;
+}
+
+int Console::Fatal(const absl::Status& status) {
+  return Fatal(std::string_view(status.message().data(), status.message().size()));
+}
+
+int Console::NotSupported(std::string_view what) {
+  return Fatal(Concat(what, ": not supported yet"));
+}
+
+int Console::Usage(std::string_view usage, const absl::Status& wrong) {
+  if (!wrong.ok()) Say(std::string(wrong.message()));
+  return Fatal(Concat("usage: ", usage));
+}
+
+bool Console::Write(std::string_view bytes) {
+  return std::fwrite(bytes.data(), 1, bytes.size(), streams_.out) == bytes.size();
+}
+
+int Console::Finish() { return std::fflush(streams_.out) == 0 ? 0 : WriteFailed(); }
+
+int Console::WriteFailed() {
+  if (errno == EPIPE) return 0;
+  const std::string reason = strerror(errno);
+  return Fatal(Concat("output write error: ", reason));
+}
+
+}  // namespace postfleet::commands

@@ -1,0 +1,29 @@
+// The options of a command line, as getopt(3) reads them: "-d ID -q", "-dID", "-fp", "--" ends
+// them. Options may stand behind operands. `known` lists the letters; a colon behind a letter says
+// that it takes an argument.
+//
+// Errors: InvalidArgument, "invalid option -- 'x'" or "option requires an argument -- 'd'".
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace postfleet::commands {
+
+struct Option {
+  char letter = 0;
+  std::string argument;
+};
+
+struct CommandLine {
+  std::vector<Option> options;  // in their order
+  std::vector<std::string> operands;
+};
+
+absl::StatusOr<CommandLine> ParseOptions(const std::vector<std::string>& arguments,
+                                         std::string_view known);
+
+}  // namespace postfleet::commands

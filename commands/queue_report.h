@@ -1,0 +1,41 @@
+// How the queue is shown: `postqueue -p` for people and `postqueue -j` for programs, byte by byte
+// as Postfix shows a queue with long queue ids (postqueue(1)).
+//
+// Pure: one message in, its text out; nothing is kept but the totals. Addresses are quoted as RFC
+// 5322 asks; control characters and what is not UTF-8 become '?', one for each byte, before JSON
+// is made of them, as Postfix's showq does. The null sender is MAILER-DAEMON.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/time/time.h"
+#include "proto/postfleet/queue/v1/queue.pb.h"
+
+namespace postfleet::commands {
+
+class QueueTable {
+ public:
+  explicit QueueTable(absl::TimeZone zone) : zone_(zone) {}
+  // The message, with the heading before the first.
+  std::string Add(const queue::v1::ListedMessage& message);
+  // The line of totals, or that there is nothing.
+  std::string End() const;
+
+ private:
+  const absl::TimeZone zone_;
+  uint64_t messages_ = 0;
+  uint64_t bytes_ = 0;
+};
+
+// One object and a newline.
+std::string QueueJsonLine(const queue::v1::ListedMessage& message);
+
+// "incoming", "active", "deferred", "hold".
+std::string_view QueueNameText(queue::v1::QueueName name);
+
+// Every byte that is a control character or not part of valid UTF-8 as '?'.
+std::string Showable(std::string_view text);
+
+}  // namespace postfleet::commands
