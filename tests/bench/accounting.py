@@ -9,6 +9,7 @@ Two ways, chosen by open_account():
 Both promise: pids() are processes of this MTA only, so kill_all() ends nothing else.
 """
 
+import ctypes
 import os
 import pathlib
 import signal
@@ -16,6 +17,8 @@ import time
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _KILL_WAIT_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 def _signal(pid, number):
@@ -98,7 +101,8 @@ class TreeAccount:
         self._roots = []
 
     def enter(self):
-        """Nothing to do between fork and exec."""
+        """For a child between fork and exec: it ends when its parent is killed."""
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def add_root(self, pid):
         self._roots.append(pid)
@@ -148,12 +152,17 @@ class TreeAccount:
         self._roots.clear()
 
 
+def group_prefix(owner):
+    """What the names of all groups of the comparison with that process id begin with."""
+    return f"postfleet-bench-{owner}-"
+
+
 def open_account(name):
     """A CgroupAccount where the system lets us, else a TreeAccount."""
     folder = own_cgroup()
     if folder is not None:
         try:
-            return CgroupAccount(folder / name)
+            return CgroupAccount(folder / (group_prefix(os.getpid()) + name))
         except OSError:
             pass
     return TreeAccount()

@@ -33,7 +33,7 @@ def start(root):
 
 def _left_groups(owner):
     own = accounting.own_cgroup()
-    return list(own.glob(f"postfleet-bench-{owner}-*")) if own is not None else []
+    return list(own.glob(accounting.group_prefix(owner) + "*")) if own is not None else []
 
 
 def _end_groups(owner):

@@ -1,7 +1,7 @@
 """The load: Postfix's smtp-source (sends) and smtp-sink (receives), as child processes.
 
-Both run outside the MTA's account; their own CPU is read when they end. Nothing here listens
-on a fixed port.
+Both run in an account of their own (`enter`, called between fork and exec); their CPU is read
+when they end. Nothing here listens on a fixed port.
 """
 
 import contextlib
@@ -60,14 +60,14 @@ def _raise_file_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
 
-class _Tool:
+class Tool:
     """A child whose counters ("...\\r") are read without making it wait."""
 
-    def __init__(self, command):
+    def __init__(self, command, enter):
         self._command = command
         self._child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=_raise_file_limit)
+            preexec_fn=lambda: (enter(), _raise_file_limit()))
         out = self._child.stdout.fileno()
         os.set_blocking(out, False)
         with contextlib.suppress(OSError):
@@ -79,7 +79,7 @@ class _Tool:
     def pid(self):
         return self._child.pid
 
-    def _read_counter(self):
+    def read_counter(self):
         """The newest whole counter, or the one before."""
         with contextlib.suppress(BlockingIOError):
             while block := os.read(self._child.stdout.fileno(), _PIPE_BYTES):
@@ -119,14 +119,14 @@ class _Tool:
         return f"{self._command[0]} ended with {self._child.returncode}: {text[-500:]}"
 
 
-class Sink(_Tool):
+class Sink(Tool):
     """An smtp-sink of its own for each run."""
 
-    def __init__(self, sessions):
+    def __init__(self, sessions, enter):
         self.port = free_port()
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         super().__init__([program("smtp-sink"), "-c", "-m", str(4 * sessions + 100), *user,
-                          f"inet:127.0.0.1:{self.port}", str(_SINK_BACKLOG)])
+                          f"inet:127.0.0.1:{self.port}", str(_SINK_BACKLOG)], enter)
         if not wait_for_greeting(self.port, lambda: not self.ended(), 5.0):
             complaint = self.complaint()
             self.close()
@@ -134,24 +134,24 @@ class Sink(_Tool):
 
     def messages(self):
         """Messages received so far."""
-        for field in self._read_counter().split():
+        for field in self.read_counter().split():
             if field.startswith(b"mesg="):
                 return int(field[5:])
         return 0
 
 
-class Source(_Tool):
+class Source(Tool):
     """An smtp-source that sends `count` messages as fast as they are taken."""
 
     SENDER = "sender@client.example"
 
-    def __init__(self, row, port, recipient, count, counter=False):
+    def __init__(self, row, port, recipient, count, enter, counter=False):
         options = ["-s", str(min(row.sessions, count)), "-m", str(count), "-C", "20",
                    "-l", str(row.content_bytes), "-M", "client.example", "-f", self.SENDER,
                    "-t", recipient]
         options += ["-d"] if row.reuse else []
         options += ["-c"] if counter else []
-        super().__init__([program("smtp-source"), *options, f"inet:127.0.0.1:{port}"])
+        super().__init__([program("smtp-source"), *options, f"inet:127.0.0.1:{port}"], enter)
 
     def poll(self):
         """Called every few milliseconds; an unpaced source needs nothing."""
@@ -164,8 +164,8 @@ class PacedSource(Source):
     polls; its sessions stay open while it is stopped.
     """
 
-    def __init__(self, row, port, recipient, count, messages_per_second):
-        super().__init__(row, port, recipient, count, counter=True)
+    def __init__(self, row, port, recipient, count, enter, messages_per_second):
+        super().__init__(row, port, recipient, count, enter, counter=True)
         self._rate = messages_per_second
         self._start = time.monotonic()
         self._stopped = False
@@ -173,7 +173,7 @@ class PacedSource(Source):
     def poll(self):
         if self.ended():
             return
-        accepted = int(self._read_counter() or 0)
+        accepted = int(self.read_counter() or 0)
         ahead = accepted > self._rate * (time.monotonic() - self._start)
         if ahead != self._stopped:
             os.kill(self.pid, signal.SIGSTOP if ahead else signal.SIGCONT)

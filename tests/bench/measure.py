@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -65,6 +66,7 @@ class Setup:
     """What all runs share."""
 
     root: Path  # folder of this comparison
+    load_account: object  # of smtp-source and smtp-sink
     defer_by: str = "defer_transports"
     keep: bool = False
     profiler: object = None  # perf_record.Profiler, for one run
@@ -135,7 +137,7 @@ def _wait_for_outcomes(progress, tail, count):
         time.sleep(_POLL_SECONDS)
 
 
-def _check(row, node, sink, tail, count):
+def check(row, node, sink, tail, count):
     """RunError unless every message ended as the row says; returns notes."""
     notes = []
     problems = []
@@ -163,7 +165,7 @@ def _sink_port(row, setup, stack, sink):
         return sink.port
     if row.end == "accept" and setup.defer_by == "closed_port":
         # Bound and not listening: refuses, and nobody else can take it meanwhile.
-        held = stack.enter_context(contextlib.closing(load.socket.socket()))
+        held = stack.enter_context(contextlib.closing(socket.socket()))
         held.bind(("127.0.0.1", 0))
         return held.getsockname()[1]
     return load.free_port()
@@ -177,10 +179,11 @@ def _open_folder(setup, stack, name):
     return folder
 
 
-def _make_source(row, node, count, offered_rate):
+def _make_source(row, node, count, setup, offered_rate):
+    enter = setup.load_account.enter
     if offered_rate is None:
-        return load.Source(row, node.port, node.recipient, count)
-    return load.PacedSource(row, node.port, node.recipient, count, offered_rate)
+        return load.Source(row, node.port, node.recipient, count, enter)
+    return load.PacedSource(row, node.port, node.recipient, count, enter, offered_rate)
 
 
 def measure(node_class, row, count, setup, offered_rate=None):
@@ -188,16 +191,19 @@ def measure(node_class, row, count, setup, offered_rate=None):
     with contextlib.ExitStack() as stack:
         os.sync()  # what the run before left to write is not this run's load
         folder = _open_folder(setup, stack, node_class.name)
-        account = accounting.open_account(f"postfleet-bench-{os.getpid()}-{folder.name}")
+        account = accounting.open_account(folder.name)
         stack.callback(account.close)
         sink = None
         if row.end == "relay":
-            sink = stack.enter_context(contextlib.closing(load.Sink(row.sessions)))
+            sink = stack.enter_context(contextlib.closing(load.Sink(row.sessions, setup.load_account.enter)))
         node = node_class(folder, account, row, _sink_port(row, setup, stack, sink), setup.defer_by)
-        with contextlib.ExitStack() as started:
-            started.callback(node.stop)
+        try:
             node.start()
             result = _measure_started(node, row, count, setup, sink, offered_rate, stack)
+        except BaseException:
+            node.abandon()  # what went wrong first is what is told
+            raise
+        node.stop()
         if sink is not None:
             sink.stop()
             result.sink_cpu_seconds = sink.cpu_seconds
@@ -214,7 +220,7 @@ def _measure_started(node, row, count, setup, sink, offered_rate, stack):
     cpu_before = node.account.cpu_seconds()
     start = time.monotonic()
     source = stack.enter_context(
-        contextlib.closing(_make_source(row, node, count, offered_rate)))
+        contextlib.closing(_make_source(row, node, count, setup, offered_rate)))
     progress = _Progress(row, source, sink, tail, memory)
     _wait_for_end(progress, count, source, node)
     end = time.monotonic()
@@ -229,12 +235,12 @@ def _measure_started(node, row, count, setup, sink, offered_rate, stack):
         cgroup_peak_bytes=node.account.memory_peak_bytes(),
         source_cpu_seconds=source.cpu_seconds, sink_cpu_seconds=0.0,
         harness_cpu_seconds=time.process_time() - harness_before, offered_rate=offered_rate)
-    result.notes = _check(row, node, sink, tail, count)
-    _read_first_attempts(result, tail.first_attempt_delays())
+    result.notes = check(row, node, sink, tail, count)
+    read_first_attempts(result, tail.first_attempt_delays())
     return result
 
 
-def _read_first_attempts(result, delays):
+def read_first_attempts(result, delays):
     if not delays:
         return
     result.first_attempts = len(delays)

@@ -146,6 +146,13 @@ class Node:
     def stop(self):
         raise NotImplementedError
 
+    def abandon(self):
+        """Ends what is left of a failed run."""
+        try:
+            self.stop()
+        except NodeError:
+            pass
+
     def output(self):
         """Where its standard error went."""
         return self.folder / "log" / "output"

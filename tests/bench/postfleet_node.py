@@ -15,6 +15,7 @@ class PostfleetNode(node.Node):
 
     name = "postfleet"
     program = None  # set once, from the command line
+    _child = None
 
     def launch(self):
         owner = pwd.getpwnam(node.MAIL_OWNER)
@@ -30,7 +31,7 @@ class PostfleetNode(node.Node):
         return self._child.poll() is None
 
     def stop(self):
-        if not hasattr(self, "_child"):
+        if self._child is None:
             return
         if self.running():
             self._child.send_signal(signal.SIGTERM)
