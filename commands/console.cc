@@ -10,6 +10,10 @@
 
 namespace postfleet::commands {
 
+Console::~Console() {
+  if (!log_program_.empty()) maillog::Flush();
+}
+
 void Console::LogTo(const config::Config& config, std::string_view log_program) {
   const std::string path = config.GetString("maillog_file");
   if (path.empty() || path == "/dev/stdout" || access(path.c_str(), W_OK) != 0) return;

@@ -28,6 +28,10 @@ class Console {
   // `fatal_status` is what Fatal returns: 1, or of <sysexits.h> where Postfix's command has it.
   Console(std::string program, int fatal_status, const Streams& streams)
       : program_(std::move(program)), fatal_status_(fatal_status), streams_(streams) {}
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
+  // Writes out the mail log's lines.
+  ~Console();
 
   // Also into maillog_file, if it exists and is writable: the server makes it, as its own user.
   void LogTo(const config::Config& config, std::string_view log_program);

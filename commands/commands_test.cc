@@ -1,0 +1,473 @@
+// Commands as main runs them, against a queue service of the test's own.
+#include <gmock/gmock.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "commands/command_run.h"
+#include "commands/command_table.h"
+#include "commands/queue_address.h"
+#include "libs/base/concat.h"
+#include "libs/config/interfaces.h"
+#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
+
+namespace postfleet::commands {
+namespace {
+
+namespace v1 = queue::v1;
+
+using testing::ElementsAre;
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+// Keeps messages by id, and what it was asked.
+class FakeQueue final : public v1::Queue::Service {
+ public:
+  void Add(const std::string& queue_id, v1::QueueName queue) {
+    v1::ListedMessage& message = messages_[queue_id];
+    message.set_queue_id(queue_id);
+    message.set_queue(queue);
+    message.set_message_bytes(1000);
+    message.set_sender("s@example.org");
+    message.add_recipients()->set_address("r@example.org");
+  }
+
+  grpc::Status List(grpc::ServerContext*, const v1::ListRequest* request,
+                    v1::ListResponse* response) override {
+    asked_.push_back(Concat("list after '", request->after_queue_id(), "'"));
+    if (list_fails_) return {grpc::StatusCode::INTERNAL, "the disk is damaged"};
+    for (auto at = messages_.upper_bound(request->after_queue_id()); at != messages_.end(); ++at) {
+      const auto& ids = request->queue_ids();
+      if (!ids.empty() && std::find(ids.begin(), ids.end(), at->first) == ids.end()) continue;
+      if (response->messages_size() == page_messages_) {
+        response->set_more(true);
+        break;
+      }
+      *response->add_messages() = at->second;
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest* request,
+                      v1::DeleteResponse* response) override {
+    asked_.push_back(Concat("delete ", request->queue_ids_size()));
+    for (const std::string& queue_id : request->queue_ids()) {
+      if (messages_.erase(queue_id) > 0) response->add_deleted(queue_id);
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status Flush(grpc::ServerContext*, const v1::FlushRequest* request,
+                     v1::FlushResponse* response) override {
+    asked_.push_back("flush");
+    for (const std::string& queue_id : request->queue_ids()) {
+      asked_.back() += " " + queue_id;
+      if (!messages_.contains(queue_id)) response->add_missing(queue_id);
+    }
+    return grpc::Status::OK;
+  }
+
+  // Set before calls; read after them.
+  std::map<std::string, v1::ListedMessage> messages_;
+  std::vector<std::string> asked_;
+  int page_messages_ = 2;
+  bool list_fails_ = false;
+};
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+class CommandsTest : public testing::Test {
+ protected:
+  CommandsTest() : folder_(testing::TempDir() + "commands_XXXXXX") {
+    EXPECT_NE(mkdtemp(folder_.data()), nullptr);
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&queue_);
+    server_ = builder.BuildAndStart();
+    address_ = Concat("127.0.0.1:", port);
+    WriteFile("master.cf", "smtp unix - - n - - smtp\n");
+    WriteMainCf("");
+  }
+
+  void WriteFile(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ + "/" + name) << text;
+  }
+  void WriteMainCf(const std::string& more) {
+    WriteFile("main.cf",
+              Concat("compatibility_level = 3.6\nmyhostname = mail.example.com\n"
+                     "queue_directory = ",
+                     folder_, "/spool\npostfleet_queue_address = ", address_, "\n", more));
+  }
+
+  // "postqueue", "-p", ...: through links of these names.
+  CommandResult Run(std::vector<std::string> arguments, const std::string& input = "") {
+    arguments[0].insert(0, "/usr/sbin/");
+    return Capture(
+        input, [&](const Streams& streams) { return RunCommandLine(arguments, folder_, streams); });
+  }
+
+  std::string folder_;
+  std::string address_;
+  FakeQueue queue_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+TEST_F(CommandsTest, QueueIsPrintedPageByPage) {
+  for (const char* queue_id : {"Q1", "Q2", "Q3", "Q4", "Q5"}) {
+    queue_.Add(queue_id, v1::QUEUE_NAME_DEFERRED);
+  }
+  const CommandResult result = Run({"postqueue", "-j"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 5);
+  EXPECT_THAT(result.out, HasSubstr("\"queue_id\": \"Q5\""));
+  EXPECT_THAT(queue_.asked_, ElementsAre("list after ''", "list after 'Q2'", "list after 'Q4'"));
+}
+
+TEST_F(CommandsTest, MailqIsPostqueueP) {
+  queue_.Add("Q1", v1::QUEUE_NAME_ACTIVE);
+  const CommandResult table = Run({"postqueue", "-p"});
+  EXPECT_EQ(table.status, 0) << table.err;
+  EXPECT_THAT(table.out, StartsWith("----Queue ID-----"));
+  EXPECT_THAT(table.out, HasSubstr("\nQ1* "));
+  EXPECT_THAT(table.out, EndsWith("-- 0 Kbytes in 1 Request.\n"));
+  EXPECT_EQ(Run({"mailq"}).out, table.out);
+}
+
+TEST_F(CommandsTest, QueueThatIsDownIsSaidInPostfixsWords) {
+  server_->Shutdown();
+  for (const char* option : {"-p", "-j"}) {
+    const CommandResult result = Run({"postqueue", option});
+    EXPECT_EQ(result.status, 69);
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err,
+                EndsWith("postqueue: fatal: Queue report unavailable - mail system is down\n"));
+  }
+  const CommandResult flush = Run({"postqueue", "-f"});
+  EXPECT_EQ(flush.status, 69);
+  EXPECT_THAT(flush.err,
+              EndsWith("postqueue: fatal: Cannot flush mail queue - mail system is down\n"));
+  const CommandResult removal = Run({"postsuper", "-d", "ALL"});
+  EXPECT_EQ(removal.status, 1);
+  EXPECT_THAT(removal.err,
+              EndsWith("postsuper: fatal: Cannot delete mail - mail system is down\n"));
+  EXPECT_THAT(removal.err, Not(HasSubstr("Deleted")));
+}
+
+TEST_F(CommandsTest, QueueThatRefusesIsNotDown) {
+  queue_.list_fails_ = true;
+  const CommandResult result = Run({"postqueue", "-p"});
+  EXPECT_EQ(result.status, 69);
+  EXPECT_EQ(result.err, "postqueue: fatal: Queue report unavailable - the disk is damaged\n");
+}
+
+TEST_F(CommandsTest, OutputThatCannotBeWrittenIsFatal) {
+  queue_.Add("Q1", v1::QUEUE_NAME_ACTIVE);
+  FILE* full = fopen("/dev/full", "w");
+  const CommandResult result = Capture("", [&](const Streams& streams) {
+    return RunCommandLine({"postqueue", "-p"}, folder_, {streams.in, full, streams.err});
+  });
+  fclose(full);
+  EXPECT_EQ(result.status, 69);
+  EXPECT_EQ(result.err, "postqueue: fatal: output write error: No space left on device\n");
+}
+
+TEST_F(CommandsTest, ReaderThatHasGoneIsNoError) {
+  queue_.Add("Q1", v1::QUEUE_NAME_ACTIVE);
+  signal(SIGPIPE, SIG_IGN);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  close(ends[0]);
+  FILE* broken = fdopen(ends[1], "w");
+  const CommandResult result = Capture("", [&](const Streams& streams) {
+    return RunCommandLine({"postqueue", "-p"}, folder_, {streams.in, broken, streams.err});
+  });
+  fclose(broken);
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "");
+}
+
+TEST_F(CommandsTest, FlushOfAllAndOfOne) {
+  queue_.Add("Q1", v1::QUEUE_NAME_DEFERRED);
+  EXPECT_EQ(Run({"postqueue", "-f"}).status, 0);
+  EXPECT_EQ(Run({"postqueue", "-i", "Q1"}).err, "");
+  EXPECT_THAT(queue_.asked_, ElementsAre("flush", "flush Q1"));
+  const CommandResult missing = Run({"postqueue", "-i", "Q9"});
+  EXPECT_EQ(missing.status, 0);
+  EXPECT_EQ(missing.err, "postqueue: warning: no message with queue ID Q9\n");
+}
+
+TEST_F(CommandsTest, PostqueueRefusesOtherArguments) {
+  const std::string usage =
+      "postqueue: fatal: usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p "
+      "| "
+      "postqueue -s site\n";
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{}, {"-p", "-f"}, {"-p", "x"}}) {
+    std::vector<std::string> call = {"postqueue"};
+    call.insert(call.end(), arguments.begin(), arguments.end());
+    const CommandResult result = Run(call);
+    EXPECT_EQ(result.status, 69);
+    EXPECT_EQ(result.err, usage);
+  }
+  EXPECT_EQ(Run({"postqueue", "-x"}).err, "postqueue: invalid option -- 'x'\n" + usage);
+  EXPECT_EQ(Run({"postqueue", "-i", "a.b"}).err,
+            "postqueue: fatal: Cannot flush queue ID - invalid name: \"a.b\"\n");
+  const CommandResult site = Run({"postqueue", "-s", "example.org"});
+  EXPECT_EQ(site.status, 69);
+  EXPECT_EQ(site.err, "postqueue: fatal: option -s: not supported yet\n");
+  EXPECT_THAT(queue_.asked_, IsEmpty());
+}
+
+TEST_F(CommandsTest, NamedMessagesAreRemovedAndSaid) {
+  for (const char* queue_id : {"Q1", "Q2", "Q3"}) queue_.Add(queue_id, v1::QUEUE_NAME_DEFERRED);
+  const CommandResult result = Run({"postsuper", "-d", "Q1", "-d", "a.b", "-d", "Q9", "-d", "Q3"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err,
+            "postsuper: warning: invalid mail queue id: a.b\n"
+            "postsuper: Q1: removed\n"
+            "postsuper: Q3: removed\n"
+            "postsuper: Deleted: 2 messages\n");
+  EXPECT_THAT(queue_.asked_, ElementsAre("delete 3"));
+}
+
+TEST_F(CommandsTest, IdsAreReadFromStandardInput) {
+  for (const char* queue_id : {"Q1", "Q2"}) queue_.Add(queue_id, v1::QUEUE_NAME_DEFERRED);
+  const CommandResult result = Run({"postsuper", "-d", "-"}, "Q2\n\nbad id\r\nQ7");
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err,
+            "postsuper: warning: invalid mail queue id: \n"
+            "postsuper: warning: invalid mail queue id: bad id\n"
+            "postsuper: Q2: removed\n"
+            "postsuper: Deleted: 1 message\n");
+}
+
+TEST_F(CommandsTest, ManyIdsAreDeletedAThousandAtOnce) {
+  std::string ids;
+  for (int i = 0; i < 2'500; ++i) {
+    queue_.Add(Concat("Q", i), v1::QUEUE_NAME_DEFERRED);
+    ConcatTo(&ids, "Q", i, "\n");
+  }
+  EXPECT_THAT(Run({"postsuper", "-d", "-"}, ids).err, EndsWith("Deleted: 2500 messages\n"));
+  EXPECT_THAT(queue_.asked_, ElementsAre("delete 1000", "delete 1000", "delete 500"));
+}
+
+TEST_F(CommandsTest, AllIsDeletedPageByPageWithoutAWordForEach) {
+  for (const char* queue_id : {"Q1", "Q2", "Q3"}) queue_.Add(queue_id, v1::QUEUE_NAME_DEFERRED);
+  EXPECT_EQ(Run({"postsuper", "-d", "ALL"}).err, "postsuper: Deleted: 3 messages\n");
+  EXPECT_THAT(queue_.asked_,
+              ElementsAre("list after ''", "delete 2", "list after 'Q2'", "delete 1"));
+  EXPECT_THAT(queue_.messages_, IsEmpty());
+}
+
+TEST_F(CommandsTest, OnlyTheNamedQueuesLoseMail) {
+  queue_.Add("Q1", v1::QUEUE_NAME_ACTIVE);
+  queue_.Add("Q2", v1::QUEUE_NAME_HOLD);
+  queue_.Add("Q3", v1::QUEUE_NAME_DEFERRED);
+  queue_.Add("Q4", v1::QUEUE_NAME_DEFERRED);
+  EXPECT_EQ(Run({"postsuper", "-d", "Q1", "-d", "Q3", "deferred"}).err,
+            "postsuper: Q3: removed\npostsuper: Deleted: 1 message\n");
+  EXPECT_EQ(Run({"postsuper", "-d", "ALL", "hold", "active"}).err,
+            "postsuper: Deleted: 2 messages\n");
+  EXPECT_EQ(queue_.messages_.size(), 1u);
+  EXPECT_TRUE(queue_.messages_.contains("Q4"));
+}
+
+TEST_F(CommandsTest, PostsuperRefusesWhatItDoesNotKnow) {
+  queue_.Add("Q1", v1::QUEUE_NAME_ACTIVE);
+  EXPECT_EQ(Run({"postsuper", "-d", "ALL", "foo"}).err,
+            "postsuper: fatal: invalid directory name: foo\n");
+  for (const char* option : {"-h", "-H", "-r", "-e", "-f"}) {
+    const CommandResult result = Run({"postsuper", option, "ALL", "-d", "ALL"});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.err, Concat("postsuper: fatal: option ", option, ": not supported yet\n"));
+  }
+  for (const char* option : {"-p", "-s", "-S", "-v"}) {
+    EXPECT_EQ(Run({"postsuper", option}).err,
+              Concat("postsuper: fatal: option ", option, ": not supported yet\n"));
+  }
+  EXPECT_EQ(Run({"postsuper"}).status, 1);
+  EXPECT_THAT(
+      Run({"postsuper", "-d"}).err,
+      StartsWith("postsuper: option requires an argument -- 'd'\npostsuper: fatal: usage: "));
+  EXPECT_THAT(queue_.asked_, IsEmpty());
+  EXPECT_EQ(queue_.messages_.size(), 1u);
+}
+
+TEST_F(CommandsTest, RemovalsAreInTheMailLogIfThereIsOne) {
+  queue_.Add("Q1", v1::QUEUE_NAME_DEFERRED);
+  queue_.Add("Q2", v1::QUEUE_NAME_DEFERRED);
+  const std::string log = folder_ + "/mail.log";
+  WriteMainCf(Concat("maillog_file = ", log, "\nmaillog_file_prefixes = /\n"));
+  Run({"postsuper", "-d", "Q1"});
+  EXPECT_FALSE(std::ifstream(log).good()) << "a log of another owner would stop the server";
+  WriteFile("mail.log", "");
+  Run({"postsuper", "-d", "Q2"});
+  EXPECT_THAT(ReadFile(log), HasSubstr(" mail postfix/postsuper["));
+  EXPECT_THAT(ReadFile(log), HasSubstr("]: Q2: removed\n"));
+  EXPECT_THAT(ReadFile(log), HasSubstr("]: Deleted: 1 message\n"));
+}
+
+TEST_F(CommandsTest, ConfigurationComesFromTheCommandThenFromPostfleet) {
+  const auto run = [](const std::vector<std::string>& arguments) {
+    return Capture("", [&](const Streams& streams) {
+      return RunCommandLine(arguments, "/nonexistent/default", streams);
+    });
+  };
+  EXPECT_EQ(run({"postfleet", "-c", folder_, "postqueue", "-p"}).out, "Mail queue is empty\n");
+  EXPECT_EQ(run({"postfleet", "-c", "/nonexistent/x", "postqueue", "-c", folder_, "-p"}).out,
+            "Mail queue is empty\n");
+  EXPECT_EQ(run({"postfleet", "-c", folder_, "mailq", "-C", "/nonexistent/y"}).err,
+            "postqueue: fatal: open /nonexistent/y/main.cf: No such file or directory\n");
+  EXPECT_EQ(run({"dist/bin/postfleet", "postqueue", "-p"}).err,
+            "postqueue: fatal: open /nonexistent/default/main.cf: No such file or directory\n");
+}
+
+TEST(CommandTable, IsSortedAndHasEveryCommandThatDevLinks) {
+  EXPECT_TRUE(std::is_sorted(
+      AllCommands().begin(), AllCommands().end(),
+      [](const Command& one, const Command& other) { return one.name < other.name; }));
+  for (const char* name :
+       {"mailq", "newaliases", "postalias", "postcat", "postconf", "postfix", "postkick",
+        "postlock", "postlog", "postmap", "postmulti", "postqueue", "postsuper", "sendmail"}) {
+    EXPECT_NE(FindCommand(name), nullptr) << name;
+  }
+  EXPECT_EQ(FindCommand("postfleet"), nullptr);
+  EXPECT_EQ(FindCommand(""), nullptr);
+}
+
+TEST(CommandTable, CommandsThatAreNotThereSaySoByName) {
+  for (const Command& command : AllCommands()) {
+    if (command.run != nullptr) continue;
+    const std::string name(command.name);
+    const CommandResult result = Capture("", [&](const Streams& streams) {
+      return RunCommandLine({"postfleet", name, "-x"}, "/nonexistent", streams);
+    });
+    EXPECT_EQ(result.status, command.fatal_status);
+    EXPECT_EQ(result.err, Concat("postfleet: fatal: ", name, ": not supported yet\n"));
+  }
+}
+
+TEST(CommandTable, UnknownCommandsAreAnswered) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{},
+                                             {"postfleet"},
+                                             {"postfleet", "-c", "/etc"},
+                                             {"postfleet", "-x"},
+                                             {"postfleet", "x"}}) {
+    const CommandResult result = Capture("", [&](const Streams& streams) {
+      return RunCommandLine(arguments, "/nonexistent", streams);
+    });
+    EXPECT_EQ(result.status, 1);
+    EXPECT_THAT(result.err,
+                HasSubstr("postfleet: fatal: usage: postfleet [-c config_dir] command"));
+  }
+}
+
+config::Config ConfigOf(const std::string& main_cf) {
+  config::Diagnostics diagnostics;
+  auto config = config::Config::FromText(main_cf, "", {"mail.example.com", {}}, diagnostics);
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *std::move(config);
+}
+
+TEST(QueueAddress, IsTheControlSocketUnlessAnAddressIsSet) {
+  EXPECT_EQ(*QueueAddress(ConfigOf("queue_directory = /q\n")), "unix:/q/postfleet/control.sock");
+  EXPECT_EQ(*QueueAddress(ConfigOf("postfleet_queue_address = 127.0.0.1:7001\n")),
+            "127.0.0.1:7001");
+}
+
+TEST(QueueAddress, SocketPathsThatCannotWorkAreAnError) {
+  const std::string fits = "/" + std::string(106, 'a');
+  EXPECT_EQ(*QueueAddress(ConfigOf(Concat("postfleet_control_socket = ", fits, "\n"))),
+            "unix:" + fits);
+  const auto control = QueueAddress(ConfigOf(Concat("postfleet_control_socket = ", fits, "b\n")));
+  EXPECT_EQ(control.status().message(),
+            Concat("parameter postfleet_control_socket: the path of a unix socket has at most 107 "
+                   "bytes, this one has 108: ",
+                   fits, "b; set a shorter one in main.cf"));
+  const auto queue = QueueAddress(ConfigOf(Concat("postfleet_queue_address = unix:", fits, "b\n")));
+  EXPECT_THAT(std::string(queue.status().message()),
+              HasSubstr("parameter postfleet_queue_address"));
+}
+
+TEST_F(CommandsTest, PostconfPrintsValuesAndDefaults) {
+  WriteMainCf("mydestination =\nmyorigin = $mydomain\n");
+  EXPECT_EQ(Run({"postconf", "myhostname", "mydestination", "myorigin"}).out,
+            "myhostname = mail.example.com\nmydestination =\nmyorigin = $mydomain\n");
+  EXPECT_EQ(Run({"postconf", "-h", "myhostname", "mydestination"}).out, "mail.example.com\n\n");
+  EXPECT_EQ(Run({"postconf", "-x", "myorigin"}).out, "myorigin = example.com\n");
+  EXPECT_EQ(Run({"postconf", "-d", "myorigin", "mydestination"}).out,
+            "myorigin = $myhostname\n"
+            "mydestination = $myhostname, localhost.$mydomain, localhost\n");
+  EXPECT_EQ(Run({"postconf", "-n", "mydomain", "myhostname"}).out,
+            "myhostname = mail.example.com\n");
+}
+
+TEST_F(CommandsTest, PostconfListsSortedNames) {
+  const CommandResult set = Run({"postconf", "-n"});
+  EXPECT_THAT(set.out, StartsWith("compatibility_level = 3.6\nmyhostname = mail.example.com\n"
+                                  "postfleet_queue_address = 127.0.0.1:"));
+  const CommandResult all = Run({"postconf"});
+  EXPECT_GT(std::count(all.out.begin(), all.out.end(), '\n'), 800);
+  EXPECT_THAT(all.out, HasSubstr("\nsmtpd_timeout = "));
+}
+
+TEST_F(CommandsTest, PostconfSaysWhatItDoesNotKnow) {
+  const CommandResult unknown = Run({"postconf", "nosuch", "myhostname"});
+  EXPECT_EQ(unknown.status, 0);
+  EXPECT_EQ(unknown.out, "myhostname = mail.example.com\n");
+  EXPECT_EQ(unknown.err, "postconf: warning: nosuch: unknown parameter\n");
+  const CommandResult edit = Run({"postconf", "-e", "myhostname = x.example.com"});
+  EXPECT_EQ(edit.status, 1);
+  EXPECT_EQ(edit.err, "postconf: fatal: option -e: not supported yet\n");
+  EXPECT_EQ(Run({"postconf", "-dn"}).err, "postconf: fatal: specify one of -d -n\n");
+}
+
+TEST_F(CommandsTest, PostmapBuildsAndAsks) {
+  WriteFile("map", "A@example.org one\nb@example.org\n two words\n");
+  const std::string map = folder_ + "/map";
+  for (const char* type : {"hash:", "lmdb:"}) {
+    EXPECT_EQ(Run({"postmap", type + map}).status, 0);
+    const CommandResult found = Run({"postmap", "-q", "a@EXAMPLE.org", type + map});
+    EXPECT_EQ(found.status, 0);
+    EXPECT_EQ(found.out, "one\n");
+  }
+  const CommandResult missing = Run({"postmap", "-q", "c@example.org", map});
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_EQ(missing.out + missing.err, "");
+  const CommandResult many =
+      Run({"postmap", "-q", "-", map, "inline:{z=last}"}, "B@example.org\nnosuch\nz\n");
+  EXPECT_EQ(many.status, 0);
+  EXPECT_EQ(many.out, "B@example.org\ttwo words\nz\tlast\n");
+  EXPECT_EQ(Run({"postmap", "-q", "-", map}, "nosuch\n").status, 1);
+}
+
+TEST_F(CommandsTest, PostmapErrors) {
+  const CommandResult source = Run({"postmap", "hash:/nonexistent"});
+  EXPECT_EQ(source.status, 1);
+  EXPECT_EQ(source.err, "postmap: fatal: open /nonexistent: No such file or directory\n");
+  const CommandResult table = Run({"postmap", "-q", "x", "hash:/nonexistent"});
+  EXPECT_EQ(table.status, 1);
+  EXPECT_THAT(table.err, HasSubstr("open /nonexistent.db: No such file or directory"));
+  EXPECT_EQ(Run({"postmap", "-d", "x", "hash:/y"}).err,
+            "postmap: fatal: option -d: not supported yet\n");
+  EXPECT_EQ(Run({"postmap"}).err,
+            "postmap: fatal: usage: postmap [-bfFhimnNoprsuUvw] [-c config_dir] [-d key] [-q key] "
+            "[map_type:]file...\n");
+}
+
+}  // namespace
+}  // namespace postfleet::commands

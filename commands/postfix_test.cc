@@ -1,0 +1,240 @@
+// Starting and stopping, with small programs in the launcher's place and this test as the server.
+#include "commands/postfix.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "commands/command_run.h"
+#include "commands/server_lock.h"
+#include "libs/base/concat.h"
+#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
+
+extern char** environ;
+
+namespace postfleet::commands {
+namespace {
+
+using testing::HasSubstr;
+
+class PostfixTest : public testing::Test {
+ protected:
+  // Not in TEST_TMPDIR: the path of a socket must be short.
+  PostfixTest() : folder_("/tmp/postfix_test_XXXXXX") {
+    EXPECT_NE(mkdtemp(folder_.data()), nullptr);
+    std::filesystem::create_directories(folder_ + "/postfleet");
+    WriteFile("master.cf", "smtp unix - - n - - smtp\n");
+    WriteFile("main.cf", Concat("compatibility_level = 3.6\nmyhostname = mail.example.com\n"
+                                "queue_directory = ",
+                                folder_, "\n"));
+  }
+  ~PostfixTest() override { std::filesystem::remove_all(folder_); }
+
+  void WriteFile(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ + "/" + name) << text;
+  }
+  void WriteLauncher(const std::string& script) {
+    WriteFile("launcher", "#!/bin/sh\n" + script);
+    chmod((folder_ + "/launcher").c_str(), 0755);
+  }
+  std::string LockPath() const { return folder_ + "/postfleet/master.pid"; }
+
+  // As a running server has it. Closing the descriptor gives it back.
+  int Lock(const std::string& text) {
+    const int fd = open(LockPath().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    EXPECT_EQ(flock(fd, LOCK_EX | LOCK_NB), 0);
+    EXPECT_EQ(pwrite(fd, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+    return fd;
+  }
+
+  CommandResult Run(std::vector<std::string> arguments) {
+    return Capture("", [&](const Streams& streams) {
+      return RunPostfixWith(folder_ + "/launcher", {"postfix", folder_, arguments}, streams);
+    });
+  }
+
+  std::unique_ptr<grpc::Server> Serve() {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(Concat("unix:", folder_, "/postfleet/control.sock"),
+                             grpc::InsecureServerCredentials());
+    builder.RegisterService(&queue_);  // a server without any service does not start
+    return builder.BuildAndStart();
+  }
+
+  std::string folder_;
+  queue::v1::Queue::Service queue_;
+};
+
+// A child that waits for a signal.
+pid_t SpawnWaiter() {
+  int ends[2];
+  EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, ends[0], STDIN_FILENO);
+  char program[] = "cat";
+  char* argv[] = {program, nullptr};
+  pid_t pid = 0;
+  EXPECT_EQ(posix_spawn(&pid, "/bin/cat", &files, nullptr, argv, environ), 0);
+  posix_spawn_file_actions_destroy(&files);
+  close(ends[0]);  // the other end stays open: cat never sees the end of file
+  return pid;
+}
+
+TEST_F(PostfixTest, WithoutAServerThereIsNothingToStop) {
+  const std::string fatal =
+      "postfix/postfix-script: fatal: the Postfix mail system is not running\n";
+  EXPECT_EQ(Run({"stop"}).err, fatal);
+  EXPECT_EQ(Run({"reload"}).err, fatal);
+  EXPECT_EQ(Run({"stop"}).status, 1);
+  const CommandResult status = Run({"status"});
+  EXPECT_EQ(status.status, 1);
+  EXPECT_EQ(status.err, "postfix/postfix-script: the Postfix mail system is not running\n");
+}
+
+TEST_F(PostfixTest, LockFileThatACrashLeftIsNotBelieved) {
+  close(Lock(Concat(getpid(), "\n")));
+  EXPECT_EQ(Run({"status"}).status, 1);
+  EXPECT_EQ(Run({"stop"}).status, 1);  // else this test would end here
+}
+
+TEST_F(PostfixTest, StatusNamesTheProcess) {
+  const int lock = Lock("4711\n");
+  const CommandResult status = Run({"status"});
+  EXPECT_EQ(status.status, 0);
+  EXPECT_EQ(status.err, "postfix/postfix-script: the Postfix mail system is running: PID: 4711\n");
+  close(lock);
+}
+
+TEST_F(PostfixTest, LockWithoutProcessIdIsAnErrorThatNamesTheFile) {
+  const int lock = Lock("");
+  EXPECT_THAT(Run({"stop"}).err, HasSubstr(LockPath() + " is locked but holds no process id"));
+  EXPECT_EQ(Run({"start"}).status, 1);
+  close(lock);
+}
+
+TEST_F(PostfixTest, SecondServerIsNotStarted) {
+  WriteLauncher(Concat("touch ", folder_, "/started\n"));
+  const int lock = Lock("4711\n");
+  for (const char* command : {"start", "start-fg"}) {
+    const CommandResult result = Run({command});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_EQ(result.err,
+              "postfix/postfix-script: fatal: the Postfix mail system is already running\n");
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/started"));
+  close(lock);
+}
+
+TEST_F(PostfixTest, ServerThatDiesShowsWhatItSaid) {
+  WriteLauncher("echo \"postfix/master: fatal: port $1 $2\" >&2\nexit 3\n");
+  const CommandResult result = Run({"start"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err, Concat("postfix/postfix-script: starting the Postfix mail system\n"
+                               "postfix/master: fatal: port -c ",
+                               folder_,
+                               "\npostfix/postfix-script: fatal: mail system startup failed: exit "
+                               "status 3\n"));
+}
+
+TEST_F(PostfixTest, StartReturnsWhenTheServerAnswers) {
+  const std::unique_ptr<grpc::Server> server = Serve();
+  ASSERT_NE(server, nullptr);
+  ASSERT_EQ(mkfifo((folder_ + "/never").c_str(), 0600), 0);
+  // Without standard input and output, in a session of its own.
+  WriteLauncher(Concat("echo $$ $(ps -o sid= -p $$) > ", folder_, "/ids\ncat\necho lost\nexec cat ",
+                       folder_, "/never\n"));
+  const CommandResult result = Run({"start"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "postfix/postfix-script: starting the Postfix mail system\n");
+  // Opening the fifo waits for the launcher's cat; closing it ends that.
+  close(open((folder_ + "/never").c_str(), O_WRONLY));
+  pid_t pid = 0, session = 0;
+  std::ifstream(folder_ + "/ids") >> pid >> session;
+  EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
+  EXPECT_EQ(session, pid);
+}
+
+TEST_F(PostfixTest, StopReturnsWhenTheServerIsGone) {
+  const pid_t server = SpawnWaiter();
+  // The lock belongs to this process; the child's end gives it back, as a server's would.
+  const int lock = Lock(Concat(server, "\n"));
+  int status = 0;
+  std::thread reaper([&] {
+    EXPECT_EQ(waitpid(server, &status, 0), server);
+    close(lock);
+  });
+  const CommandResult result = Run({"stop"});
+  reaper.join();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "postfix/postfix-script: stopping the Postfix mail system\n");
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGTERM);
+}
+
+TEST_F(PostfixTest, ReloadHangsUpAndSaysWhatItDoesNotDo) {
+  const pid_t server = SpawnWaiter();
+  const int lock = Lock(Concat(server, "\n"));
+  const CommandResult result = Run({"reload"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.err, HasSubstr("refreshing the Postfix mail system\n"));
+  EXPECT_THAT(result.err, HasSubstr("warning: only the log file is opened anew"));
+  int status = 0;
+  EXPECT_EQ(waitpid(server, &status, 0), server);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGHUP);
+  close(lock);
+}
+
+TEST_F(PostfixTest, LauncherThatIsNotThereIsNamed) {
+  for (const char* command : {"start", "start-fg"}) {
+    const CommandResult result = Run({command});
+    EXPECT_EQ(result.status, 1);
+    EXPECT_THAT(result.err, HasSubstr(folder_ + "/launcher: No such file or directory"));
+  }
+}
+
+TEST_F(PostfixTest, CheckShowsWarningsAndErrors) {
+  EXPECT_EQ(Run({"check"}).status, 0);
+  EXPECT_EQ(Run({"check"}).err, "");
+  std::ofstream(folder_ + "/main.cf", std::ios::app) << "smtpd_timeuot = 5s\n";
+  const CommandResult warned = Run({"check"});
+  EXPECT_EQ(warned.status, 0);
+  EXPECT_THAT(warned.err, HasSubstr("postfix/postfix-script: warning: "));
+  EXPECT_THAT(warned.err, HasSubstr("smtpd_timeuot"));
+  std::ofstream(folder_ + "/main.cf", std::ios::app) << "smtpd_timeout = soon\n";
+  const CommandResult broken = Run({"check"});
+  EXPECT_EQ(broken.status, 1);
+  EXPECT_THAT(broken.err, HasSubstr("postfix: fatal: "));
+  EXPECT_THAT(broken.err, HasSubstr("smtpd_timeout"));
+}
+
+TEST_F(PostfixTest, OtherCommandsAreAnswered) {
+  EXPECT_THAT(Run({"foo"}).err,
+              HasSubstr("postfix/postfix-script: fatal: unknown command: 'foo'. Usage: postfix"));
+  EXPECT_EQ(Run({"abort"}).err, "postfix/postfix-script: fatal: abort: not supported yet\n");
+  EXPECT_EQ(Run({"-v", "start"}).err, "postfix: fatal: option -v: not supported yet\n");
+  EXPECT_EQ(Run({"-c", "etc", "check"}).err, "postfix: fatal: -c requires absolute pathname\n");
+  EXPECT_EQ(Run({"-x"}).err,
+            "postfix: invalid option -- 'x'\n"
+            "postfix: fatal: usage: postfix [-c config_dir] [-Dv] command\n");
+  EXPECT_EQ(Run({"start", "now"}).err,
+            "postfix/postfix-script: fatal: argument 'now' of start: not supported yet\n");
+}
+
+}  // namespace
+}  // namespace postfleet::commands
