@@ -229,34 +229,34 @@ void Session::OnReply(const ServerReply& reply) {
   }
 }
 
-// "host X refused to talk to me: 554 no".
-Outcome Session::Rejection(const ServerReply& reply, bool as_transient) const {
-  std::string status =
-      reply.IsTransient() || reply.IsPermanent() ? reply.status.ToString() : "5.5.0";
-  std::string text = Concat(status == "5.5.0" && !reply.IsPermanent() ? "Protocol error: " : "",
-                            "host ", peer_.ToString(), " refused to talk to me: ", reply.text);
-  if (as_transient) status[0] = '4';
-  Outcome outcome = MakeOutcome(std::move(status), std::move(text));
+// `said` is "host X said: ..." or "host X refused to talk to me: ...". A reply of a class that says
+// neither "later" nor "no" is the server's mistake, and only a 2xx is called so.
+Outcome Session::Negative(const ServerReply& reply, std::string_view said) const {
+  const bool expected = reply.IsTransient() || reply.IsPermanent();
+  Outcome outcome = MakeOutcome(expected ? reply.status.ToString() : "5.5.0",
+                                Concat(reply.IsPositive() ? "Protocol error: " : "", said));
   outcome.set_remote_mta(peer_.host);
   outcome.set_diagnostic(reply.text);
   return outcome;
 }
 
-// "host X said: 550 no (in reply to RCPT TO command)".
+Outcome Session::Rejection(const ServerReply& reply) const {
+  return Negative(reply, Concat("host ", peer_.ToString(), " refused to talk to me: ", reply.text));
+}
+
 Outcome Session::Refusal(const ServerReply& reply, std::string_view command) const {
-  const bool expected = reply.IsTransient() || reply.IsPermanent();
-  Outcome outcome =
-      MakeOutcome(expected ? reply.status.ToString() : "5.5.0",
-                  Concat(expected ? "" : "Protocol error: ", "host ", peer_.ToString(),
-                         " said: ", reply.text, " (in reply to ", command, ")"));
-  outcome.set_remote_mta(peer_.host);
-  outcome.set_diagnostic(reply.text);
-  return outcome;
+  return Negative(reply, Concat("host ", peer_.ToString(), " said: ", reply.text, " (in reply to ",
+                                command, ")"));
 }
 
 void Session::OnGreeting(const ServerReply& reply) {
   if (!reply.IsPositive()) {
-    return Fail(Rejection(reply, reply.IsPermanent() && options_.skip_5xx_greeting));
+    Outcome rejection = Rejection(reply);
+    if (options_.skip_5xx_greeting) {
+      rejection.mutable_status()->front() = '4';
+      rejection.set_action(Outcome::ACTION_DEFERRED);
+    }
+    return Fail(std::move(rejection));
   }
   std::string_view words = reply.lines.empty() ? std::string_view() : reply.lines.front();
   if (options_.detect_loop && EqualsIgnoringCase(FirstWord(&words), options_.myhostname)) {
@@ -269,7 +269,7 @@ void Session::OnGreeting(const ServerReply& reply) {
 
 void Session::OnHelo(const ServerReply& reply) {
   if (!reply.IsPositive()) {
-    if (step_ == Step::kHelo || reply.code == 421) return Fail(Rejection(reply, false));
+    if (step_ == Step::kHelo || reply.code == 421) return Fail(Rejection(reply));
     ConcatTo(&output_, "HELO ", options_.helo_name, "\r\n");
     return Await(Step::kHelo);
   }

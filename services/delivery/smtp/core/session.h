@@ -12,8 +12,7 @@
 //
 // Outcomes, status codes and texts are those that Postfix's client logs: "host mx[192.0.2.1] said:
 // 550 5.1.1 ... (in reply to RCPT TO command)", "lost connection with mx[192.0.2.1] while sending
-// RCPT TO". A reply of 4xx defers, 5xx bounces, anything unexpected bounces as "Protocol error:
-// ", 5.5.0.
+// RCPT TO". A reply of 4xx defers, 5xx bounces, anything unexpected bounces with 5.5.0.
 //
 // EHLO, then HELO when EHLO is refused. Used when offered: PIPELINING (RFC 2920; MAIL, all RCPT and
 // DATA go as one group), SIZE (RFC 1870; a message over the server's limit bounces with 5.3.4
@@ -139,9 +138,13 @@ class Session {
   void FailConnection(const char* status, std::string text);
   bool RefuseUnsendable();
   void DecideOpen(const mail::v1::Outcome& outcome);
+  mail::v1::Outcome Negative(const postfleet::smtp::ServerReply& reply,
+                             std::string_view said) const;
+  // "host X refused to talk to me: 554 no".
+  mail::v1::Outcome Rejection(const postfleet::smtp::ServerReply& reply) const;
+  // "host X said: 550 no (in reply to RCPT TO command)".
   mail::v1::Outcome Refusal(const postfleet::smtp::ServerReply& reply,
                             std::string_view command) const;
-  mail::v1::Outcome Rejection(const postfleet::smtp::ServerReply& reply, bool as_transient) const;
 
   const Peer peer_;
   const std::string nexthop_;

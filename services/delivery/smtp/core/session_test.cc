@@ -364,12 +364,20 @@ TEST_F(SessionTest, MultilineRefusalIsOneText) {
                           "550 5.1.1 user (in reply to RCPT TO command)"));
 }
 
-TEST_F(SessionTest, UnexpectedReplyIsAProtocolError) {
+TEST_F(SessionTest, AReplyOfAnotherClassBounces) {
   BeginPlain();
   Server({"354 what?"});
   EXPECT_THAT(Outcomes(),
-              ElementsAre("bounced 5.5.0 Protocol error: host mx.example.net[192.0.2.1] said: "
-                          "354 what? (in reply to MAIL FROM command)"));
+              ElementsAre("bounced 5.5.0 host mx.example.net[192.0.2.1] said: 354 what? (in reply "
+                          "to MAIL FROM command)"));
+}
+
+TEST_F(SessionTest, ACodeThatDoesNotExistBounces) {
+  BeginPlain();
+  Server({"999 what"});
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("bounced 5.5.0 host mx.example.net[192.0.2.1] said: 999 what (in reply "
+                          "to MAIL FROM command)"));
 }
 
 TEST_F(SessionTest, RefusedDataDecidesTheAcceptedOnly) {
