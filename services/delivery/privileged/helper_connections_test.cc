@@ -134,7 +134,7 @@ class HelperConnectionsTest : public ::testing::Test {
   std::string base_;
   uid_t uid_ = getuid();
   gid_t gid_ = getgid();
-  SpawnedHelper helper_;
+  HelperProcess helper_;
   int expected_status_ = 0;
   std::unique_ptr<HelperConnections> connections_;
   int open_ = 0;

@@ -64,8 +64,8 @@ int Spawn(const SpawnOptions& options, const std::vector<int>& theirs, pid_t* pi
 
 }  // namespace
 
-SpawnedHelper SpawnHelper(const SpawnOptions& options) {
-  SpawnedHelper helper;
+HelperProcess SpawnHelper(const SpawnOptions& options) {
+  HelperProcess helper;
   if (options.connections < 1 || options.connections > kConnectionsMax) {
     helper.error = "delivery helper: bad number of connections";
     return helper;

@@ -23,12 +23,12 @@ struct SpawnOptions {
   uid_t minimum_uid = 100;  // virtual_minimum_uid
 };
 
-struct SpawnedHelper {
+struct HelperProcess {
   pid_t pid = -1;
   std::vector<int> sockets;  // close on exec; the caller's
   std::string error;         // empty: started
 };
 
-SpawnedHelper SpawnHelper(const SpawnOptions& options);
+HelperProcess SpawnHelper(const SpawnOptions& options);
 
 }  // namespace postfleet::delivery::privileged

@@ -1,0 +1,194 @@
+#include "services/delivery/bounce/bounce_agent.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <optional>
+
+#include "libs/base/crc32c.h"
+
+namespace postfleet::delivery {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// The test gives the pieces.
+struct Contents {
+  std::deque<std::string> pieces;
+  absl::Status end;
+  int asked = 0;
+  ContentReader::Done done;
+
+  class Reader : public ContentReader {
+   public:
+    explicit Reader(Contents* contents) : contents_(contents) {}
+    ~Reader() override { contents_->done = nullptr; }
+    void Next(Done done) override {
+      ++contents_->asked;
+      contents_->done = std::move(done);
+    }
+
+   private:
+    Contents* contents_;
+  };
+
+  // As the loop would: not inside Next.
+  void Run() {
+    while (done) {
+      auto now = std::exchange(done, nullptr);
+      if (pieces.empty()) {
+        now(end, {});
+      } else {
+        rpc::Payload payload = {grpc::Slice(pieces.front())};
+        pieces.pop_front();
+        now(absl::OkStatus(), payload);
+      }
+    }
+  }
+};
+
+class BounceAgentTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Attempt> NewAttempt(std::vector<std::string> pieces) {
+    auto attempt = std::make_unique<Attempt>();
+    scheduler::v1::Delivery& delivery = attempt->delivery;
+    delivery.set_id(7);
+    delivery.set_queue_id("4jXckZ5tKjz1bgVq");
+    delivery.set_notice_queue_id("4jXckZ66YFz1bgW9");
+    delivery.mutable_envelope()->set_sender("alice@v.test");
+    delivery.mutable_envelope()->set_arrival_ms(clock_.WallMillis() - 5000);
+    auto* bounced = delivery.add_bounced();
+    bounced->mutable_recipient()->set_address("nobody@r.test");
+    bounced->mutable_outcome()->set_status("5.1.1");
+    bounced->mutable_outcome()->set_text("no");
+    size_t bytes = 0;
+    for (const std::string& piece : pieces) bytes += piece.size();
+    delivery.set_content_bytes(bytes);
+    contents_.pieces.assign(pieces.begin(), pieces.end());
+    attempt->contents = std::make_unique<Contents::Reader>(&contents_);
+    attempt->done = [this](AttemptResult result) {
+      EXPECT_FALSE(answer_.has_value());
+      answer_ = std::move(result);
+    };
+    return attempt;
+  }
+
+  void Run(std::unique_ptr<Attempt> attempt) {
+    agent_.Start(std::move(attempt));
+    contents_.Run();
+    ASSERT_TRUE(answer_.has_value());
+    EXPECT_EQ(answer_->result.id(), 7u);
+    EXPECT_EQ(answer_->result.outcomes_size(), 0);
+  }
+
+  std::string Notice() const {
+    std::string text;
+    for (const grpc::Slice& slice : answer_->notice_contents) text += rpc::AsView(slice);
+    return text;
+  }
+
+  Contents contents_;
+  std::optional<AttemptResult> answer_;
+  FakeClock clock_;
+  BounceAgent agent_{{.names = {.myhostname = "mx.test", .myorigin = "test"}, .size_limit = 1000},
+                     clock_};
+};
+
+TEST_F(BounceAgentTest, TheNoticeIsOneChunkForTheSender) {
+  Run(NewAttempt({"Subject: x\n\n", "body\n"}));
+  ASSERT_TRUE(answer_->result.has_notice());
+  EXPECT_FALSE(answer_->result.notice_failed());
+  const queue::v1::Submission& notice = answer_->result.notice();
+  EXPECT_EQ(notice.queue_id(), "4jXckZ66YFz1bgW9");
+  EXPECT_EQ(notice.chunk(), 0u);
+  EXPECT_EQ(notice.payload_bytes(), Notice().size());
+  EXPECT_EQ(notice.payload_crc32c(), Crc32c(Notice()));
+  EXPECT_FALSE(notice.abandon());
+  EXPECT_EQ(notice.message().content_bytes(), Notice().size());
+  EXPECT_EQ(notice.message().envelope().sender(), "");
+  EXPECT_TRUE(notice.message().envelope().is_notice());
+  EXPECT_FALSE(notice.message().envelope().body_8bitmime());
+  EXPECT_EQ(notice.message().envelope().arrival_ms(), clock_.WallMillis());
+  ASSERT_EQ(notice.message().recipients_size(), 1);
+  EXPECT_EQ(notice.message().recipients(0).address(), "alice@v.test");
+  EXPECT_THAT(Notice(), HasSubstr("message/rfc822\n"));
+  EXPECT_THAT(Notice(), HasSubstr("\nReturn-Path: <alice@v.test>\nSubject: x\n\nbody\n"));
+  EXPECT_THAT(Notice(), HasSubstr("From: Mail Delivery System <MAILER-DAEMON@test>\n"));
+}
+
+TEST_F(BounceAgentTest, BytesOver127StayAndAreDeclared) {
+  Run(NewAttempt({"Subject: h\xc3\xa9\n\nb\xe9\n"}));
+  EXPECT_THAT(Notice(), HasSubstr("Subject: h\xc3\xa9\n\nb\xe9\n"));
+  EXPECT_TRUE(answer_->result.notice().message().envelope().body_8bitmime());
+}
+
+TEST_F(BounceAgentTest, AMessageOverTheLimitReturnsItsHeaderAndIsReadNoFurther) {
+  std::vector<std::string> pieces = {"Subject: x\nX-Fol", "ded: a\n b\n\nbo"};
+  for (int i = 0; i < 100; ++i) pieces.push_back(std::string(100, 'b') + "\n");
+  Run(NewAttempt(pieces));
+  EXPECT_EQ(contents_.asked, 2);
+  EXPECT_THAT(Notice(), HasSubstr("text/rfc822-headers"));
+  EXPECT_THAT(Notice(), HasSubstr("\nSubject: x\nX-Folded: a\n b\n\n--"));
+  EXPECT_THAT(Notice(), Not(HasSubstr("bbb")));
+}
+
+TEST_F(BounceAgentTest, ALimitIsReachedOnlyAboveIt) {
+  const std::string contents = "A: b\n\n" + std::string(993, 'x') + "\n";
+  ASSERT_EQ(contents.size(), 1000u);
+  Run(NewAttempt({contents}));
+  EXPECT_THAT(Notice(), HasSubstr("message/rfc822\n"));
+}
+
+TEST_F(BounceAgentTest, NobodyIsToldOfANullSendersMail) {
+  auto attempt = NewAttempt({"x\n"});
+  attempt->delivery.mutable_envelope()->set_sender("");
+  Run(std::move(attempt));
+  EXPECT_FALSE(answer_->result.has_notice());
+  EXPECT_FALSE(answer_->result.notice_failed());
+  EXPECT_EQ(contents_.asked, 0);
+}
+
+TEST_F(BounceAgentTest, NobodyIsToldOfANoticeOrADoubleBounce) {
+  auto attempt = NewAttempt({"x\n"});
+  attempt->delivery.mutable_envelope()->set_is_notice(true);
+  Run(std::move(attempt));
+  EXPECT_FALSE(answer_->result.has_notice());
+  answer_.reset();
+  attempt = NewAttempt({"x\n"});
+  attempt->delivery.mutable_envelope()->set_sender("Double-Bounce@test");
+  Run(std::move(attempt));
+  EXPECT_FALSE(answer_->result.has_notice());
+}
+
+TEST_F(BounceAgentTest, UnreadableContentsFailTheNotice) {
+  for (const absl::Status& error : {absl::UnavailableError("x"), absl::DataLossError("y")}) {
+    answer_.reset();
+    auto attempt = NewAttempt({"A: b\n\nxx\n"});
+    contents_.pieces = {"A: b\n"};
+    contents_.end = error;
+    Run(std::move(attempt));
+    EXPECT_TRUE(answer_->result.notice_failed());
+    EXPECT_FALSE(answer_->result.has_notice());
+  }
+}
+
+TEST_F(BounceAgentTest, ContentsThatEndEarlyFailTheNotice) {
+  auto attempt = NewAttempt({"A: b\n\nxx\n"});
+  contents_.pieces = {"A: b\n"};
+  Run(std::move(attempt));
+  EXPECT_TRUE(answer_->result.notice_failed());
+}
+
+TEST_F(BounceAgentTest, ACancelledNoticeIsTriedAgain) {
+  agent_.Start(NewAttempt({"x\n"}));
+  agent_.Cancel(7);
+  ASSERT_TRUE(answer_.has_value());
+  EXPECT_TRUE(answer_->result.notice_failed());
+  contents_.Run();
+  agent_.Cancel(7);
+}
+
+}  // namespace
+}  // namespace postfleet::delivery

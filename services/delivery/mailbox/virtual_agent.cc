@@ -1,0 +1,183 @@
+#include "services/delivery/mailbox/virtual_agent.h"
+
+#include <cerrno>
+#include <utility>
+#include <variant>
+
+#include "libs/base/concat.h"
+#include "libs/base/maillog.h"
+#include "libs/mail/address.h"
+
+namespace postfleet::delivery {
+namespace {
+
+using mail::v1::Outcome;
+
+// Leaves room in privileged::kRequestBytesMax for one more target.
+constexpr size_t kTargetBytesMax = 4 << 20;
+
+// Quoted as in SMTP; the domain stays as it was written. Nothing in it can end a header line.
+std::string InHeader(const std::string& address) {
+  const size_t at = address.rfind('@');
+  std::string text = address.empty() ? "" : mail::QuoteLocalPart(address.substr(0, at));
+  if (at != std::string::npos) text += address.substr(at);
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
+  }
+  return text;
+}
+
+Outcome Failed(const absl::Status& status) {
+  if (absl::IsCancelled(status)) {
+    return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.2", "delivery was called off");
+  }
+  return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.0",
+                     Concat("mail system error: ", std::string(status.message())));
+}
+
+}  // namespace
+
+std::string MailboxHeader(const std::string& sender, const mail::v1::Recipient& recipient) {
+  const std::string& original =
+      recipient.original_address().empty() ? recipient.address() : recipient.original_address();
+  return Concat("Return-Path: <", InHeader(sender), ">\nX-Original-To: ", InHeader(original),
+                "\nDelivered-To: ", InHeader(recipient.address()), "\n");
+}
+
+Outcome OutcomeOf(const privileged::TargetResult& result) {
+  const std::string text = Concat("maildir delivery failed: ", result.text);
+  switch (result.code) {
+    case privileged::Code::kDelivered:
+      return MakeOutcome(Outcome::ACTION_SENT, "2.0.0", "delivered to maildir");
+    case privileged::Code::kRefused:
+      return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.5", text);
+    case privileged::Code::kAbandoned:
+      return Failed(absl::CancelledError());
+    case privileged::Code::kFailed:
+      break;
+  }
+  switch (result.error_number) {
+    case EFBIG:
+    case EDQUOT:
+      return MakeOutcome(Outcome::ACTION_BOUNCED, "5.2.2", text);
+    case ENOSPC:
+    case EIO:
+    case EROFS:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+      return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.0", text);
+    default:
+      return MakeOutcome(Outcome::ACTION_DEFERRED, "4.2.0", text);
+  }
+}
+
+VirtualAgent::VirtualAgent(VirtualOptions options,
+                           std::shared_ptr<privileged::HelperConnections> connections,
+                           const Clock& clock)
+    : options_(std::move(options)),
+      connections_(std::move(connections)),
+      clock_(clock),
+      mailboxes_(options_) {}
+
+void VirtualAgent::Start(std::unique_ptr<Attempt> attempt) {
+  const uint64_t id = attempt->delivery.id();
+  Running& running = running_[id];
+  running.attempt = std::move(attempt);
+  const scheduler::v1::Delivery& delivery = running.attempt->delivery;
+  const int64_t now_ms = clock_.WallMillis();
+  running.times = {.arrival_ms = delivery.envelope().arrival_ms(),
+                   .active_ms = delivery.active_ms(),
+                   .start_ms = now_ms,
+                   .connected_ms = now_ms,
+                   .end_ms = now_ms};
+  running.result.result.set_id(id);
+  privileged::Request request = RequestFor(running);
+  if (request.targets.empty()) return Finish(id);
+  privileged::Handover handover;
+  handover.request = std::move(request);
+  handover.contents = std::move(running.attempt->contents);
+  handover.done = [this, alive = std::weak_ptr(alive_), id](
+                      const absl::Status& status, std::vector<privileged::TargetResult> results) {
+    if (!alive.expired()) OnAnswer(id, status, results);
+  };
+  running.handover = connections_->Deliver(std::move(handover));
+}
+
+privileged::Request VirtualAgent::RequestFor(Running& running) {
+  const scheduler::v1::Delivery& delivery = running.attempt->delivery;
+  privileged::Request request;
+  request.content_bytes = delivery.content_bytes();
+  request.file_bytes_max = options_.file_bytes_max;
+  request.seconds = clock_.WallMicros() / 1'000'000;
+  request.microseconds = static_cast<uint32_t>(clock_.WallMicros() % 1'000'000);
+  request.host = options_.host;
+  size_t bytes = 0;
+  for (int i = 0; i < delivery.recipients_size(); ++i) {
+    const mail::v1::Recipient& recipient = delivery.recipients(i);
+    auto found = mailboxes_.Find(recipient.address());
+    if (auto* outcome = std::get_if<Outcome>(&found)) {
+      Decide(running, i, std::move(*outcome));
+      continue;
+    }
+    Mailbox& mailbox = std::get<Mailbox>(found);
+    privileged::Target target = {.uid = mailbox.uid,
+                                 .gid = mailbox.gid,
+                                 .path = std::move(mailbox.path),
+                                 .header = MailboxHeader(delivery.envelope().sender(), recipient)};
+    bytes += target.path.size() + target.header.size();
+    if (!privileged::FitsRequest(target) || bytes > kTargetBytesMax ||
+        request.targets.size() == privileged::kTargetsMax) {
+      Decide(running, i, Failed(absl::ResourceExhaustedError("too many recipients at once")));
+      continue;
+    }
+    request.base = mailbox.base;
+    request.targets.push_back(std::move(target));
+    running.recipients.push_back(i);
+  }
+  return request;
+}
+
+void VirtualAgent::OnAnswer(uint64_t delivery_id, const absl::Status& status,
+                            const std::vector<privileged::TargetResult>& results) {
+  Running& running = running_.at(delivery_id);
+  for (size_t i = 0; i < running.recipients.size(); ++i) {
+    if (!status.ok()) {
+      Decide(running, running.recipients[i], Failed(status));
+      continue;
+    }
+    if (results[i].code == privileged::Code::kFailed && results[i].error_number == EACCES) {
+      maillog::Warning(options_.program, "maildir access problem: ", results[i].text);
+      maillog::Warning(options_.program, "perhaps you need to create the maildirs in advance");
+    }
+    if (results[i].code == privileged::Code::kRefused) {
+      maillog::Warning(options_.program, "the delivery helper refused: ", results[i].text);
+    }
+    Decide(running, running.recipients[i], OutcomeOf(results[i]));
+  }
+  Finish(delivery_id);
+}
+
+void VirtualAgent::Decide(Running& running, int recipient, Outcome outcome) {
+  const scheduler::v1::Delivery& delivery = running.attempt->delivery;
+  outcome.set_recipient_number(delivery.recipients(recipient).number());
+  running.times.end_ms = clock_.WallMillis();
+  maillog::Write(options_.program,
+                 RecipientLine(delivery.queue_id(), delivery.recipients(recipient), "virtual",
+                               running.times, outcome));
+  *running.result.result.add_outcomes() = std::move(outcome);
+}
+
+void VirtualAgent::Finish(uint64_t delivery_id) {
+  auto node = running_.extract(delivery_id);
+  Running& running = node.mapped();
+  // The answer may end this agent.
+  running.attempt->done(std::move(running.result));
+}
+
+void VirtualAgent::Cancel(uint64_t delivery_id) {
+  const auto running = running_.find(delivery_id);
+  if (running != running_.end()) connections_->Cancel(running->second.handover);
+}
+
+}  // namespace postfleet::delivery
