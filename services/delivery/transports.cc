@@ -7,6 +7,8 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/dns/unbound_resolver.h"
+#include "services/delivery/mailbox/virtual_agent.h"
+#include "services/delivery/privileged/helper_connections.h"
 #include "services/delivery/smtp/smtp_agent.h"
 
 namespace postfleet::delivery {
@@ -55,6 +57,22 @@ class SharedResolver {
   std::unique_ptr<dns::Resolver> resolver_;
 };
 
+// One set of connections to the privileged helper, for all agents that write mailboxes.
+class SharedHelper {
+ public:
+  explicit SharedHelper(std::vector<int> sockets) : sockets_(std::move(sockets)) {}
+  std::shared_ptr<privileged::HelperConnections> Get(runtime::EventLoop& loop) {
+    if (connections_ == nullptr) {
+      connections_ = std::make_shared<privileged::HelperConnections>(loop, sockets_);
+    }
+    return connections_;
+  }
+
+ private:
+  const std::vector<int> sockets_;
+  std::shared_ptr<privileged::HelperConnections> connections_;
+};
+
 smtp::Random SystemRandom() {
   auto engine = std::make_shared<std::mt19937_64>(std::random_device()());
   return [engine](uint32_t bound) {
@@ -68,6 +86,7 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                                                            TransportWorld world) {
   std::vector<TransportAgent> transports;
   const auto resolver = std::make_shared<SharedResolver>();
+  const auto helper = std::make_shared<SharedHelper>(std::move(world.helper_fds));
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;
     const absl::StatusOr<config::Config> own = config.WithOverrides(service);
@@ -82,6 +101,10 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                                      .resolver = resolver->Get(loop),
                                      .clock = clock,
                                      .random = SystemRandom()});
+      };
+    } else if (service.command == "virtual") {
+      transport.make = [options = VirtualOptions::FromConfig(*own), helper, clock = world.clock](runtime::EventLoop& loop) {
+        return std::make_unique<VirtualAgent>(options, helper->Get(loop), *clock);
       };
     } else {
       continue;

@@ -163,7 +163,7 @@ std::vector<char*> Argv(std::vector<std::string>& arguments) {
 // The helper keeps this process's rights; it ends when the server's ends of its connections are closed.
 void StartHelper(const config::Config& config, std::vector<std::string>* arguments) {
   const std::string path = Beside("postfleet-delivery-helper");
-  const delivery::privileged::SpawnedHelper helper = delivery::privileged::SpawnHelper(
+  const delivery::privileged::HelperProcess helper = delivery::privileged::SpawnHelper(
       {.path = path, .minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"))});
   if (!helper.error.empty()) Die(Concat("start ", path, ": ", helper.error));
   for (int socket : helper.sockets) {

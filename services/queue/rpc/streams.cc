@@ -215,7 +215,6 @@ void QueueService::ScheduleStream::OnOutcomesApplied(const absl::StatusOr<const 
     committed->set_queue_id(effect.queue_id);
     committed->set_removed(effect.removed);
     committed->set_late(effect.late);
-    committed->set_refused(!effect.refused.empty());
     if (!effect.refused.empty()) {
       maillog::Warning("queue", effect.queue_id, ": notice refused: ", effect.refused);
     }
