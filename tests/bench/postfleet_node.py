@@ -20,7 +20,8 @@ class PostfleetNode(node.Node):
     def launch(self):
         owner = pwd.getpwnam(node.MAIL_OWNER)
         if os.geteuid() == 0:
-            os.chown(self.queue, owner.pw_uid, owner.pw_gid)
+            for folder in (self.queue, self.log.parent):
+                os.chown(folder, owner.pw_uid, owner.pw_gid)
         with open(self.output(), "ab") as output:
             self._child = subprocess.Popen(
                 [self.program, "-c", self.config, "postfix", "start-fg"], stdin=subprocess.DEVNULL,
