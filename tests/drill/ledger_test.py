@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""The ledger finds what it must find, and the senders and the recording server tell it the truth."""
+
+import random
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+
+import ledger
+import load
+import messages
+import plan
+import sink
+
+BOX = f"box1@{messages.BOX_DOMAIN}"
+
+
+def message(message_id="m1"):
+    return messages.Message(message_id, 1, (BOX,), b"text\n")
+
+
+class LedgerTest(unittest.TestCase):
+    def setUp(self):
+        self.ledger = ledger.Ledger()
+        self.ledger.round = 1
+        self.message = message()
+        self.ledger.sending(self.message)
+
+    def kinds(self):
+        return [finding.kind for finding in self.ledger.findings]
+
+    def test_acknowledged_and_nowhere_is_lost(self):
+        self.ledger.acknowledged(self.message)
+        self.ledger.account(self.ledger.owed(), set())
+        self.assertEqual(self.kinds(), ["lost"])
+
+    def test_acknowledged_and_listed_or_arrived_is_not_lost(self):
+        self.ledger.acknowledged(self.message)
+        self.ledger.account(self.ledger.owed(), {("m1", BOX)})
+        self.ledger.arrived("m1", BOX, True, "here")
+        self.ledger.account(self.ledger.owed(), set())
+        self.assertEqual(self.kinds(), [])
+
+    def test_not_acknowledged_is_not_owed(self):
+        self.ledger.refused(self.message)
+        self.assertEqual(self.ledger.owed(), [])
+
+    def test_arrival_before_the_acknowledgement_counts(self):
+        self.ledger.arrived("m1", BOX, True, "here")
+        self.ledger.acknowledged(self.message)
+        self.assertEqual(self.ledger.owed(), [])
+
+    def test_a_part_of_a_message_is_corrupt_acknowledged_or_not(self):
+        self.ledger.arrived("m1", BOX, False, "here")
+        self.ledger.arrived(None, BOX, False, "an empty file")
+        self.assertEqual(self.kinds(), ["corrupt", "corrupt"])
+
+    def test_arrival_at_somebody_else_is_corrupt(self):
+        self.ledger.arrived("m1", f"box2@{messages.BOX_DOMAIN}", True, "here")
+        self.assertEqual(self.kinds(), ["corrupt"])
+
+    def test_second_arrival_after_a_cut_is_a_duplicate(self):
+        self.ledger.arrived("m1", BOX, True, "here")
+        self.ledger.round = 2
+        self.ledger.arrived("m1", BOX, True, "there")
+        self.assertEqual((self.ledger.duplicates(), self.kinds()), (1, []))
+
+    def test_second_arrival_without_a_cut_is_unexplained(self):
+        self.ledger.arrived("m1", BOX, True, "here")
+        self.ledger.arrived("m1", BOX, True, "there")
+        self.assertEqual(self.kinds(), ["unexplained"])
+
+
+class MessagesTest(unittest.TestCase):
+    def setUp(self):
+        self.sent = messages.Writer(1, "r1c1", random.Random(1)).next()
+
+    def test_whole_message_is_recognized_with_either_line_end(self):
+        for contents in (self.sent.contents(), self.sent.contents().replace(b"\r\n", b"\n"),
+                         b"Received: somewhere\r\n" + self.sent.contents()):
+            self.assertEqual(messages.identify(contents), (self.sent.id, True))
+
+    def test_every_cut_off_is_recognized(self):
+        contents = self.sent.contents()
+        for size in range(0, len(contents), 97):
+            self.assertFalse(messages.identify(contents[:size])[1], size)
+
+    def test_a_page_of_zeroes_is_recognized(self):
+        contents = bytearray(self.sent.contents())
+        contents[-40:-20] = bytes(20)
+        self.assertEqual(messages.identify(bytes(contents)), (self.sent.id, False))
+
+    def test_some_are_longer_than_a_chunk(self):
+        writer = messages.Writer(1, "r1c1", random.Random(2))
+        self.assertTrue(any(len(writer.next().body) > 131072 for _ in range(200)))
+
+
+class LoadTest(unittest.TestCase):
+    def test_what_the_senders_send_arrives_whole(self):
+        account = ledger.Ledger()
+        recorder = sink.Sink(account, 1, 0.0)
+        writers = [messages.Writer(1, f"r1c{i}", random.Random(i)) for i in range(3)]
+        senders = load.Load(recorder.port, account, writers, 30)
+        senders.start()
+        while senders.running():
+            senders.first_acknowledged.wait(0.1)
+        self.assertTrue(recorder.wait_idle(30))
+        recorder.close()
+        self.assertEqual(account.findings, [])
+        self.assertEqual(account.owed(), [])
+        self.assertIn("90 acknowledged, 0 unanswered", account.summary())
+
+    def test_deferred_message_is_not_acknowledged(self):
+        account = ledger.Ledger()
+        recorder = sink.Sink(account, 1, 1.0)
+        senders = load.Load(recorder.port, account, [messages.Writer(1, "r1c1", random.Random(1))], 1)
+        senders.start()
+        while "1 refused" not in account.summary():
+            senders.first_acknowledged.wait(0.01)
+        senders.stop()
+        recorder.close()
+
+
+class PlanTest(unittest.TestCase):
+    def test_a_seed_repeats_its_round(self):
+        self.assertEqual(plan.of_round(7, 500), plan.of_round(7, 500))
+
+    def test_cuts_come_from_the_whole_range_on_both_sides(self):
+        plans = [plan.of_round(seed, 500) for seed in range(2000)]
+        cuts = {each.cut_at for each in plans}
+        numbers = {int(cut.partition(":")[2]) for cut in cuts if cut}
+        self.assertTrue(min(numbers) == 1 and max(numbers) > 490 and len(numbers) > 400)
+        self.assertEqual({cut.partition(":")[0] for cut in cuts if cut}, {"before", "after"})
+        self.assertIn(None, cuts)
+        self.assertTrue(any(each.restore_seed == 0 for each in plans))
+
+    def test_strict_keeps_nothing(self):
+        self.assertTrue(all(plan.of_round(seed, 500, strict=True).restore_seed == 0
+                            for seed in range(100)))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,125 @@
+"""./dev drill power: the power fails again and again under load; nothing acknowledged may be lost.
+
+In each round the server starts on what the disk kept, mail flows in over several connections and
+out into Maildirs and to a recording SMTP server, and the power goes: at a moment, or at a sync or
+a rename whose number is drawn from the range of the round. Queue and Maildirs lose what was not
+synced. After the last round everything drains, and the ledger must come out even.
+
+Ends with 0 when nothing was lost or damaged (with --expect-loss: when it was), with 1 otherwise.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import disk
+import ledger
+import product
+import programs
+import rounds
+import sink
+
+_SHORT_ROUNDS = 8
+_FINDINGS_PRINTED_MAX = 40
+
+
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(prog="./dev drill power", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=100, help="(100)")
+    parser.add_argument("--short", action="store_true", help=f"{_SHORT_ROUNDS} rounds")
+    parser.add_argument("--seed", type=int, default=int(time.time()) * 1000,
+                        help="of the first round; each next one has the next (by the clock)")
+    parser.add_argument("--strict", action="store_true", help="the disk keeps nothing unsynced, ever")
+    parser.add_argument("--cut", metavar="AT", help="before:N or after:N in every round")
+    parser.add_argument("--ignore-sync", metavar="GLOB",
+                        help="take the syncs of these files or folders out")
+    parser.add_argument("--expect-loss", action="store_true", help="the drill must find a loss")
+    parser.add_argument("--defer-share", type=float, default=0.15,
+                        help="of the deliveries that the recording server defers once (0.15)")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with tree and logs")
+    parser.add_argument("--programs", type=Path, metavar="DIR",
+                        help="an output folder of Bazel's; otherwise everything is built")
+    parsed = parser.parse_args(arguments)
+    if parsed.short:
+        parsed.rounds = _SHORT_ROUNDS
+    return parsed
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def run_rounds(arguments, instance, account):
+    """Stops early when a loss is what is waited for."""
+    for index in range(arguments.rounds):
+        instance.run(arguments.seed + index, arguments.strict, arguments.cut)
+        if arguments.expect_loss and account.count("lost"):
+            return
+    instance.drain()
+
+
+def drill(arguments, folder, bin_folder):
+    """The ledger after all rounds."""
+    account = ledger.Ledger()
+    recorder = sink.Sink(account, arguments.seed, arguments.defer_share)
+    # The journal holds every byte that is written, the shadow a copy of the tree.
+    memory = Path(tempfile.mkdtemp(prefix="postfleet-drill-", dir="/dev/shm"))
+    memory.chmod(0o755)
+    tree = folder / "tree"
+    tree.mkdir()
+    power = disk.Disk(bin_folder, tree, memory / "control", memory / "shadow")
+    server = product.Product(bin_folder, folder, tree, recorder.port)
+    try:
+        power.init()
+        instance = rounds.Rounds(power, server, recorder, account, say, arguments.ignore_sync)
+        run_rounds(arguments, instance, account)
+    except product.ProductError as error:
+        account.found("broken", f"round {account.round}: the server {error}")
+    finally:
+        server.kill()
+        recorder.close()
+        shutil.rmtree(memory, ignore_errors=True)
+    return account
+
+
+def report(arguments, account, seconds):
+    for finding in account.findings[:_FINDINGS_PRINTED_MAX]:
+        say(f"{finding.kind}: {finding.text}")
+    counts = ", ".join(f"{kind} {account.count(kind)}" for kind in ledger.KINDS)
+    say(f"{account.round} starts in {seconds:.0f} s, {account.summary()}")
+    say(f"{counts}, duplicates {account.duplicates()} "
+        f"({account.duplicates_late()} of them not of the cut right before)")
+    if arguments.expect_loss:
+        say("found the loss" if account.count("lost") else "FOUND NO LOSS")
+        return 0 if account.count("lost") else 1
+    return 1 if account.findings else 0
+
+
+def end_in_order(number, _frame):
+    raise SystemExit(128 + number)
+
+
+def main(argv):
+    arguments = parse_arguments(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, end_in_order)
+    root = Path(tempfile.mkdtemp(prefix="postfleet-drill-", dir="/tmp"))
+    root.chmod(0o755)
+    folder = root / "drill"
+    folder.mkdir()
+    try:
+        programs.lay_out(arguments.programs or programs.build(), root / "bin")
+        product.adopt_orphans()
+        say(f"./dev drill power --seed {arguments.seed} --rounds {arguments.rounds}, in {folder}")
+        begin = time.monotonic()
+        account = drill(arguments, folder, root / "bin")
+        return report(arguments, account, time.monotonic() - begin)
+    finally:
+        if arguments.keep:
+            say(f"kept {folder}")
+        else:
+            shutil.rmtree(root, ignore_errors=True)

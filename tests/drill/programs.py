@@ -1,0 +1,44 @@
+"""The programs of the drill: built by Bazel, laid out in one folder, as the launcher expects them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Name in the folder: path below Bazel's output folder.
+_PROGRAMS = {
+    "postfleet": "commands/postfleet",
+    "postfleetd": "services/all/postfleetd",
+    "postfleet-launcher": "services/launcher/launcher",
+    "postfleet-delivery-helper": "services/delivery/privileged/helper",
+    "powercut": "tests/drill/powercut/powercut",
+    "libpowercut.so": "tests/drill/powercut/libpowercut.so",
+}
+
+
+def _bazel(command, *arguments):
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    base = os.environ.get("POSTFLEET_OUTPUT_BASE")
+    done = subprocess.run(
+        ["bazel", *([f"--output_base={base}"] if base else []), command,
+         f"--disk_cache={cache}/postfleet/bazel", *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
+def build():
+    """Bazel's output folder, up to date."""
+    _bazel("build", *("//" + path.replace("/" + Path(path).name, ":" + Path(path).name)
+                      for path in _PROGRAMS.values()))
+    return Path(_bazel("info", "bazel-bin"))
+
+
+def lay_out(outputs, folder):
+    """Copies: a launcher behind a link would look for the others where the link points."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    for name, path in _PROGRAMS.items():
+        shutil.copy(outputs / path, folder / name)
+        (folder / name).chmod(0o755)
