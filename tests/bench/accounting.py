@@ -4,7 +4,8 @@ Two ways, chosen by open_account():
   CgroupAccount  a cgroup v2 group below the caller's own. Its cpu.stat counts every process that
                  ever was inside, to the microsecond. Needs root.
   TreeAccount    /proc: the processes below given ones, with the time of the children that they
-                 waited for. Misses a process that left the tree.
+                 waited for. Misses a process that left the tree, and rounds each process down to
+                 a tick.
 
 Both promise: pids() are processes of this MTA only, so kill_all() ends nothing else.
 """
