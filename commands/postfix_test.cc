@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -14,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -167,6 +169,50 @@ TEST_F(PostfixTest, StartReturnsWhenTheServerAnswers) {
   std::ifstream(folder_ + "/ids") >> pid >> session;
   EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
   EXPECT_EQ(session, pid);
+}
+
+// Answers every call as a health check: not serving the first two times.
+class LateHealth final : public grpc::CallbackGenericService {
+ public:
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext*) override {
+    return new Answer(++asked_ > 2 ? "\x08\x01" : "\x08\x02");
+  }
+  int asked() const { return asked_; }
+
+ private:
+  class Answer final : public grpc::ServerGenericBidiReactor {
+   public:
+    explicit Answer(const char* text) {
+      const grpc::Slice slice(text);
+      response_ = grpc::ByteBuffer(&slice, 1);
+      StartRead(&request_);
+    }
+    void OnReadDone(bool) override { StartWriteAndFinish(&response_, {}, grpc::Status::OK); }
+    void OnDone() override { delete this; }
+
+   private:
+    grpc::ByteBuffer request_, response_;
+  };
+  std::atomic<int> asked_ = 0;
+};
+
+TEST_F(PostfixTest, StartWaitsForAServerThatAnswersNotYet) {
+  LateHealth health;
+  grpc::EnableDefaultHealthCheckService(false);
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(Concat("unix:", folder_, "/postfleet/control.sock"),
+                           grpc::InsecureServerCredentials());
+  builder.RegisterCallbackGenericService(&health);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  ASSERT_NE(server, nullptr);
+  ASSERT_EQ(mkfifo((folder_ + "/never").c_str(), 0600), 0);
+  WriteLauncher(Concat("echo $$ > ", folder_, "/ids\nexec cat ", folder_, "/never\n"));
+  EXPECT_EQ(Run({"start"}).status, 0);
+  EXPECT_GE(health.asked(), 3);
+  close(open((folder_ + "/never").c_str(), O_WRONLY));
+  pid_t pid = 0;
+  std::ifstream(folder_ + "/ids") >> pid;
+  EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
 }
 
 TEST_F(PostfixTest, StopReturnsWhenTheServerIsGone) {

@@ -30,7 +30,7 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kHealthWaitMs = 100;
-constexpr int kLockPollMs = 20;
+constexpr int kPollMs = 20;
 
 absl::Status Failed(std::string_view what, int error) {
   return absl::UnavailableError(Concat(what, ": ", std::string(strerror(error))));
@@ -98,6 +98,7 @@ absl::Status StartServer(const std::vector<std::string>& argv, const std::string
     CopyErrors(ends[0], err);
     if (end) return absl::AbortedError(*end);
     if (serving) return absl::OkStatus();
+    poll(nullptr, 0, kPollMs);  // one that answers "not yet" is not asked all the time
   }
   return absl::DeadlineExceededError(
       Concat("process ", *pid, " does not answer after ", kStartSecondsMax, " s and runs on"));
@@ -125,7 +126,7 @@ absl::Status StopServer(pid_t pid, const std::string& lock_path,
     const auto running = FindServer(lock_path);
     if (!running.ok() || !*running) return running.status();
     if (**running != pid) return absl::OkStatus();  // another one has started
-    poll(nullptr, 0, kLockPollMs);
+    poll(nullptr, 0, kPollMs);
   }
   return absl::DeadlineExceededError(Concat(lock_path, " is still locked"));
 }
