@@ -38,7 +38,7 @@ class FakeContents : public ContentReader {
       } else if (!never_ends) {
         done(end_, {});
       } else if (stuck) {
-        stuck();
+        loop_.Post(stuck);  // it may destroy this
       }
     });
   }
