@@ -3,12 +3,14 @@
 cpu-clock rather than cycles: virtual machines often have no counters.
 """
 
+import re
 import shutil
 import signal
 import subprocess
 
 _FREQUENCY_HZ = 499
 _REPORT_LINES = 70
+_LINE_COLUMNS_MAX = 120
 _END_SECONDS_MAX = 30.0
 
 
@@ -48,5 +50,7 @@ class Profiler:
             [self._perf, "report", "--stdio", "-i", self._data, "--no-children", "-g", "none",
              "--percent-limit", "0.3", "--sort", keys],
             check=False, capture_output=True, text=True, errors="replace")
-        useful = [line for line in done.stdout.splitlines() if line.strip() and line[0] != "#"]
+        # perf pads to the longest name of a template; its last columns are empty here.
+        useful = [re.sub(r"  +(-  +-)?", "  ", line).rstrip()[:_LINE_COLUMNS_MAX]
+                  for line in done.stdout.splitlines() if line.strip() and line[0] != "#"]
         return f"# by {keys}\n" + "\n".join(useful[:lines]) + "\n"
