@@ -14,11 +14,15 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Arrival:
     round: int
-    place: str  # for messages: a file, or the recording server
+    time: float  # s, of the clock
+    place: str  # for people: a file, or the recording server
 
+
+# Between an answer of the recording server, or a file in new/, and the outcome on the disk.
+_OPEN_ATTEMPT_SECONDS_MAX = 3.0
 
 # What must not be. broken: the server did not start, or ended by itself. unexplained: a second
-# copy without a cut between.
+# copy that no cut explains.
 KINDS = ("lost", "corrupt", "broken", "unexplained")
 
 
@@ -37,6 +41,8 @@ class Ledger:
         self._arrivals = collections.defaultdict(list)  # (id, recipient): [Arrival]
         self._owed = {}  # (id, recipient): None, in the order of acknowledgement
         self._reported = set()
+        self._duplicate_ages = []
+        self._cuts = {}  # round: when its power went
         self.round = 0
         self.findings = []
 
@@ -62,7 +68,12 @@ class Ledger:
 
     # Arrivals
 
-    def arrived(self, message_id, recipient, whole, place):
+    def cut(self, when):
+        """The round's power is off; said before what survived arrives."""
+        with self._lock:
+            self._cuts.setdefault(self.round, when)
+
+    def arrived(self, message_id, recipient, whole, when, place):
         """Whatever has come to a recipient, whole or not."""
         with self._lock:
             message = self._messages.get(message_id)
@@ -70,12 +81,21 @@ class Ledger:
             if not whole or message is None or recipient not in message.recipients:
                 return self._find("corrupt", key, f"{place}: not as it was sent: {key}")
             for earlier in self._arrivals[key]:
-                if earlier.round == self.round:
-                    self._find("unexplained", (key, place),
-                               f"{place}: {key} came a second time with no cut between "
-                               f"(first: {earlier.place})")
-            self._arrivals[key].append(Arrival(self.round, place))
+                self._explain(key, earlier, place)
+            self._arrivals[key].append(Arrival(self.round, when, place))
             self._owed.pop(key, None)
+
+    def _explain(self, key, earlier, place):
+        """A second copy comes of an attempt that was open at a cut: the first one came shortly before it."""
+        if earlier.round == self.round:
+            self._find("unexplained", (key, place),
+                       f"{place}: {key} came again with no cut between (first: {earlier.place})")
+            return
+        age = self._cuts[earlier.round] - earlier.time
+        self._duplicate_ages.append(age)
+        if age > _OPEN_ATTEMPT_SECONDS_MAX:
+            self._find("unexplained", (key, place), f"{place}: {key} came again; its first copy "
+                       f"({earlier.place}) was {age:.1f} s old when the power went")
 
     # Accounts
 
@@ -118,13 +138,6 @@ class Ledger:
                     f"{states['refused']} refused; deliveries: {arrived} arrived, {len(self._owed)} owed")
 
     def duplicates(self):
-        """Arrivals past the first. What `arrived` did not find unexplained had a cut before it."""
+        """(how many second copies, the age in s of the oldest first copy when the power went)"""
         with self._lock:
-            return sum(len(arrivals) - 1 for arrivals in self._arrivals.values() if arrivals)
-
-    def duplicates_late(self):
-        """Those whose earlier copy had come before more than one cut."""
-        with self._lock:
-            return sum(later.round - earlier.round > 1
-                       for arrivals in self._arrivals.values()
-                       for earlier, later in zip(arrivals, arrivals[1:]))
+            return len(self._duplicate_ages), max(self._duplicate_ages, default=0.0)

@@ -38,7 +38,7 @@ class LedgerTest(unittest.TestCase):
     def test_acknowledged_and_listed_or_arrived_is_not_lost(self):
         self.ledger.acknowledged(self.message)
         self.ledger.account(self.ledger.owed(), {("m1", BOX)})
-        self.ledger.arrived("m1", BOX, True, "here")
+        self.ledger.arrived("m1", BOX, True, 100.0, "here")
         self.ledger.account(self.ledger.owed(), set())
         self.assertEqual(self.kinds(), [])
 
@@ -47,28 +47,36 @@ class LedgerTest(unittest.TestCase):
         self.assertEqual(self.ledger.owed(), [])
 
     def test_arrival_before_the_acknowledgement_counts(self):
-        self.ledger.arrived("m1", BOX, True, "here")
+        self.ledger.arrived("m1", BOX, True, 100.0, "here")
         self.ledger.acknowledged(self.message)
         self.assertEqual(self.ledger.owed(), [])
 
     def test_a_part_of_a_message_is_corrupt_acknowledged_or_not(self):
-        self.ledger.arrived("m1", BOX, False, "here")
-        self.ledger.arrived(None, BOX, False, "an empty file")
+        self.ledger.arrived("m1", BOX, False, 100.0, "here")
+        self.ledger.arrived(None, BOX, False, 100.0, "an empty file")
         self.assertEqual(self.kinds(), ["corrupt", "corrupt"])
 
     def test_arrival_at_somebody_else_is_corrupt(self):
-        self.ledger.arrived("m1", f"box2@{messages.BOX_DOMAIN}", True, "here")
+        self.ledger.arrived("m1", f"box2@{messages.BOX_DOMAIN}", True, 100.0, "here")
         self.assertEqual(self.kinds(), ["corrupt"])
 
     def test_second_arrival_after_a_cut_is_a_duplicate(self):
-        self.ledger.arrived("m1", BOX, True, "here")
+        self.ledger.arrived("m1", BOX, True, 100.0, "here")
+        self.ledger.cut(100.5)
         self.ledger.round = 2
-        self.ledger.arrived("m1", BOX, True, "there")
-        self.assertEqual((self.ledger.duplicates(), self.kinds()), (1, []))
+        self.ledger.arrived("m1", BOX, True, 102.0, "there")
+        self.assertEqual((self.ledger.duplicates(), self.kinds()), ((1, 0.5), []))
+
+    def test_second_arrival_long_before_the_cut_is_unexplained(self):
+        self.ledger.arrived("m1", BOX, True, 100.0, "here")
+        self.ledger.cut(110.0)
+        self.ledger.round = 2
+        self.ledger.arrived("m1", BOX, True, 112.0, "there")
+        self.assertEqual(self.kinds(), ["unexplained"])
 
     def test_second_arrival_without_a_cut_is_unexplained(self):
-        self.ledger.arrived("m1", BOX, True, "here")
-        self.ledger.arrived("m1", BOX, True, "there")
+        self.ledger.arrived("m1", BOX, True, 100.0, "here")
+        self.ledger.arrived("m1", BOX, True, 100.0, "there")
         self.assertEqual(self.kinds(), ["unexplained"])
 
 

@@ -1,5 +1,7 @@
 """What is in the Maildirs below a folder."""
 
+import re
+
 import messages
 
 
@@ -24,5 +26,12 @@ def visible(mail):
 def take_out(mail, ledger):
     """As a reader of mail would, to keep the tree small: everything goes into the ledger."""
     for path, recipient, message_id, whole in read_all(mail):
-        ledger.arrived(message_id, recipient, whole, str(path.relative_to(mail)))
+        ledger.arrived(message_id, recipient, whole, _time_of(path.name),
+                       str(path.relative_to(mail)))
         path.unlink()
+
+
+def _time_of(name):
+    """When it was delivered, as Postfix's names say: SECONDS.V<device>I<inode>M<microseconds>.HOST."""
+    found = re.match(r"(\d+)\.V[0-9a-f]+I[0-9a-f]+M(\d+)\.", name)
+    return int(found[1]) + int(found[2]) / 1e6

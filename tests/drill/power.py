@@ -91,8 +91,9 @@ def report(arguments, account, seconds):
         say(f"{finding.kind}: {finding.text}")
     counts = ", ".join(f"{kind} {account.count(kind)}" for kind in ledger.KINDS)
     say(f"{account.round} starts in {seconds:.0f} s, {account.summary()}")
-    say(f"{counts}, duplicates {account.duplicates()} "
-        f"({account.duplicates_late()} of them not of the cut right before)")
+    duplicates, oldest = account.duplicates()
+    say(f"{counts}, duplicates {duplicates} "
+        f"(their first copies came up to {oldest:.2f} s before a cut)")
     if arguments.expect_loss:
         say("found the loss" if account.count("lost") else "FOUND NO LOSS")
         return 0 if account.count("lost") else 1

@@ -15,6 +15,7 @@ import subprocess
 import time
 
 import messages
+import programs
 
 _START_SECONDS_MAX = 60.0
 _DRAIN_SECONDS_MAX = 40.0
@@ -71,8 +72,8 @@ def adopt_orphans():
 
 
 class Product:
-    def __init__(self, programs, folder, tree, sink_port):
-        self._programs = programs
+    def __init__(self, bin_folder, folder, tree, sink_port):
+        self._programs = bin_folder
         self._config = folder / "etc"
         self._output = folder / "output"
         self._log = folder / "mail.log"
@@ -96,6 +97,7 @@ class Product:
         self.port = _free_port()
         (self._config / "main.cf").write_text(self._main_cf)
         (self._config / "master.cf").write_text(_MASTER_CF.format(port=self.port))
+        programs.shim_helper(self._programs, environment)
         with open(self._output, "ab") as output:
             self._child = subprocess.Popen(
                 self._wrapper + [self._programs / "postfleet-launcher", "-c", self._config],

@@ -1,18 +1,23 @@
 """The programs of the drill: built by Bazel, laid out in one folder, as the launcher expects them."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# The launcher starts HELPER, with an empty environment: there the drill puts what loads the shim.
+HELPER = "postfleet-delivery-helper"
+HELPER_PROGRAM = HELPER + ".program"
+
 # Name in the folder: path below Bazel's output folder.
 _PROGRAMS = {
     "postfleet": "commands/postfleet",
     "postfleetd": "services/all/postfleetd",
     "postfleet-launcher": "services/launcher/launcher",
-    "postfleet-delivery-helper": "services/delivery/privileged/helper",
+    HELPER_PROGRAM: "services/delivery/privileged/helper",
     "powercut": "tests/drill/powercut/powercut",
     "libpowercut.so": "tests/drill/powercut/libpowercut.so",
 }
@@ -42,3 +47,11 @@ def lay_out(outputs, folder):
     for name, path in _PROGRAMS.items():
         shutil.copy(outputs / path, folder / name)
         (folder / name).chmod(0o755)
+
+
+def shim_helper(folder, environment):
+    """HELPER becomes a script that sets `environment` and goes on as the program."""
+    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    script = folder / HELPER
+    script.write_text(f'#!/bin/sh\nexec env {assignments} {shlex.quote(str(folder / HELPER_PROGRAM))} "$@"\n')
+    script.chmod(0o755)

@@ -76,6 +76,7 @@ class Rounds:
                 if not self._product.running():
                     raise ProductError(f"ended by itself\n{self._product.last_words()}")
                 self._disk.cut()
+            self._ledger.cut(time.time())
         finally:
             self._product.kill()
             senders.stop()
@@ -120,6 +121,7 @@ class Rounds:
         return listed
 
     def _lose_power(self, restore_seed):
+        self._ledger.cut(time.time())
         self._product.kill()
         if not self._sink.wait_idle(_SINK_SECONDS_MAX):
             raise RuntimeError("connections to the recording server live on")

@@ -131,7 +131,7 @@ class _Session(socketserver.StreamRequestHandler):
         message_id, whole = messages.identify(contents)
         for recipient in self._recipients:
             self.server.sink.ledger.arrived(message_id, recipient, whole and message_id == self._id,
-                                            "the recording server")
+                                            time.time(), "the recording server")
 
     def _rset(self, _):
         self._reset()

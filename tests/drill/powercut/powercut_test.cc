@@ -308,6 +308,12 @@ TEST_F(PowercutTest, IgnoredSyncsLoseContentsAndNames) {
   EXPECT_EQ(Contents("c"), kNothing);
 }
 
+TEST_F(PowercutTest, ProgramThatClosesAllDescriptorsIsStillWatched) {
+  WriteToTheEnd({"closeall", "write", "a", "text", "sync", "a", "syncdir", "."});
+  LosePower();
+  EXPECT_EQ(Contents("a"), "text");
+}
+
 TEST_F(PowercutTest, SharedWritableMappingIsRefusedAloud) {
   const Result result = Write({"map", "a"});
   EXPECT_TRUE(WIFSIGNALED(result.status));

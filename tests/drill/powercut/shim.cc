@@ -52,6 +52,19 @@ Settings settings;
 uint64_t descriptors[kDescriptorsMax];
 pthread_mutex_t position_mutex = PTHREAD_MUTEX_INITIALIZER;  // write() and asking where it ended
 
+// A change of names and its record: another thread's change that builds upon it comes after both.
+pthread_mutex_t names_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+class NamesLock {
+ public:
+  NamesLock() { pthread_mutex_lock(&names_mutex); }
+  ~NamesLock() {
+    const int saved = errno;
+    pthread_mutex_unlock(&names_mutex);
+    errno = saved;
+  }
+};
+
 // Raw calls: what the shim does itself is not watched.
 long RawWrite(int fd, const void* bytes, size_t size) {
   return syscall(SYS_write, fd, bytes, size);
@@ -308,21 +321,22 @@ int OpenFile(int folder_fd, const char* path, int flags, Call call) {
     return fd;
   }
   if ((flags & O_TMPFILE) == O_TMPFILE) Stop("O_TMPFILE", path);
-  bool created = false;
-  int fd = -1;
+  struct stat attributes;
   if ((flags & O_CREAT) != 0) {
-    fd = call(flags | O_EXCL);
-    created = fd >= 0;
-    if (!created && (errno != EEXIST || (flags & O_EXCL) != 0)) return fd;
+    const NamesLock lock;
+    const int fd = call(flags | O_EXCL);
+    if (fd >= 0) {
+      Forget(fd);
+      if (fstat(fd, &attributes) == 0) AppendPath(Kind::kCreate, below, "", attributes.st_ino);
+      return fd;
+    }
+    if (errno != EEXIST || (flags & O_EXCL) != 0) return fd;
   }
-  if (!created) fd = call(flags);
+  const int fd = call(flags);
   if (fd < 0) return fd;
   Forget(fd);
-  struct stat attributes;
   if (fstat(fd, &attributes) != 0 || !S_ISREG(attributes.st_mode)) return fd;
-  if (created) {
-    AppendPath(Kind::kCreate, below, "", attributes.st_ino);
-  } else if ((flags & O_TRUNC) != 0) {
+  if ((flags & O_TRUNC) != 0) {
     AppendInode(Kind::kTruncate, attributes.st_ino, 0);
   }
   return fd;
@@ -333,6 +347,7 @@ int ChangeName(Kind kind, int folder_fd, const char* path, Call call) {
   if (!On()) return call();
   char resolved[PATH_MAX];
   const char* below = ResolveBelow(folder_fd, path, resolved);
+  const NamesLock lock;
   const int result = call();
   if (result == 0 && below != nullptr) AppendPath(kind, below);
   return result;
@@ -348,6 +363,7 @@ int ChangeTwoNames(Kind kind, int from_fd, const char* from, int to_fd, const ch
   if (below_from == nullptr && below_to == nullptr) return call();
   if (below_from == nullptr || below_to == nullptr)
     Stop("rename or link across the tree's edge", to);
+  const NamesLock lock;
   const bool cut = kind == Kind::kRename && AtCut();
   if (cut && settings.cut_before) Cut();
   const int result = call();
@@ -445,6 +461,14 @@ int close(int fd) {
   }
   Forget(fd);
   return real(fd);
+}
+// A program that closes all it did not ask for leaves the journal open.
+int close_range(unsigned first, unsigned last, int flags) noexcept {
+  REAL(close_range);
+  const auto journal = static_cast<unsigned>(settings.journal);
+  if (!settings.on || journal < first || journal > last) return real(first, last, flags);
+  const int below = journal > first ? real(first, journal - 1, flags) : 0;
+  return below != 0 || journal == last ? below : real(journal + 1, last, flags);
 }
 int dup2(int from, int to) {
   REAL(dup2);

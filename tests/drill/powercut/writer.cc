@@ -45,6 +45,7 @@ int Do(const std::string& command, char** argument) {
   if (command == "dsync") return Write(argument[0], O_DSYNC, argument[1]), 2;
   if (command == "sync") return Sync(argument[0], O_RDWR), 1;
   if (command == "syncdir") return Sync(argument[0], O_RDONLY | O_DIRECTORY), 1;
+  if (command == "closeall") return Check(close_range(3, ~0U, 0) == 0, "close_range"), 0;
   if (command == "syncall") return sync(), 0;
   if (command == "rename") return Check(rename(argument[0], argument[1]) == 0, "rename"), 2;
   if (command == "link") return Check(link(argument[0], argument[1]) == 0, "link"), 2;
