@@ -91,7 +91,7 @@ class Ledger:
             self._find("unexplained", (key, place),
                        f"{place}: {key} came again with no cut between (first: {earlier.place})")
             return
-        age = self._cuts[earlier.round] - earlier.time
+        age = max(0.0, self._cuts[earlier.round] - earlier.time)
         self._duplicate_ages.append(age)
         if age > _OPEN_ATTEMPT_SECONDS_MAX:
             self._find("unexplained", (key, place), f"{place}: {key} came again; its first copy "
