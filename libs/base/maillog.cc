@@ -69,13 +69,14 @@ class Log {
 
   absl::Status Open(const Options& options) {
     std::lock_guard write_lock(write_mutex_);
-    const int fd = OpenFile(options);
+    const int fd = options.fd >= 0 ? options.fd : OpenFile(options);
     if (fd < 0) {
       return absl::ErrnoToStatus(errno, Concat("open logfile '", options.path, "'"));
     }
     std::lock_guard lock(mutex_);
     Replace(fd);
     options_ = options;
+    options_.fd = -1;  // of this opening only
     suffix_ = Concat("[", getpid(), "]: ");
     if (!writer_.joinable()) writer_ = std::thread([this] { Run(); });
     return absl::OkStatus();

@@ -18,6 +18,8 @@ namespace postfleet::maillog {
 struct Options {
   // Empty: standard error. "/dev/stdout" is standard output.
   std::string path;
+  // An open descriptor of that file, taken over; -1: Open opens it.
+  int fd = -1;
   // Permission bits of a new file (maillog_file_permissions).
   int mode = 0600;
   // "postfix" of `postfix/smtpd`.
@@ -28,7 +30,7 @@ struct Options {
 // Opens the log; before that, lines go to standard error.
 absl::Status Open(const Options& options);
 
-// Opens the file anew (after a rotation).
+// Opens the file anew by its path (after a rotation). On an error the old one stays.
 absl::Status Reopen();
 
 // `program` is "smtpd", "qmgr", "submission/smtpd".

@@ -63,10 +63,11 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
     const std::string_view value = argv[i + 1];
     if (option == "-c") {
       arguments.config_directory = value;
-    } else if (option == "--helper") {
+    } else if (option == "--helper" || option == "--log") {
       const absl::StatusOr<int> fd = ParseFd(value);
       if (!fd.ok()) return fd.status();
-      arguments.helper_fds.push_back(*fd);
+      if (option == "--log") arguments.log_fd = *fd;
+      if (option == "--helper") arguments.helper_fds.push_back(*fd);
     } else if (option == "--listen") {
       const size_t equals = value.rfind('=');
       if (equals == std::string_view::npos) {
@@ -130,6 +131,7 @@ absl::Status Process::OpenLog() {
   const std::string hostname = config_->GetString("myhostname");
   return maillog::Open(
       {.path = config_->GetString("maillog_file"),
+       .fd = arguments_.log_fd,
        .mode = static_cast<int>(
            std::strtol(config_->GetString("maillog_file_permissions").c_str(), nullptr, 8)),
        .syslog_name = config_->GetString("syslog_name"),
@@ -186,6 +188,7 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
                ": is another instance running, or the path not writable? Choose another address, or stop it"));
   }
   if (server_ == nullptr) return absl::UnavailableError("cannot start the gRPC server");
+  server_->GetHealthCheckService()->SetServingStatus(false);  // until SetReady
   return absl::OkStatus();
 }
 

@@ -10,7 +10,8 @@
 //   process->End();
 //
 // Arguments: -c DIR (default /etc/postfix, or $MAIL_CONFIG), --listen NAME=FD (a listening socket made by the launcher; NAME
-// is the service's first column in master.cf), --helper FD (a connection to the privileged helper), --log FD.
+// is the service's first column in master.cf), --helper FD (a connection to the privileged helper), --log FD (maillog_file,
+// open).
 //
 // Fatal errors are one line, in the log and on standard error: "postfix/queue: fatal: ...".
 #pragma once
@@ -37,6 +38,7 @@ struct Arguments {
   std::string config_directory;
   std::multimap<std::string, int> listen_fds;
   std::vector<int> helper_fds;
+  int log_fd = -1;
 };
 absl::StatusOr<Arguments> ParseArguments(int argc, char** argv);
 

@@ -7,6 +7,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/dns/unbound_resolver.h"
+#include "services/delivery/bounce/bounce_agent.h"
 #include "services/delivery/mailbox/virtual_agent.h"
 #include "services/delivery/privileged/helper_connections.h"
 #include "services/delivery/smtp/smtp_agent.h"
@@ -106,8 +107,12 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
       transport.make = [options = VirtualOptions::FromConfig(*own), helper, clock = world.clock](runtime::EventLoop& loop) {
         return std::make_unique<VirtualAgent>(options, helper->Get(loop), *clock);
       };
+    } else if (service.command == "bounce" && service.name == "bounce") {
+      transport.make = [options = BounceOptions::FromConfig(*own), clock = world.clock](runtime::EventLoop&) {
+        return std::make_unique<BounceAgent>(options, *clock);
+      };
     } else {
-      continue;
+      continue;  // config has said what is not supported
     }
     transports.push_back(std::move(transport));
   }

@@ -86,12 +86,21 @@ std::string PrepareQueue(const config::Config& config, const Owner& owner) {
   return own;
 }
 
-// Held until the server ends: the descriptor is inherited on purpose.
-void TakeLock(const std::string& folder, const Owner& owner) {
+// Commands look at the lock for an instant, too.
+bool LockWithin(int fd, int milliseconds) {
+  for (;; milliseconds -= 10) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK || milliseconds <= 0) return false;
+    usleep(10'000);
+  }
+}
+
+// Held until the server ends. The descriptor becomes inheritable just before the server is started: the helper must not hold it.
+int TakeLock(const std::string& folder, const Owner& owner) {
   const std::string path = folder + "/master.pid";
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT, 0644);
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (fd < 0) DieErrno("open lock file " + path);
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  if (!LockWithin(fd, 200)) {
     if (errno != EWOULDBLOCK) DieErrno("lock " + path);
     Die(Concat("the mail system is already running (", path,
                " is locked); stop it with `postfix stop`, or use another queue_directory"));
@@ -99,9 +108,22 @@ void TakeLock(const std::string& folder, const Owner& owner) {
   if (geteuid() == 0 && fchown(fd, owner.uid, owner.gid) != 0) DieErrno("chown " + path);
   const std::string pid = Concat(getpid(), "\n");
   if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) < 0) DieErrno("write " + path);
+  return fd;
 }
 
-// Inherited descriptors lie above this: a service's argument is a small number in any case.
+// The log file may lie in a folder of root's, as /var/log: it is opened with this process's rights. -1: none is set.
+int OpenLogFile(const config::Config& config) {
+  const std::string path = config.GetString("maillog_file");
+  if (path.empty() || path == "/dev/stdout") return -1;
+  const int mode = static_cast<int>(
+      std::strtol(config.GetString("maillog_file_permissions").c_str(), nullptr, 8));
+  const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, mode);
+  if (fd < 0) DieErrno(Concat("open maillog_file ", path));
+  return fd;
+}
+
+void PassOn(int fd) { fcntl(fd, F_SETFD, 0); }
+
 int Listen(const addrinfo& address, const std::string& what) {
   const int fd = socket(address.ai_family, SOCK_STREAM, 0);
   if (fd < 0) DieErrno("socket for " + what);
@@ -167,7 +189,7 @@ void StartHelper(const config::Config& config, std::vector<std::string>* argumen
       {.path = path, .minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"))});
   if (!helper.error.empty()) Die(Concat("start ", path, ": ", helper.error));
   for (int socket : helper.sockets) {
-    fcntl(socket, F_SETFD, 0);  // inherited by the server
+    PassOn(socket);
     arguments->push_back("--helper");
     arguments->push_back(Concat(socket));
   }
@@ -212,10 +234,15 @@ int Run(int argc, char** argv) {
   if (!config.ok()) Die(std::string(config.status().message()));
 
   const Owner owner = FindOwner(*config);
-  TakeLock(PrepareQueue(*config, owner), owner);
+  const int lock = TakeLock(PrepareQueue(*config, owner), owner);
   std::vector<std::string> arguments = {Beside("postfleetd"), "-c", directory};
-  BindPorts(*config, &arguments);
   StartHelper(*config, &arguments);
+  PassOn(lock);
+  BindPorts(*config, &arguments);
+  if (const int log = OpenLogFile(*config); log >= 0) {
+    PassOn(log);
+    arguments.insert(arguments.end(), {"--log", Concat(log)});
+  }
   RaiseOpenFiles();
   // Opened with this process's rights: mail_owner may not be able to search the folders above it.
   const int server = open(arguments[0].c_str(), O_RDONLY | O_CLOEXEC);

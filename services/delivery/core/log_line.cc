@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
 
 namespace postfleet::delivery {
 namespace {
@@ -22,6 +23,9 @@ std::string Seconds(int64_t ms) {
   }
   return text;
 }
+
+// "x y"@d: as a log reader would give it back to a command.
+std::string Quoted(const std::string& address) { return mail::SplitAddress(address).ToSmtp(); }
 
 std::string_view StatusWord(mail::v1::Outcome::Action action) {
   switch (action) {
@@ -42,9 +46,9 @@ std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& 
   const int64_t start = std::max(times.start_ms, times.active_ms);
   const int64_t connected = std::max(times.connected_ms, start);
   const int64_t end = std::max(times.end_ms, connected);
-  std::string line = Concat(queue_id, ": to=<", recipient.address(), ">");
+  std::string line = Concat(queue_id, ": to=<", Quoted(recipient.address()), ">");
   if (!recipient.original_address().empty() && recipient.original_address() != recipient.address()) {
-    ConcatTo(&line, ", orig_to=<", recipient.original_address(), ">");
+    ConcatTo(&line, ", orig_to=<", Quoted(recipient.original_address()), ">");
   }
   ConcatTo(&line, ", relay=", relay, ", delay=", Seconds(end - times.arrival_ms),
            ", delays=", Seconds(times.active_ms - times.arrival_ms), "/",

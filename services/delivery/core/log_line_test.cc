@@ -33,5 +33,11 @@ TEST(RecipientLine, TimesThatWereNotReachedAreZero) {
             "(250 2.0.0 Ok: queued as 12345)");
 }
 
+TEST(RecipientLine, ALocalPartThatNeedsQuotesHasThem) {
+  mail::v1::Recipient recipient;
+  recipient.set_address("x y@d");
+  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {}, Sent()).substr(0, 17), "4fX: to=<\"x y\"@d");
+}
+
 }  // namespace
 }  // namespace postfleet::delivery
