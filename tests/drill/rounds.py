@@ -17,7 +17,7 @@ _QUIET_SECONDS = 1.5
 _DRAIN_SECONDS_MAX = 120.0
 _SINK_SECONDS_MAX = 30.0
 # Until a round that came to its end says how many there are.
-_BOUNDARIES_GUESS = 600
+_BOUNDARIES_GUESS = 1_200
 
 
 class Rounds:
