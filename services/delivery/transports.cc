@@ -59,9 +59,9 @@ class SharedResolver {
 };
 
 // One set of connections to the privileged helper, for all agents that write mailboxes.
-class SharedHelper {
+class SharedMailboxes {
  public:
-  explicit SharedHelper(std::vector<int> sockets) : sockets_(std::move(sockets)) {}
+  explicit SharedMailboxes(std::vector<int> sockets) : sockets_(std::move(sockets)) {}
   std::shared_ptr<privileged::HelperConnections> Get(runtime::EventLoop& loop) {
     if (connections_ == nullptr) {
       connections_ = std::make_shared<privileged::HelperConnections>(loop, sockets_);
@@ -87,7 +87,7 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                                                            TransportWorld world) {
   std::vector<TransportAgent> transports;
   const auto resolver = std::make_shared<SharedResolver>();
-  const auto helper = std::make_shared<SharedHelper>(std::move(world.helper_fds));
+  const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds));
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;
     const absl::StatusOr<config::Config> own = config.WithOverrides(service);
@@ -104,8 +104,8 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                                      .random = SystemRandom()});
       };
     } else if (service.command == "virtual") {
-      transport.make = [options = VirtualOptions::FromConfig(*own), helper, clock = world.clock](runtime::EventLoop& loop) {
-        return std::make_unique<VirtualAgent>(options, helper->Get(loop), *clock);
+      transport.make = [options = VirtualOptions::FromConfig(*own), mailboxes, clock = world.clock](runtime::EventLoop& loop) {
+        return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop), *clock);
       };
     } else if (service.command == "bounce" && service.name == "bounce") {
       transport.make = [options = BounceOptions::FromConfig(*own), clock = world.clock](runtime::EventLoop&) {

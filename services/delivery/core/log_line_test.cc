@@ -36,7 +36,7 @@ TEST(RecipientLine, TimesThatWereNotReachedAreZero) {
 TEST(RecipientLine, ALocalPartThatNeedsQuotesHasThem) {
   mail::v1::Recipient recipient;
   recipient.set_address("x y@d");
-  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {}, Sent()).substr(0, 17), "4fX: to=<\"x y\"@d");
+  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {}, Sent()).substr(0, 16), "4fX: to=<\"x y\"@d");
 }
 
 }  // namespace
