@@ -1,6 +1,6 @@
 // postfleet-launcher: what needs root, done before anything else runs.
 //
-//   postfleet-launcher -c DIR
+//   postfleet-launcher -c DIR [--server postfleet-ingressd]
 //
 // Takes the lock of the instance, makes the queue folder, binds the ports of master.cf, starts the privileged delivery helper,
 // drops to mail_owner and execs postfleetd, which lies beside this program, with the descriptors:
@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -222,34 +223,71 @@ void CheckReadable(const std::string& directory, const Owner& owner) {
   }
 }
 
-int Run(int argc, char** argv) {
-  const char* from_environment = std::getenv("MAIL_CONFIG");
-  std::string directory = from_environment != nullptr ? from_environment : "/etc/postfix";
+// What each server needs from root.
+struct Server {
+  std::string_view program;
+  bool queue = false;   // the folder, and the lock on it
+  bool ports = false;
+  bool helper = false;
+};
+constexpr Server kServers[] = {
+    {.program = "postfleetd", .queue = true, .ports = true, .helper = true},
+    {.program = "postfleet-queued", .queue = true},
+    {.program = "postfleet-ingressd", .ports = true},
+    {.program = "postfleet-deliveryd", .helper = true},
+    {.program = "postfleet-schedulerd"},
+    {.program = "postfleet-lookupd"},
+};
+
+struct Arguments {
+  std::string directory = "/etc/postfix";
+  const Server* server = &kServers[0];
+};
+
+Arguments ParseArguments(int argc, char** argv) {
+  Arguments arguments;
+  if (const char* directory = std::getenv("MAIL_CONFIG")) arguments.directory = directory;
   for (int i = 1; i < argc; i += 2) {
-    if (std::string_view(argv[i]) != "-c" || i + 1 == argc) Die("usage: postfleet-launcher [-c DIR]");
-    directory = argv[i + 1];
+    const std::string_view option = argv[i];
+    if (i + 1 == argc || (option != "-c" && option != "--server")) {
+      Die("usage: postfleet-launcher [-c DIR] [--server PROGRAM]");
+    }
+    if (option == "-c") {
+      arguments.directory = argv[i + 1];
+      continue;
+    }
+    const auto* found = std::find_if(std::begin(kServers), std::end(kServers), [&](const Server& server) {
+      return server.program == argv[i + 1];
+    });
+    if (found == std::end(kServers)) Die(Concat("unknown server ", argv[i + 1]));
+    arguments.server = found;
   }
+  return arguments;
+}
+
+int Run(int argc, char** argv) {
+  const Arguments given = ParseArguments(argc, argv);
   config::Diagnostics diagnostics;  // the server says them, in its log
-  const absl::StatusOr<config::Config> config = config::Config::Load(directory, diagnostics);
+  const absl::StatusOr<config::Config> config = config::Config::Load(given.directory, diagnostics);
   if (!config.ok()) Die(std::string(config.status().message()));
 
   const Owner owner = FindOwner(*config);
-  const int lock = TakeLock(PrepareQueue(*config, owner), owner);
-  std::vector<std::string> arguments = {Beside("postfleetd"), "-c", directory};
-  StartHelper(*config, &arguments);
-  PassOn(lock);
-  BindPorts(*config, &arguments);
+  std::vector<std::string> arguments = {Beside(std::string(given.server->program)), "-c", given.directory};
+  const int lock = given.server->queue ? TakeLock(PrepareQueue(*config, owner), owner) : -1;
+  if (given.server->helper) StartHelper(*config, &arguments);
+  if (lock >= 0) PassOn(lock);
+  if (given.server->ports) BindPorts(*config, &arguments);
   if (const int log = OpenLogFile(*config); log >= 0) {
     PassOn(log);
     arguments.insert(arguments.end(), {"--log", Concat(log)});
   }
   RaiseOpenFiles();
   // Opened with this process's rights: mail_owner may not be able to search the folders above it.
-  const int server = open(arguments[0].c_str(), O_RDONLY | O_CLOEXEC);
-  if (server < 0) DieErrno(arguments[0]);
+  const int program = open(arguments[0].c_str(), O_RDONLY | O_CLOEXEC);
+  if (program < 0) DieErrno(arguments[0]);
   DropPrivileges(owner);
-  CheckReadable(directory, owner);
-  fexecve(server, Argv(arguments).data(), environ);
+  CheckReadable(given.directory, owner);
+  fexecve(program, Argv(arguments).data(), environ);
   DieErrno(arguments[0]);
 }
 
