@@ -29,13 +29,15 @@ def _bazel(command, *arguments):
     done = subprocess.run(
         ["bazel", *([f"--output_base={base}"] if base else []), command,
          f"--disk_cache={cache}/postfleet/bazel", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit("drill: the programs do not build")
     return done.stdout.strip()
 
 
 def build():
     """Bazel's output folder, up to date."""
-    _bazel("build", *("//" + path.replace("/" + Path(path).name, ":" + Path(path).name)
+    _bazel("build", *("//%s:%s" % (path.rpartition("/")[0], path.rpartition("/")[2])
                       for path in _PROGRAMS.values()))
     return Path(_bazel("info", "bazel-bin"))
 
