@@ -1,9 +1,9 @@
 #include "services/scheduler/core/log_line.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "libs/base/concat.h"
+#include "libs/base/delay_text.h"
 
 namespace postfleet::scheduler {
 namespace {
@@ -15,27 +15,12 @@ std::string RenderRecipient(const LogLine& line) {
   if (!line.original_recipient.empty() && line.original_recipient != line.recipient) {
     ConcatTo(&text, "orig_to=<", line.original_recipient, ">, ");
   }
-  ConcatTo(&text, "relay=none, delay=", FormatDelay(a + b), ", delays=", FormatDelay(a), "/",
-           FormatDelay(b), "/0/0, dsn=", line.dsn, ", status=", line.status, " (", line.text, ")");
+  ConcatTo(&text, "relay=none, delay=", DelayText(a + b), ", delays=", DelayText(a), "/",
+           DelayText(b), "/0/0, dsn=", line.dsn, ", status=", line.status, " (", line.text, ")");
   return text;
 }
 
 }  // namespace
-
-std::string FormatDelay(int64_t ms) {
-  char text[32];
-  const int64_t whole = ms / 1000;
-  // Two significant digits; none of them after the point from ten seconds on.
-  const int decimals = ms >= 9'950 ? 0 : ms >= 995 ? 1 : ms >= 100 ? 2 : 3;
-  if (decimals == 0) {
-    return Concat(whole + (ms % 1000 >= 500 ? 1 : 0));
-  }
-  std::snprintf(text, sizeof(text), "%.*f", decimals, static_cast<double>(ms) / 1000);
-  std::string digits = text;
-  digits.erase(digits.find_last_not_of('0') + 1);
-  if (digits.back() == '.') digits.pop_back();
-  return digits;
-}
 
 std::string Render(const LogLine& line) {
   using Kind = LogLine::Kind;

@@ -44,8 +44,4 @@ struct LogLine {
 // The line without program and queue-independent prefix: "4fX: to=<x@d>, relay=none, …".
 std::string Render(const LogLine& line);
 
-// Seconds with at most two significant digits below ten, as in delay=0.02, 1.2, 15 (POSTFIX
-// log_adhoc).
-std::string FormatDelay(int64_t ms);
-
 }  // namespace postfleet::scheduler

@@ -5,19 +5,6 @@
 namespace postfleet::scheduler {
 namespace {
 
-TEST(FormatDelay, HasTwoSignificantDigitsBelowTenSeconds) {
-  EXPECT_EQ(FormatDelay(0), "0");
-  EXPECT_EQ(FormatDelay(2), "0.002");
-  EXPECT_EQ(FormatDelay(23), "0.023");
-  EXPECT_EQ(FormatDelay(123), "0.12");
-  EXPECT_EQ(FormatDelay(200), "0.2");
-  EXPECT_EQ(FormatDelay(999), "1");
-  EXPECT_EQ(FormatDelay(1'234), "1.2");
-  EXPECT_EQ(FormatDelay(9'960), "10");
-  EXPECT_EQ(FormatDelay(12'600), "13");
-  EXPECT_EQ(FormatDelay(432'000'000), "432000");
-}
-
 TEST(Render, NamesTheOriginalRecipientWhereItDiffers) {
   LogLine line{.kind = LogLine::Kind::kRecipient, .program = "error", .queue_id = "4fX"};
   line.recipient = "x@d";
