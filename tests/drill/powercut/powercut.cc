@@ -326,7 +326,6 @@ class Disk {
       const fs::path entry = path / name;
       if (node->folder) {
         fs::create_directory(entry);
-        WriteFolder(entry, node, first_name);
       } else if (!first_name->emplace(node, entry).second) {
         fs::create_hard_link(first_name->at(node), entry);
         continue;
@@ -334,11 +333,21 @@ class Disk {
         WriteFile(entry, node->durable);
       }
       const auto found = attributes_.find(node);
-      if (found == attributes_.end()) continue;
-      if (chown(entry.c_str(), found->second.st_uid, found->second.st_gid) != 0 ||
-          chmod(entry.c_str(), found->second.st_mode & 07777) != 0) {
+      if (found == attributes_.end()) {  // made and removed since the last init
+        TakeOwnerOfFolder(path, entry);
+      } else if (chown(entry.c_str(), found->second.st_uid, found->second.st_gid) != 0 ||
+                 chmod(entry.c_str(), found->second.st_mode & 07777) != 0) {
         Die("cannot give " + entry.string() + " its owner and mode");
       }
+      if (node->folder) WriteFolder(entry, node, first_name);
+    }
+  }
+
+  static void TakeOwnerOfFolder(const fs::path& folder, const fs::path& entry) {
+    struct stat attributes;
+    if (lstat(folder.c_str(), &attributes) != 0 ||
+        chown(entry.c_str(), attributes.st_uid, attributes.st_gid) != 0) {
+      Die("cannot give " + entry.string() + " an owner");
     }
   }
 

@@ -176,6 +176,18 @@ TEST_F(PowercutTest, UnsyncedUnlinkComesBack) {
   EXPECT_EQ(Contents("a"), "text");
 }
 
+TEST_F(PowercutTest, WhatComesBackHasTheOwnerOfItsFolder) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root gives files to others";
+  fs::create_directory(tree() / "d");
+  ASSERT_EQ(chown((tree() / "d").c_str(), 65534, 65534), 0);
+  Tool("init");
+  WriteToTheEnd({"write", "d/a", "text", "sync", "d/a", "syncdir", "d", "unlink", "d/a"});
+  LosePower();
+  struct stat attributes;
+  ASSERT_EQ(stat((tree() / "d" / "a").c_str(), &attributes), 0);
+  EXPECT_EQ(attributes.st_uid, 65534u);
+}
+
 TEST_F(PowercutTest, FolderThatWasNotSyncedIsLostWithWhatIsInIt) {
   WriteToTheEnd({"mkdir", "d", "write", "d/a", "text", "sync", "d/a", "syncdir", "d"});
   LosePower();
