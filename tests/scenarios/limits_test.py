@@ -92,10 +92,12 @@ class Limits(unittest.TestCase):
         self.assertEqual(client.command("RCPT TO:<bob@peer.example>").text,
                          "554 5.7.1 <bob@peer.example>: Relay access denied")
 
-    def test_relaying_is_denied_to_no_one_for_relay_domains(self):
+    def test_relaying_is_open_to_strangers_for_relay_domains_and_goes_to_relayhost(self):
         client, mta = self.stranger({"relay_domains": "peer.example"})
         self.assertEqual(client.send("alice@client.example", ["bob@peer.example"], CONTENT).code, 250)
         self.peer.wait_for(1, hopeless=mta.why_ended)
+        # Not a notice that it could not be delivered.
+        self.assertEqual(self.peer.messages[0].recipients, ["bob@peer.example"])
 
     # Recipients
 
@@ -119,8 +121,12 @@ class Limits(unittest.TestCase):
 
     def test_a_bare_newline_around_a_dot_does_not_end_the_content(self):
         """From outside of mynetworks, and with no exclusions at all."""
-        client, mta = self.stranger({"relay_domains": "peer.example", "smtpd_forbid_bare_newline": "normalize",
-                                     "smtpd_forbid_bare_newline_exclusions": ""})
+        client, mta = self.stranger({
+            "relay_domains": "peer.example",
+            "transport_maps": f"inline:{{ peer.example=smtp:[127.0.0.1]:{self.peer.port} }}",
+            "smtpd_forbid_bare_newline": "normalize",
+            "smtpd_forbid_bare_newline_exclusions": "",
+        })
         for end in (b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r\r\n"):
             with self.subTest(end=end):
                 self._smuggle(client, mta, end)

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import unittest
 import urllib.error
 import urllib.request
@@ -22,7 +21,7 @@ LISTENING = {"queued": "queue", "lookupd": "lookup", "schedulerd": "scheduler"}
 
 
 class Services:
-    """One instance as five processes, each with a main.cf of its own port for metrics."""
+    """One instance as five processes, each started by the launcher, with a port of its own for metrics."""
 
     def __init__(self, folder, main_cf):
         addresses = {f"postfleet_{name}_address": f"unix:{folder}/{name}.sock" for name in LISTENING.values()}
@@ -30,8 +29,7 @@ class Services:
         self.port = self.mta.port
         self.processes = {}
         self._metrics_ports = {}
-        self._listener = None
-        # The launcher's work: the port, and folders that the server owns.
+        # The sockets are made by the servers.
         machine.give_to(folder, machine.MAIL_OWNER)
 
     def __enter__(self):
@@ -46,34 +44,20 @@ class Services:
 
     def __exit__(self, kind, *_):
         self.mta.kill()
-        if self._listener:
-            self._listener.close()
+        for port in self._metrics_ports.values():
+            port.close()
         if kind:
             print(self.mta.last_words())
 
     def start(self, name):
-        port = machine.Port()
-        self._metrics_ports[name] = port
-        self.mta.parameters["postfleet_metrics_listen"] = f"127.0.0.1:{port.number}"
+        if name not in self._metrics_ports:
+            self._metrics_ports[name] = machine.Port()
+        self.mta.parameters["postfleet_metrics_listen"] = f"127.0.0.1:{self._metrics_ports[name].number}"
         self.mta.write_configuration()
-        arguments = [machine.bin_folder() / f"postfleet-{name}", "-c", self.mta.config]
-        descriptors = ()
-        if name == "ingressd":
-            self._listen()
-            descriptors = (self._listener.fileno(),)
-            arguments += ["--listen", f"127.0.0.1:{self.port}={descriptors[0]}"]
-        owner = {"user": machine.MAIL_OWNER, "group": "nogroup", "extra_groups": []} if machine.IS_ROOT else {}
-        self.processes[name] = self.mta.spawn(arguments, pass_fds=descriptors, **owner)
+        self.processes[name] = self.mta.spawn([machine.bin_folder() / "postfleet-launcher", "-c", self.mta.config,
+                                               "--server", f"postfleet-{name}"])
         # It has read main.cf once it answers, or has ended.
         wait_until(f"{name} at its metrics port", lambda: self.get(name, "/healthz"), hopeless=self.mta.why_ended)
-
-    def _listen(self):
-        if self._listener:
-            return
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", self.port))
-        self._listener.listen(128)
 
     def get(self, name, path):
         """The body of an answer with 200, or None."""
@@ -93,7 +77,11 @@ class FiveServices(unittest.TestCase):
         self.addCleanup(self.stack.close)
         self.peer = self.stack.enter_context(RecordingServer())
         folder = self.stack.enter_context(machine.folder())
-        self.services = self.stack.enter_context(Services(folder, {"relayhost": f"[127.0.0.1]:{self.peer.port}"}))
+        self.services = self.stack.enter_context(Services(folder, {
+            "relayhost": f"[127.0.0.1]:{self.peer.port}",
+            "virtual_mailbox_domains": "box.example",
+            "virtual_mailbox_maps": "inline:{ carol@box.example=carol/ }",
+        }))
         self.mta = self.services.mta
 
     def send(self, to="bob@peer.example"):
@@ -106,6 +94,13 @@ class FiveServices(unittest.TestCase):
         self.mta.wait_for_log(f"{smtp_client.queue_id(reply)}: removed$")
         self.assertTrue(self.peer.messages[0].content.endswith(CONTENT.replace(b"\n", b"\r\n")))
         self.assertEqual(len(self.peer.messages), 1)
+
+    def test_deliver_to_a_mailbox(self):
+        reply = self.send("carol@box.example")
+        self.assertEqual(reply.code, 250, reply)
+        self.mta.wait_for_log(f"{smtp_client.queue_id(reply)}: removed$")
+        [content] = self.mta.maildir("carol")
+        self.assertTrue(content.endswith(CONTENT))
 
     def test_say_that_they_are_ready_and_count_what_they_do(self):
         self.send()
@@ -122,7 +117,7 @@ class FiveServices(unittest.TestCase):
             self.services.processes["ingressd"].send_signal(signal.SIGTERM)
             wait_until("draining", lambda: self.services.get("ingressd", "/readyz") != "ready\n")
             self.assertEqual(client.content(b"\nthe rest\n").code, 250)
-        self.peer.wait_for(1, hopeless=None)
+        self.peer.wait_for(1)
         for name in reversed(SERVICES):
             process = self.services.processes[name]
             process.send_signal(signal.SIGTERM)
