@@ -91,7 +91,7 @@ int Reload(Call& call) {
   call.console.Warn(
       "only the log file is opened anew; to apply changes of main.cf and master.cf, use `postfix "
       "stop` and `postfix start`");
-  const absl::Status sent = ReloadServer(**running);
+  const absl::Status sent = ReloadServer(**running, ServerLockPath(call.config));
   return sent.ok() ? 0 : call.console.Fatal(sent);
 }
 

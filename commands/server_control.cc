@@ -20,6 +20,7 @@
 // glibc 2.36's header does not say that its functions are C's.
 extern "C" {
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 }
 
 extern char** environ;
@@ -104,11 +105,23 @@ absl::Status StartServer(const std::vector<std::string>& argv, const std::string
       Concat("process ", *pid, " does not answer after ", kStartSecondsMax, " s and runs on"));
 }
 
+// The server writes the lock file, so it could name any process. Root signals only one of the user whom the folder belongs to.
+absl::Status CheckOwner(pid_t pid, const std::string& lock_path) {
+  struct stat folder, process;
+  const std::string folder_path = lock_path.substr(0, lock_path.rfind('/'));
+  if (stat(folder_path.c_str(), &folder) != 0) return Failed("stat " + folder_path, errno);
+  if (stat(Concat("/proc/", pid).c_str(), &process) != 0) return absl::OkStatus();  // it has ended
+  if (process.st_uid == folder.st_uid) return absl::OkStatus();
+  return absl::PermissionDeniedError(Concat(lock_path, " names process ", pid, ", which is not of the user whom ",
+                                            folder_path, " belongs to; it gets no signal"));
+}
+
 absl::Status StopServer(pid_t pid, const std::string& lock_path,
                         const std::function<void()>& on_waiting) {
   const int fd = pidfd_open(pid, 0);
   if (fd < 0 && errno != ESRCH) return Failed(Concat("open process ", pid), errno);
   absl::Cleanup close_fd = [fd] { close(fd); };
+  if (const absl::Status owner = CheckOwner(pid, lock_path); !owner.ok()) return owner;
   if (fd >= 0 && pidfd_send_signal(fd, SIGTERM, nullptr, 0) != 0 && errno != ESRCH) {
     return Failed(Concat("stop process ", pid), errno);
   }
@@ -131,7 +144,8 @@ absl::Status StopServer(pid_t pid, const std::string& lock_path,
   return absl::DeadlineExceededError(Concat(lock_path, " is still locked"));
 }
 
-absl::Status ReloadServer(pid_t pid) {
+absl::Status ReloadServer(pid_t pid, const std::string& lock_path) {
+  if (const absl::Status owner = CheckOwner(pid, lock_path); !owner.ok()) return owner;
   if (kill(pid, SIGHUP) != 0) return Failed(Concat("signal process ", pid), errno);
   return absl::OkStatus();
 }

@@ -29,6 +29,6 @@ absl::Status StopServer(pid_t pid, const std::string& lock_path,
                         const std::function<void()>& on_waiting);
 
 // SIGHUP.
-absl::Status ReloadServer(pid_t pid);
+absl::Status ReloadServer(pid_t pid, const std::string& lock_path);
 
 }  // namespace postfleet::commands

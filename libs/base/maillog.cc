@@ -1,7 +1,10 @@
 #include "libs/base/maillog.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +33,30 @@ void WriteAll(int fd, std::string_view bytes) {
       return;
     }
     bytes.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+// -1: this machine has none.
+int ConnectSyslog() {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strcpy(address.sun_path, "/dev/log");
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return fd;
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+// One datagram a line: the priority, then the line without its host name (syslogd adds it).
+void SendToSyslog(int fd, std::string_view lines, size_t hostname_bytes) {
+  constexpr size_t kTimestampBytes = 16;  // with the blank behind it
+  constexpr int kMailInfo = LOG_MAIL | LOG_INFO;
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(line.size() + 1);
+    const std::string datagram = Concat("<", kMailInfo, ">", line.substr(0, kTimestampBytes),
+                                        line.substr(kTimestampBytes + hostname_bytes + 1));
+    if (send(fd, datagram.data(), datagram.size(), MSG_NOSIGNAL) < 0) WriteAll(STDERR_FILENO, Concat(line, "\n"));
   }
 }
 
@@ -70,11 +97,14 @@ class Log {
   absl::Status Open(const Options& options) {
     std::lock_guard write_lock(write_mutex_);
     const int fd = options.fd >= 0 ? options.fd : OpenFile(options);
+    struct stat kind;
+    const bool to_syslog = fd >= 0 && fstat(fd, &kind) == 0 && S_ISSOCK(kind.st_mode) && options.path.empty();
     if (fd < 0) {
       return absl::ErrnoToStatus(errno, Concat("open logfile '", options.path, "'"));
     }
     std::lock_guard lock(mutex_);
     Replace(fd);
+    to_syslog_ = to_syslog;
     options_ = options;
     options_.fd = -1;  // of this opening only
     suffix_ = Concat("[", getpid(), "]: ");
@@ -114,17 +144,29 @@ class Log {
     std::lock_guard write_lock(write_mutex_);  // keeps lines in order
     std::string lines;
     int fd;
+    bool to_syslog;
+    size_t hostname_bytes;
     {
       std::lock_guard lock(mutex_);
       lines.swap(buffer_);
       fd = fd_;
+      to_syslog = to_syslog_;
+      hostname_bytes = options_.hostname.size();
     }
-    if (!lines.empty()) WriteAll(fd, lines);
+    if (lines.empty()) return;
+    if (to_syslog) {
+      SendToSyslog(fd, lines, hostname_bytes);
+    } else {
+      WriteAll(fd, lines);
+    }
   }
 
  private:
   static int OpenFile(const Options& options) {
-    if (options.path.empty()) return dup(STDERR_FILENO);
+    if (options.path.empty()) {
+      const int syslog = ConnectSyslog();
+      return syslog >= 0 ? syslog : dup(STDERR_FILENO);
+    }
     if (options.path == "/dev/stdout") return dup(STDOUT_FILENO);
     return open(options.path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, options.mode);
   }
@@ -153,6 +195,7 @@ class Log {
   Options options_;
   std::string suffix_ = Concat("[", getpid(), "]: ");
   int fd_ = STDERR_FILENO;
+  bool to_syslog_ = false;
   bool stopping_ = false;
   std::thread writer_;
 };

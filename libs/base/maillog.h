@@ -16,7 +16,7 @@
 namespace postfleet::maillog {
 
 struct Options {
-  // Empty: standard error. "/dev/stdout" is standard output.
+  // Empty: the machine's syslog, or standard error where there is none. "/dev/stdout" is standard output.
   std::string path;
   // An open descriptor of that file, taken over; -1: Open opens it.
   int fd = -1;

@@ -10,40 +10,46 @@
 namespace postfleet::rpc {
 namespace {
 
-// Who may start a write, and when the stream may end. Shared by both ends.
+// Who may start a write, and who ends the stream. Shared by both ends. The write side begins as owned by whoever starts the
+// stream, who pulls first.
 //
-// Write is called with the lock not held; only the thread that made `writing_` true calls it or next_frame.
+// Write is called with the lock not held; only the owner of the write side calls it or next_frame.
 class WriteSide {
  public:
-  // True: the caller must pull now.
+  enum class Next {
+    kPull,  // still the owner: ask for a frame
+    kIdle,  // not the owner any more
+    kEnd,   // not the owner any more, and the one who ends the stream
+  };
+
+  // True: the caller is the owner now, and pulls.
   bool Kick() {
     std::lock_guard lock(mutex_);
     if (closing_) return false;
-    if (writing_) {
+    if (owned_) {
       kicked_ = true;
       return false;
     }
-    return writing_ = true;
+    return owned_ = true;
   }
 
-  // After next_frame had nothing, or a write ended. True: pull (again).
-  bool PullAgain(bool wrote) {
+  // By the owner, when next_frame had nothing, or a write ended.
+  Next Continue(bool wrote) {
     std::lock_guard lock(mutex_);
     if (!closing_ && (wrote || kicked_)) {
       kicked_ = false;
-      return true;
+      return Next::kPull;
     }
-    writing_ = false;
-    return false;
+    owned_ = false;
+    return closing_ ? Next::kEnd : Next::kIdle;
   }
 
-  // No write starts from now on. True for the first caller when no write is in flight or being built: it ends the stream.
-  // Otherwise the writer finds `closing()` when it comes back and ends it.
+  // No write starts from now on. True: the caller ends the stream; otherwise the owner does, or somebody did.
   bool BeginClose() {
     std::lock_guard lock(mutex_);
     if (closing_) return false;
     closing_ = true;
-    return !writing_;
+    return !owned_;
   }
 
   bool closing() const {
@@ -53,7 +59,7 @@ class WriteSide {
 
  private:
   mutable std::mutex mutex_;
-  bool writing_ = false;
+  bool owned_ = true;
   bool kicked_ = false;
   bool closing_ = false;
 };
@@ -78,11 +84,7 @@ class End : public Stream, public Reactor {
   void OnWriteDone(bool ok) override {
     written_.Clear();
     if (!ok) write_side_.BeginClose();
-    if (write_side_.PullAgain(/*wrote=*/true)) {
-      Pull();
-    } else if (write_side_.closing()) {
-      derived().EndStream();
-    }
+    Continue(/*wrote=*/true);
   }
 
  protected:
@@ -92,15 +94,24 @@ class End : public Stream, public Reactor {
     if (write_side_.BeginClose()) derived().EndStream();
   }
 
-  // Called by the one thread that owns the write side.
+  // By the owner of the write side.
   void Pull() {
-    do {
-      if (!write_side_.closing() && callbacks_.next_frame(&written_)) {
-        this->StartWrite(&written_);
+    if (!write_side_.closing() && callbacks_.next_frame(&written_)) {
+      this->StartWrite(&written_);
+    } else {
+      Continue(/*wrote=*/false);
+    }
+  }
+
+  void Continue(bool wrote) {
+    switch (write_side_.Continue(wrote)) {
+      case WriteSide::Next::kPull:
+        return Pull();
+      case WriteSide::Next::kIdle:
         return;
-      }
-    } while (write_side_.PullAgain(/*wrote=*/false));
-    if (write_side_.closing()) derived().EndStream();
+      case WriteSide::Next::kEnd:
+        return derived().EndStream();
+    }
   }
 
   // Drops gRPC's hold on the stream before the holder hears of it: whoever waits for on_closed may then end the process.
@@ -133,6 +144,7 @@ class ClientEnd final
     AddHold();  // writes start from outside of reactions, until EndStream
     StartRead(&read_);
     StartCall();
+    Pull();
   }
 
   void Cancel() override {
@@ -141,10 +153,8 @@ class ClientEnd final
 
   // Once; no write is in flight and none will start.
   void EndStream() {
-    std::call_once(ended_, [this] {
-      context_.TryCancel();
-      RemoveHold();
-    });
+    context_.TryCancel();
+    RemoveHold();
   }
 
   void OnDone(const grpc::Status& status) override { ReleaseAndTell(std::move(self_), status); }
@@ -152,7 +162,6 @@ class ClientEnd final
  private:
   grpc::GenericStub stub_;
   grpc::ClientContext context_;
-  std::once_flag ended_;
   std::shared_ptr<ClientEnd> self_;
 };
 
@@ -163,19 +172,17 @@ class ServerEnd final
     self_ = std::move(self);
     callbacks_ = std::move(callbacks);
     StartRead(&read_);
+    Pull();
   }
 
   void Cancel() override { Close(); }
   void OnCancel() override { Close(); }
 
-  void EndStream() {
-    std::call_once(ended_, [this] { Finish(grpc::Status::OK); });
-  }
+  void EndStream() { Finish(grpc::Status::OK); }
 
   void OnDone() override { ReleaseAndTell(std::move(self_), grpc::Status::OK); }
 
  private:
-  std::once_flag ended_;
   std::shared_ptr<ServerEnd> self_;
 };
 

@@ -37,12 +37,13 @@ class Stream {
   virtual void Cancel() = 0;
 };
 
-// Opens `method` ("/postfleet.queue.v1.Queue/Enqueue"). Frames may be kicked off at once; when the peer is not there,
-// on_closed says UNAVAILABLE.
+// Opens `method` ("/postfleet.queue.v1.Queue/Enqueue"), and asks for a first frame. When the peer is not there, on_closed says
+// UNAVAILABLE.
 std::shared_ptr<Stream> OpenStream(const std::shared_ptr<grpc::Channel>& channel,
                                    const std::string& method, StreamCallbacks callbacks);
 
-// The serving end: the reactor to return from a raw bidirectional method; `accept` gets the stream before any callback comes.
+// The serving end: the reactor to return from a raw bidirectional method; `accept` gets the stream before any callback comes;
+// a first frame is asked for at once.
 // Accepted streams end when the client closes its side, on Cancel, and at the server's shutdown.
 using ServerReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 ServerReactor* AcceptStream(

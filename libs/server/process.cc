@@ -21,6 +21,8 @@ namespace {
 
 constexpr std::string_view kVersion = "0.1";
 constexpr std::chrono::seconds kStreamsCutAfter{2};
+// A peer whose machine is gone is noticed after this and half of it.
+constexpr int kKeepaliveMs = 10'000;
 
 // The signals that this process waits for. Blocked before any thread starts, so that all threads inherit it.
 sigset_t StopSignals() {
@@ -139,6 +141,7 @@ absl::Status Process::OpenLog() {
 }
 
 absl::Status Process::ServeHttp() {
+  http_loop_.Start();
   const std::string address = config_->GetString("postfleet_metrics_listen");
   metrics_.AddGauge("build_info", "1, with the version as a label.", {{"version", std::string(kVersion)}})
       .Set(1);
@@ -164,7 +167,6 @@ absl::Status Process::ServeHttp() {
                         Concat("postfleet_metrics_listen: ", std::string(listening.status().message())));
   }
   http_ = *std::move(listening);
-  http_loop_.Start();
   return absl::OkStatus();
 }
 
@@ -175,6 +177,9 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   builder.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
   // Another process on the same port must be an error.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs / 2);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
   std::vector<int> bound(addresses.size(), 0);
   for (size_t i = 0; i < addresses.size(); ++i) {
@@ -206,6 +211,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(const std::strin
   }
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs / 2);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
@@ -214,9 +223,19 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(const std::strin
 void Process::SetReady(std::function<bool()> ready) {
   std::lock_guard lock(ready_mutex_);
   ready_ = std::move(ready);
-  if (server_ != nullptr && server_->GetHealthCheckService() != nullptr) {
-    server_->GetHealthCheckService()->SetServingStatus(true);
-  }
+  TellHealth();
+}
+
+// Again every second: readiness changes with the disk and with other services. Under ready_mutex_.
+void Process::TellHealth() {
+  if (server_ == nullptr || server_->GetHealthCheckService() == nullptr) return;
+  server_->GetHealthCheckService()->SetServingStatus(ready_());
+  http_loop_.Post([this] {
+    health_timer_.Set(std::chrono::seconds(1), [this] {
+      std::lock_guard lock(ready_mutex_);
+      TellHealth();
+    });
+  });
 }
 
 void Process::WaitForStop() {

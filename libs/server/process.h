@@ -76,6 +76,7 @@ class Process {
   absl::Status LoadConfig();
   absl::Status OpenLog();
   absl::Status ServeHttp();
+  void TellHealth();
 
   const std::string name_;
   const Arguments arguments_;
@@ -85,6 +86,7 @@ class Process {
   std::mutex ready_mutex_;
   std::function<bool()> ready_;
   runtime::EventLoop http_loop_{"http"};
+  runtime::Timer health_timer_{http_loop_};
   std::unique_ptr<runtime::HttpServer> http_;
 };
 

@@ -96,8 +96,9 @@ std::unique_ptr<ContentReader> ReadAttached(runtime::EventLoop& loop, rpc::Paylo
   return std::make_unique<AttachedReader>(loop, std::move(payload), crc32c);
 }
 
-FetchClient::FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop)
-    : queue_(std::move(queue)), loop_(loop) {}
+FetchClient::FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop,
+                         std::shared_ptr<rpc::PendingCalls> pending)
+    : queue_(std::move(queue)), loop_(loop), pending_(std::move(pending)) {}
 
 std::unique_ptr<ContentReader> FetchClient::Read(std::string queue_id, uint32_t chunks) {
   return std::make_unique<FetchedReader>(shared_from_this(), loop_, std::move(queue_id), chunks);
@@ -113,12 +114,16 @@ void FetchClient::Fetch(const std::string& queue_id, uint32_t chunk, Done done) 
   request.set_chunk(chunk);
   waiting_.push_back(std::move(done));
   outbox_.Add(std::move(request));
-  if (stream_ == nullptr) Open();
-  stream_->Kick();
+  if (stream_ == nullptr) {
+    Open();  // asks for the request at once
+  } else {
+    stream_->Kick();
+  }
 }
 
 void FetchClient::Open() {
   const uint64_t generation = ++generation_;
+  pending_->Begin();
   stream_ = rpc::OpenStream(
       queue_, "/postfleet.queue.v1.Queue/Fetch",
       {.next_frame =
@@ -138,6 +143,7 @@ void FetchClient::Open() {
        .on_closed =
            [self = shared_from_this(), generation](const grpc::Status&) {
              self->loop_->Post([self, generation] { self->OnClosed(generation); });
+             self->pending_->End();
            }});
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "libs/rpc/outbox.h"
+#include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
 #include "libs/runtime/event_loop.h"
 #include "proto/postfleet/queue/v1/queue.pb.h"
@@ -27,7 +28,9 @@ class FetchClient : public std::enable_shared_from_this<FetchClient> {
  public:
   using Done = std::function<void(const absl::Status&, rpc::Payload)>;
 
-  FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop);
+  // `pending` counts its streams: wait for none before the loop ends.
+  FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop,
+              std::shared_ptr<rpc::PendingCalls> pending);
 
   // On the loop; `done` comes on the loop, later. NotFound: no such chunk. DataLoss: it is damaged. Unavailable: no queue.
   void Fetch(const std::string& queue_id, uint32_t chunk, Done done);
@@ -44,6 +47,7 @@ class FetchClient : public std::enable_shared_from_this<FetchClient> {
 
   const std::shared_ptr<grpc::Channel> queue_;
   runtime::EventLoop* const loop_;
+  const std::shared_ptr<rpc::PendingCalls> pending_;
   rpc::Outbox<queue::v1::FetchRequest> outbox_;
   // On the loop. Answers come in the order of requests.
   std::shared_ptr<rpc::Stream> stream_;

@@ -9,12 +9,13 @@
 namespace postfleet::delivery {
 DeliveryService::DeliveryService(DeliveryOptions options)
     : options_(std::move(options)),
-      fetch_(std::make_shared<FetchClient>(options_.queue, &loop_)),
+      fetch_(std::make_shared<FetchClient>(options_.queue, &loop_, pending_)),
       retry_(loop_) {}
 
 DeliveryService::~DeliveryService() { Stop(); }
 
 void DeliveryService::Start() {
+  started_ = true;
   loop_.Start();
   loop_.Post([this] {
     for (const TransportAgent& transport : options_.transports) {
@@ -38,17 +39,21 @@ void DeliveryService::Start() {
 }
 
 void DeliveryService::Stop() {
-  loop_.Post([this] {
-    if (std::exchange(stopping_, true)) return;
+  if (!started_ || std::exchange(stopped_, true)) return;
+  loop_.RunAndWait([this] {
+    stopping_ = true;
     ready_ = false;
     for (const auto& [transport, agent] : agents_) agent->CloseIdle();
     fetch_->Stop();
     if (stream_ != nullptr) stream_->Cancel();
   });
+  pending_->WaitForNone();
+  // Agents end on their loop, with their sockets.
+  loop_.RunAndWait([this] { agents_.clear(); });
   loop_.Stop();
 }
 
-// New deliveries are refused, which puts them off for a while at another worker or for a retry time at this one.
+// New deliveries stay unanswered: the end of the stream hands them to another worker.
 void DeliveryService::Drain(std::chrono::milliseconds grace) {
   auto drained = std::make_shared<std::promise<void>>();
   loop_.Post([this, drained] {
@@ -77,6 +82,7 @@ void DeliveryService::Connect() {
   }
   outbox_.Add(std::move(hello));
   const uint64_t generation = ++generation_;
+  pending_->Begin();
   stream_ = rpc::OpenStream(
       options_.scheduler, "/postfleet.scheduler.v1.Scheduler/Work",
       {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
@@ -86,11 +92,11 @@ void DeliveryService::Connect() {
                  [this, generation, frame = std::move(frame)] { OnFrame(generation, frame); });
            },
        .on_closed =
-           [this, generation](const grpc::Status&) {
+           [this, generation, pending = pending_](const grpc::Status&) {
              loop_.Post([this, generation] { OnClosed(generation); });
+             pending->End();
            }});
   ready_ = true;
-  stream_->Kick();
 }
 
 void DeliveryService::OnClosed(uint64_t generation) {
@@ -143,19 +149,20 @@ void DeliveryService::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame
     stream_->Cancel();
     return;
   }
-  for (uint64_t id : response.cancelled()) Cancel(id);
   rpc::PayloadReader reader(payload);
   for (scheduler::v1::Delivery& delivery : *response.mutable_deliveries()) {
     rpc::Payload contents;
     if (!reader.Take(delivery.payload_bytes(), &contents)) delivery.set_payload_bytes(0);
     StartDelivery(std::move(delivery), std::move(contents));
   }
+  // Last: a frame that gathered may bring a delivery and its end.
+  for (uint64_t id : response.cancelled()) Cancel(id);
 }
 
 void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload) {
   const auto agent = agents_.find(delivery.transport());
   if (agent == agents_.end()) return Refuse(delivery, "mail transport unavailable");
-  if (draining_) return Refuse(delivery, "delivery worker is stopping");
+  if (draining_) return;
   const uint64_t id = ++last_attempt_id_;
   running_[id] = {.transport = delivery.transport(),
                   .delivery_id = delivery.id(),
@@ -183,7 +190,11 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
   const Running ended = running->second;
   running_.erase(running);
   Count(ended.transport, result.result);
-  if (ended.generation != generation_) return ConnectAgain();  // its scheduler is gone
+  if (ended.generation != generation_) {  // its scheduler is gone
+    ConnectAgain();
+    TellIfDrained();
+    return;
+  }
   ResultPart part;
   result.result.set_id(ended.delivery_id);
   part.request.add_results()->Swap(&result.result);

@@ -17,6 +17,7 @@
 #include "libs/base/clock.h"
 #include "libs/metrics/metrics.h"
 #include "libs/rpc/outbox.h"
+#include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
 #include "libs/runtime/event_loop.h"
 #include "proto/postfleet/scheduler/v1/scheduler.pb.h"
@@ -89,10 +90,15 @@ class DeliveryService {
   bool NextFrame(grpc::ByteBuffer* frame);
   void Count(const std::string& transport, const scheduler::v1::DeliveryResult& result);
 
+  runtime::EventLoop loop_{"delivery"};  // outlives what `options_.transports` makes
   DeliveryOptions options_;
-  runtime::EventLoop loop_{"delivery"};
   std::atomic<bool> ready_{false};
   rpc::Outbox<ResultPart> outbox_;
+
+  // What gRPC still holds of this.
+  const std::shared_ptr<rpc::PendingCalls> pending_ = std::make_shared<rpc::PendingCalls>();
+  bool stopped_ = false;  // whoever calls Start and Stop
+  bool started_ = false;
 
   // On the loop only.
   std::shared_ptr<FetchClient> fetch_;

@@ -3,10 +3,47 @@
 #include "libs/base/concat.h"
 
 namespace postfleet::ingress {
+namespace {
+
+absl::StatusOr<ListenerOptions> ListenerOf(const config::Config& config,
+                                           const config::MasterService& service) {
+  const absl::StatusOr<config::Config> own = config.WithOverrides(service);
+  if (!own.ok()) return own.status();
+  return ListenerOptions::From(*own, service.name);
+}
+
+// Without a launcher: the ports that this user may bind.
+absl::StatusOr<std::vector<ListenerOptions>> ListenersToBind(const config::Config& config) {
+  std::vector<ListenerOptions> listeners;
+  for (const config::MasterService* service : config.master_cf().WithCommand("smtpd")) {
+    if (service->type != config::ServiceType::kInet || !service->endpoint.has_value()) continue;
+    std::vector<std::string> hosts = {service->endpoint->host};
+    if (hosts[0].empty()) {
+      hosts.clear();
+      for (const config::InterfaceAddress& own : config.own_addresses()) {
+        hosts.push_back(own.address.ToString());
+      }
+    }
+    for (const std::string& host : hosts) {
+      absl::StatusOr<ListenerOptions> listener = ListenerOf(config, *service);
+      if (!listener.ok()) return listener.status();
+      listener->host = host;
+      listener->port = static_cast<uint16_t>(service->endpoint->port);
+      listeners.push_back(*std::move(listener));
+    }
+  }
+  if (listeners.empty()) {
+    return absl::InvalidArgumentError("master.cf has no inet smtpd service: there is no port to listen on");
+  }
+  return listeners;
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
     const config::Config& config, const std::multimap<std::string, int>& listen_fds) {
   std::vector<ListenerOptions> listeners;
+  if (listen_fds.empty()) return ListenersToBind(config);
   for (const auto& [name, fd] : listen_fds) {
     const config::MasterService* service =
         config.master_cf().Find(name, config::ServiceType::kInet);
@@ -14,9 +51,7 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
       return absl::InvalidArgumentError(Concat("a socket was passed for ", name,
                                                ", which is no inet smtpd service of master.cf"));
     }
-    const absl::StatusOr<config::Config> own = config.WithOverrides(*service);
-    if (!own.ok()) return own.status();
-    absl::StatusOr<ListenerOptions> listener = ListenerOptions::From(*own, name);
+    absl::StatusOr<ListenerOptions> listener = ListenerOf(config, *service);
     if (!listener.ok()) return listener.status();
     listener->fd = fd;
     listeners.push_back(*std::move(listener));

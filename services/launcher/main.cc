@@ -74,6 +74,7 @@ Owner FindOwner(const config::Config& config) {
 
 // queue_directory and the server's own folder in it.
 std::string PrepareQueue(const config::Config& config, const Owner& owner) {
+  umask(022);
   const std::string queue = config.GetString("queue_directory");
   if (mkdir(queue.c_str(), 0755) != 0 && errno != EEXIST) {
     DieErrno(Concat("make queue_directory ", queue,
@@ -83,7 +84,13 @@ std::string PrepareQueue(const config::Config& config, const Owner& owner) {
   if (mkdir(own.c_str(), 0700) != 0 && errno != EEXIST) {
     DieErrno(Concat("make ", own, " (queue_directory must be writable for the user that starts)"));
   }
-  if (geteuid() == 0 && chown(own.c_str(), owner.uid, owner.gid) != 0) DieErrno("chown " + own);
+  // By descriptor: what lies there may be a link to something that is not ours to give away.
+  const int fd = open(own.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) DieErrno("open " + own);
+  if (geteuid() == 0 && (fchown(fd, owner.uid, owner.gid) != 0 || fchmod(fd, 0700) != 0)) {
+    DieErrno("change the owner of " + own);
+  }
+  close(fd);
   return own;
 }
 
@@ -97,7 +104,10 @@ bool LockWithin(int fd, int milliseconds) {
 }
 
 // Held until the server ends. The descriptor becomes inheritable just before the server is started: the helper must not hold it.
+// With the owner's rights: the folder is the owner's, and what it makes of the file must not be done by root.
 int TakeLock(const std::string& folder, const Owner& owner) {
+  const bool root = geteuid() == 0;
+  if (root && (setegid(owner.gid) != 0 || seteuid(owner.uid) != 0)) DieErrno("become mail_owner");
   const std::string path = folder + "/master.pid";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (fd < 0) DieErrno("open lock file " + path);
@@ -106,9 +116,9 @@ int TakeLock(const std::string& folder, const Owner& owner) {
     Die(Concat("the mail system is already running (", path,
                " is locked); stop it with `postfix stop`, or use another queue_directory"));
   }
-  if (geteuid() == 0 && fchown(fd, owner.uid, owner.gid) != 0) DieErrno("chown " + path);
   const std::string pid = Concat(getpid(), "\n");
   if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) < 0) DieErrno("write " + path);
+  if (root && (seteuid(0) != 0 || setegid(0) != 0)) DieErrno("become root again");
   return fd;
 }
 
@@ -150,8 +160,10 @@ void ListenOn(const std::string& host, int port, const std::string& name,
   const int error = getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
   const std::string what = Concat(host, " port ", port, " (master.cf service ", name, ")");
   if (error != 0) Die(Concat("resolve ", what, ": ", gai_strerror(error)));
-  arguments->push_back("--listen");
-  arguments->push_back(Concat(name, "=", Listen(*found, what)));
+  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
+    arguments->push_back("--listen");
+    arguments->push_back(Concat(name, "=", Listen(*address, what)));
+  }
   freeaddrinfo(found);
 }
 

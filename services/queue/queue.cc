@@ -196,7 +196,10 @@ Queue::~Queue() { Stop(); }
 
 grpc::Service* Queue::service() { return parts_->service.get(); }
 
-void Queue::CloseStreams() { parts_->service->CloseStreams(); }
+void Queue::CloseStreams() {
+  parts_->service->CloseStreams();
+  parts_->pipeline->BeginStop();
+}
 
 void Queue::Stop() {
   if (parts_->stopped.exchange(true)) return;

@@ -45,7 +45,7 @@ class Queue {
 
   grpc::Service* service();
 
-  // Ends all streams of the contract.
+  // Ends all streams of the contract, and takes no more commands.
   void CloseStreams();
   // Commits what was proposed and stops. The server must be down.
   void Stop();

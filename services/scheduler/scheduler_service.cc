@@ -155,18 +155,23 @@ void SchedulerService::Start(std::shared_ptr<grpc::Channel> queue,
 }
 
 void SchedulerService::Stop() {
+  if (std::exchange(stopped_, true) || queue_ == nullptr) return;
   loop_.Post([this] {
     stopping_ = true;
     ready_ = false;
+    if (register_context_ != nullptr) register_context_->TryCancel();
     if (queue_stream_ != nullptr) queue_stream_->Cancel();
     if (lookup_stream_ != nullptr) lookup_stream_->Cancel();
     for (const auto& [id, worker] : workers_) worker->stream()->Cancel();
   });
+  loop_.RunAndWait([] {});
+  pending_->WaitForNone();
   loop_.Stop();
 }
 
 void SchedulerService::Drain(std::function<void()> drained) {
   loop_.Post([this, drained = std::move(drained)]() mutable {
+    draining_ = true;
     drained_ = std::move(drained);
     ready_ = false;
     CheckDrained();
@@ -174,30 +179,30 @@ void SchedulerService::Drain(std::function<void()> drained) {
 }
 
 void SchedulerService::CheckDrained() {
-  if (drained_ && deliveries_out_ == 0 && commits_out_ == 0) {
-    stopping_ = true;
-    std::exchange(drained_, nullptr)();
-  }
+  if (drained_ && deliveries_out_ == 0 && commits_out_ == 0) std::exchange(drained_, nullptr)();
 }
 
 // The incarnation makes the queue ids of notices unique.
 void SchedulerService::RegisterWithQueue() {
   struct Call {
-    grpc::ClientContext context;
     queue::v1::RegisterRequest request;
     queue::v1::RegisterResponse response;
   };
   auto call = std::make_shared<Call>();
   call->request.set_name(options_.name);
-  call->context.set_wait_for_ready(true);
+  register_context_ = std::make_shared<grpc::ClientContext>();
+  register_context_->set_wait_for_ready(true);
+  pending_->Begin();
   queue_stub_->async()->Register(
-      &call->context, &call->request, &call->response, [this, call](const grpc::Status& status) {
+      register_context_.get(), &call->request, &call->response,
+      [this, call, context = register_context_, pending = pending_](const grpc::Status& status) {
         loop_.Post([this, call, ok = status.ok()] {
           if (stopping_) return;
           if (!ok) return queue_retry_.Set(kReconnectDelay, [this] { RegisterWithQueue(); });
           minter_.emplace(call->response.shard(), call->response.incarnation(), *options_.clock);
           OpenQueue();
         });
+        pending->End();
       });
 }
 
@@ -208,6 +213,7 @@ void SchedulerService::OpenQueue() {
   first.request.mutable_open()->set_name(options_.name);
   queue_outbox_.Reset(std::move(first));
   const uint64_t generation = ++queue_generation_;
+  pending_->Begin();
   queue_stream_ = rpc::OpenStream(
       queue_, "/postfleet.queue.v1.Queue/Schedule",
       {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
@@ -218,10 +224,10 @@ void SchedulerService::OpenQueue() {
              });
            },
        .on_closed =
-           [this, generation](const grpc::Status&) {
+           [this, generation, pending = pending_](const grpc::Status&) {
              loop_.Post([this, generation] { OnQueueClosed(generation); });
+             pending->End();
            }});
-  queue_stream_->Kick();
 }
 
 void SchedulerService::OnQueueFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
@@ -234,14 +240,13 @@ void SchedulerService::OnQueueFrame(uint64_t generation, const grpc::ByteBuffer&
     return;
   }
   if (response.epoch() != 0) {
-    ready_ = !drained_;
+    ready_ = !draining_;
     Step(Opened{response.epoch()});
   }
   commits_out_ -= std::min<size_t>(commits_out_, static_cast<size_t>(response.committed_size()));
   for (queue::v1::Committed& committed : *response.mutable_committed()) {
     Step(Committed{std::move(committed)});
   }
-  for (std::string& queue_id : *response.mutable_deleted()) Step(Deleted{std::move(queue_id)});
   if (response.flushed()) Step(Flushed{});
   rpc::PayloadReader reader(payload);
   for (queue::v1::Activation& activation : *response.mutable_activations()) {
@@ -250,8 +255,10 @@ void SchedulerService::OnQueueFrame(uint64_t generation, const grpc::ByteBuffer&
       activation.set_payload_bytes(0);
       body = nullptr;
     }
-    if (!drained_) Step(Activated{std::move(activation), std::move(body)});
+    if (!draining_) Step(Activated{std::move(activation), std::move(body)});
   }
+  // Last: a frame that gathered may bring a message and its end.
+  for (std::string& queue_id : *response.mutable_deleted()) Step(Deleted{std::move(queue_id)});
   Act();
 }
 
@@ -268,6 +275,10 @@ void SchedulerService::OnQueueClosed(uint64_t generation) {
 
 void SchedulerService::OpenLookup() {
   if (stopping_) return;
+  // What the stream before did not answer.
+  lookup_outbox_.TakeAll();
+  for (const auto& [id, query] : queries_) lookup_outbox_.Add(query);
+  pending_->Begin();
   lookup_stream_ = rpc::OpenStream(
       lookup_, "/postfleet.lookup.v1.Lookup/Resolve",
       {.next_frame =
@@ -285,11 +296,10 @@ void SchedulerService::OpenLookup() {
              loop_.Post([this, frame = std::move(frame)] { OnLookupFrame(frame); });
            },
        .on_closed =
-           [this](const grpc::Status&) { loop_.Post([this] { OnLookupClosed(); }); }});
-  // What the stream before did not answer.
-  lookup_outbox_.TakeAll();
-  for (const auto& [id, query] : queries_) lookup_outbox_.Add(query);
-  if (!queries_.empty()) lookup_stream_->Kick();
+           [this, pending = pending_](const grpc::Status&) {
+             loop_.Post([this] { OnLookupClosed(); });
+             pending->End();
+           }});
 }
 
 void SchedulerService::OnLookupFrame(const grpc::ByteBuffer& frame) {
@@ -316,6 +326,7 @@ void SchedulerService::OnLookupClosed() {
 
 void SchedulerService::GiveUpLookups() {
   lookup_patience_runs_ = false;
+  if (lookup_stream_ != nullptr && queries_.empty()) return;
   queries_.clear();
   Step(LookupFailed{{}, "address resolver unavailable"});
   Act();
@@ -414,7 +425,7 @@ void SchedulerService::ActOnWorkers() {
   }
   for (StartDelivery& start : actions_.deliver) {
     const auto worker = workers_.find(start.worker);
-    if (drained_ || worker == workers_.end()) continue;  // ends with this process, or with its worker's WorkerLeft
+    if (draining_ || worker == workers_.end()) continue;  // ends with this process, or with its worker's WorkerLeft
     ++deliveries_out_;
     ++worker->second->deliveries_out;
     auto& [response, payload] = frames[start.worker];

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <atomic>
 #include <functional>
@@ -25,6 +26,7 @@
 #include "libs/metrics/metrics.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/payload.h"
+#include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
 #include "libs/runtime/event_loop.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
@@ -107,6 +109,7 @@ class SchedulerService {
   void CheckDrained();
 
   const SchedulerOptions options_;
+  bool stopped_ = false;  // whoever calls Stop
   std::shared_ptr<grpc::Channel> queue_;
   std::shared_ptr<grpc::Channel> lookup_;
   runtime::EventLoop loop_{"scheduler"};
@@ -116,7 +119,11 @@ class SchedulerService {
   QueueOutbox queue_outbox_;
   rpc::Outbox<lookup::v1::Query> lookup_outbox_;
 
+  // What gRPC still holds of this.
+  const std::shared_ptr<rpc::PendingCalls> pending_ = std::make_shared<rpc::PendingCalls>();
+
   // On the loop only.
+  std::shared_ptr<grpc::ClientContext> register_context_;
   std::optional<QueueIdMinter> minter_;
   Scheduler core_;
   Actions actions_;
@@ -134,7 +141,8 @@ class SchedulerService {
   size_t deliveries_out_ = 0;
   size_t commits_out_ = 0;  // outcomes and notifies sent and not yet durable
   bool stopping_ = false;
-  std::function<void()> drained_;
+  bool draining_ = false;
+  std::function<void()> drained_;  // until it was called
 };
 
 }  // namespace postfleet::scheduler

@@ -98,6 +98,7 @@ void EnqueueClient::Opened(std::shared_ptr<rpc::Stream> stream) {
 
 void EnqueueClient::Lost() {
   outgoing_.reset();
+  disk_nearly_full_ = false;  // of the queue that was; the next one says it anew
   lost_at_ = options_.clock->Monotonic();
   options_.on_change();
 }
@@ -139,7 +140,7 @@ void EnqueueClient::KickSoon() {
 
 bool EnqueueClient::NextFrame(Outgoing& outgoing, grpc::ByteBuffer* frame) {
   const auto entries = outgoing.outbox.Take(kFramePayloadBytesMax, [](const auto& entry) {
-    return static_cast<size_t>(entry->submission.payload_bytes());
+    return entry->submission.ByteSizeLong() + entry->submission.payload_bytes();
   });
   if (entries.empty()) return false;
   queue::v1::EnqueueRequest request;

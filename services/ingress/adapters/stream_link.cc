@@ -5,21 +5,6 @@
 
 namespace postfleet::ingress {
 
-void StreamLink::Pending::Begin() {
-  std::lock_guard lock(mutex);
-  ++count;
-}
-
-void StreamLink::Pending::End() {
-  std::lock_guard lock(mutex);
-  if (--count == 0) none.notify_all();
-}
-
-void StreamLink::Pending::WaitForNone() {
-  std::unique_lock lock(mutex);
-  none.wait(lock, [this] { return count == 0; });
-}
-
 StreamLink::StreamLink(runtime::EventLoop& loop, std::shared_ptr<grpc::Channel> channel,
                        std::string method, Callbacks callbacks)
     : loop_(loop),

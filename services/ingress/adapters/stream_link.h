@@ -8,12 +8,11 @@
 #include <grpcpp/channel.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
 #include "libs/runtime/event_loop.h"
 
@@ -46,16 +45,6 @@ class StreamLink {
   void Stop();
 
  private:
-  // What gRPC's callbacks hold; outlives the link.
-  struct Pending {
-    std::mutex mutex;
-    std::condition_variable none;
-    int count = 0;
-    void Begin();
-    void End();
-    void WaitForNone();
-  };
-
   void Probe();
   void Open();
   void Retry();
@@ -64,7 +53,8 @@ class StreamLink {
   const std::shared_ptr<grpc::Channel> channel_;
   const std::string method_;
   const Callbacks callbacks_;
-  const std::shared_ptr<Pending> pending_ = std::make_shared<Pending>();
+  // What gRPC's callbacks hold; outlives the link.
+  const std::shared_ptr<rpc::PendingCalls> pending_ = std::make_shared<rpc::PendingCalls>();
   runtime::Timer retry_;
   std::chrono::milliseconds retry_after_ = kRetryFirst;
   std::shared_ptr<rpc::Stream> stream_;

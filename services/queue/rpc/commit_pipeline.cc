@@ -66,20 +66,23 @@ void CommitPipeline::Start() {
   });
 }
 
-void CommitPipeline::Stop() {
+void CommitPipeline::BeginStop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
   room_.notify_all();
+}
+
+void CommitPipeline::Stop() {
+  BeginStop();
   if (log_thread_.joinable()) log_thread_.join();
   maintenance_->Stop();
 }
 
 bool CommitPipeline::Propose(Proposal proposal, bool must) {
-  // The head is small beside its contents; a rough size is enough for a bound.
-  const size_t bytes = rpc::PayloadBytes(proposal.payload) + 512;
+  const size_t bytes = rpc::PayloadBytes(proposal.payload) + proposal.command.ByteSizeLong();
   std::lock_guard lock(mutex_);
   if (stopping_ || (!must && pending_bytes_ + bytes > kPendingBytesMax)) return false;
   pending_bytes_ += bytes;
@@ -131,6 +134,13 @@ absl::Status CommitPipeline::WriteOnceThereIsRoom(Group* group) {
     if (!absl::IsResourceExhausted(written)) return written;
     std::unique_lock lock(mutex_);
     if (room_.wait_for(lock, kRetryInterval, [this] { return stopping_; })) return written;
+    // New mail does not wait behind outcomes for room: it is refused.
+    const auto refused = std::stable_partition(waiting_.begin(), waiting_.end(),
+                                               [](const Item& item) { return item.must; });
+    Group late(std::make_move_iterator(refused), std::make_move_iterator(waiting_.end()));
+    waiting_.erase(refused, waiting_.end());
+    lock.unlock();
+    if (!late.empty()) FailGroup(std::move(late), written);
   }
 }
 

@@ -66,7 +66,9 @@ class CommitPipeline {
   static absl::Status Replay(Log* log, StateMachine* machine);
 
   void Start();
-  // Refuses new proposals, writes what waits, and ends the log thread. The state loop still has to run what was posted.
+  // Refuses new proposals from now on and waits for no room on a full disk any more; what waits is still written.
+  void BeginStop();
+  // Begins to stop, if that was not done, and ends the log thread. The state loop still has to run what was posted.
   void Stop();
 
   // False: over the byte bound, or stopped; `done` is not called. `must` ignores the bound and is never answered with

@@ -119,6 +119,7 @@ rpc::StreamCallbacks QueueService::ScheduleStream::Open(std::shared_ptr<rpc::Str
           .on_closed =
               [self = shared_from_this()](const grpc::Status&) {
                 self->service_->state_loop_->Post([self] {
+                  self->closed_ = true;
                   if (self->service_->holder_ == self) {
                     self->service_->dispatcher_.Close();
                     self->service_->holder_ = nullptr;
@@ -159,6 +160,7 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
     return;
   }
   epoch_ = (*effects)->open.epoch;
+  if (closed_) return;  // it has fenced the holder before, and is gone: the partition waits for the next to open
   if (service_->holder_ != nullptr && service_->holder_.get() != this) {
     service_->holder_->epoch_ = 0;
     service_->holder_->stream()->Cancel();
