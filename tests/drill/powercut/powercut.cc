@@ -44,6 +44,49 @@ std::string Setting(const char* name) {
   return value;
 }
 
+// Preallocated files are holes for the most part: `use` gets what is not.
+template <typename Use>
+uint64_t ReadData(const fs::path& path, Use use) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat attributes;
+  if (fd < 0 || fstat(fd, &attributes) != 0) Die("cannot read " + path.string());
+  std::string part(1 << 20, '\0');
+  for (off_t at = 0; (at = lseek(fd, at, SEEK_DATA)) >= 0;) {
+    const off_t end = lseek(fd, at, SEEK_HOLE);
+    while (at < end) {
+      const size_t wanted = std::min<size_t>(part.size(), static_cast<size_t>(end - at));
+      const ssize_t got = pread(fd, part.data(), wanted, at);
+      if (got <= 0) Die("cannot read " + path.string());
+      use(at, std::string_view(part).substr(0, static_cast<size_t>(got)));
+      at += got;
+    }
+  }
+  close(fd);
+  return static_cast<uint64_t>(attributes.st_size);
+}
+
+std::string Contents(const fs::path& path) {
+  std::string contents;
+  const uint64_t bytes = ReadData(path, [&](off_t at, std::string_view part) {
+    contents.resize(static_cast<size_t>(at));
+    contents.append(part);
+  });
+  contents.resize(bytes);
+  return contents;
+}
+
+void CopyFile(const fs::path& from, const fs::path& to) {
+  const int fd = open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) Die("cannot make " + to.string());
+  const uint64_t bytes = ReadData(from, [&](off_t at, std::string_view part) {
+    if (pwrite(fd, part.data(), part.size(), at) != static_cast<ssize_t>(part.size())) {
+      Die("cannot write " + to.string());
+    }
+  });
+  if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) Die("cannot write " + to.string());
+  close(fd);
+}
+
 struct Change {              // to a file's contents
   Kind kind = Kind::kWrite;  // kWrite, kTruncate or kExtend
   uint64_t offset = 0;
@@ -187,8 +230,7 @@ class Disk {
       if (node->folder) {
         Load(entry.path(), node);
       } else {
-        std::ifstream file(entry.path(), std::ios::binary);
-        node->durable.assign(std::istreambuf_iterator<char>(file), {});
+        node->durable = Contents(entry.path());
       }
       folder->seen[entry.path().filename()] = folder->durable_names[entry.path().filename()] = node;
     }
@@ -467,7 +509,7 @@ void Init(const std::string& control, const fs::path& tree, const fs::path& shad
     if (entry.is_directory()) {
       fs::create_directory(shadow / below);
     } else if (entry.is_regular_file()) {
-      fs::copy_file(entry.path(), shadow / below);
+      CopyFile(entry.path(), shadow / below);
       list << attributes.st_ino << ' ' << below.string() << '\n';
     } else {
       continue;
