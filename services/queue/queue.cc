@@ -68,14 +68,18 @@ struct Queue::Parts {
   explicit Parts(QueueOptions opened) : options(std::move(opened)) {}
 
   absl::Status Open();
+  // Every second, and after each group that a disk could have been filled by.
   void WatchDisk();
+  void CheckDisk();
   void ExportMetrics();
 
-  // What must stay free: room to commit outcomes of everything that was accepted.
+  // What must stay free: room to commit outcomes of everything that was accepted. What is proposed is written twice, by the log
+  // and by the store; the store's buffers may be twice their size while a flush is slow.
   uint64_t FreeBytesMin() const {
     const uint64_t accept =
         std::max(options.queue_minfree_bytes, options.message_size_limit_bytes * 3 / 2);
-    return accept + options.write_buffer_bytes + options.segment_bytes;
+    return accept + 2 * options.write_buffer_bytes + options.segment_bytes +
+           2 * pipeline->pending_bytes();
   }
 
   const QueueOptions options;
@@ -126,7 +130,11 @@ absl::Status Queue::Parts::Open() {
   pipeline = std::make_unique<CommitPipeline>(
       log.get(), store.get(), machine.get(), &state_loop, options.clock,
       CommitObserver{.on_applied = [this](const Effects& effects) { service->OnApplied(effects); },
-                     .on_group = [this] { service->OnGroup(); },
+                     .on_group =
+                         [this] {
+                           CheckDisk();
+                           service->OnGroup();
+                         },
                      .on_fatal = options.on_fatal,
                      .on_synced =
                          [this](double seconds, size_t commands) {
@@ -143,6 +151,11 @@ absl::Status Queue::Parts::Open() {
 }
 
 void Queue::Parts::WatchDisk() {
+  CheckDisk();
+  disk_timer->Set(kDiskCheckInterval, [this] { WatchDisk(); });
+}
+
+void Queue::Parts::CheckDisk() {
   const uint64_t free_bytes = FreeBytes(options.directory);
   const bool full = free_bytes < FreeBytesMin();
   if (full != disk_nearly_full.exchange(full)) {
@@ -154,7 +167,6 @@ void Queue::Parts::WatchDisk() {
     }
   }
   service->SetDiskNearlyFull(full);
-  disk_timer->Set(kDiskCheckInterval, [this] { WatchDisk(); });
 }
 
 void Queue::Parts::ExportMetrics() {

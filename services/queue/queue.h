@@ -27,7 +27,7 @@ struct QueueOptions {
   // Acceptance stops while less is free: max(queue_minfree, 1.5 x message_size_limit) and room for outcomes.
   uint64_t queue_minfree_bytes = 0;
   uint64_t message_size_limit_bytes = 10'240'000;
-  uint64_t write_buffer_bytes = 64u << 20;
+  uint64_t write_buffer_bytes = 32u << 20;
   uint64_t segment_bytes = 64u << 20;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;

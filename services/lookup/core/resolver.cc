@@ -173,7 +173,7 @@ class Resolution {
     return false;
   }
 
-  // relayhost stands in for the domain in the default class; a nexthop in the transport parameter
+  // relayhost stands in for the domain in the default and relay classes; a nexthop in the transport parameter
   // overrides both.
   Route ClassRoute() const {
     std::string_view parameter = parameters_.default_transport;
@@ -187,7 +187,7 @@ class Resolution {
         break;
       case v1::ADDRESS_CLASS_RELAY:
         parameter = parameters_.relay_transport;
-        break;
+        [[fallthrough]];
       default:
         if (!parameters_.relayhost.empty()) nexthop = parameters_.relayhost;
     }

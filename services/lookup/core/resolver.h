@@ -8,7 +8,7 @@
 //   2. class, first match: mydestination or a [literal] of ours -> local; virtual_mailbox_domains
 //   -> virtual; relay_domains -> relay;
 //      else default. Its transport parameter gives transport and nexthop; the nexthop is else the
-//      recipient's domain, or relayhost in the default class
+//      recipient's domain, or relayhost in the default and relay classes
 //   3. transport_maps overrides transport, nexthop or both: user+ext@domain, user@domain, domain,
 //   .domain of each parent, *
 //   4. listed, if asked: the class's table of valid recipients

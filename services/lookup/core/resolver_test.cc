@@ -71,10 +71,10 @@ TEST_F(ResolverTest, MalformedRecipientsBounceWithTheReason) {
   }
 }
 
-TEST_F(ResolverTest, RelayhostStandsInForTheDefaultClassOnly) {
+TEST_F(ResolverTest, RelayhostStandsInForTheDefaultAndRelayClasses) {
   p_.relayhost = "[Smart.example]:587";
   EXPECT_EQ(Route("u@elsewhere.example"), "smtp:[smart.example]:587");
-  EXPECT_EQ(Route("u@relay.example"), "relay:relay.example");
+  EXPECT_EQ(Route("u@relay.example"), "relay:[smart.example]:587");
   p_.default_transport = "lmtp:unix:/socket";
   EXPECT_EQ(Route("u@elsewhere.example"), "lmtp:unix:/socket");
 }

@@ -75,6 +75,12 @@ class CommitPipeline {
   // ResourceExhausted (outcomes: they make room).
   [[nodiscard]] bool Propose(Proposal proposal, bool must = false);
 
+  // Of what is proposed and not applied yet.
+  size_t pending_bytes() {
+    std::lock_guard lock(mutex_);
+    return pending_bytes_;
+  }
+
  private:
   struct Item {
     Proposal proposal;
