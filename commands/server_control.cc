@@ -105,15 +105,17 @@ absl::Status StartServer(const std::vector<std::string>& argv, const std::string
       Concat("process ", *pid, " does not answer after ", kStartSecondsMax, " s and runs on"));
 }
 
-// The server writes the lock file, so it could name any process. Root signals only one of the user whom the folder belongs to.
+// The server writes the lock file, so it could name any process. Root signals only one of the user
+// whom the folder belongs to.
 absl::Status CheckOwner(pid_t pid, const std::string& lock_path) {
   struct stat folder, process;
   const std::string folder_path = lock_path.substr(0, lock_path.rfind('/'));
   if (stat(folder_path.c_str(), &folder) != 0) return Failed("stat " + folder_path, errno);
   if (stat(Concat("/proc/", pid).c_str(), &process) != 0) return absl::OkStatus();  // it has ended
   if (process.st_uid == folder.st_uid) return absl::OkStatus();
-  return absl::PermissionDeniedError(Concat(lock_path, " names process ", pid, ", which is not of the user whom ",
-                                            folder_path, " belongs to; it gets no signal"));
+  return absl::PermissionDeniedError(Concat(lock_path, " names process ", pid,
+                                            ", which is not of the user whom ", folder_path,
+                                            " belongs to; it gets no signal"));
 }
 
 absl::Status StopServer(pid_t pid, const std::string& lock_path,

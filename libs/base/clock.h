@@ -1,6 +1,8 @@
-// Time as it enters the program. Code that decides takes `now` as an argument; code that acts takes a Clock.
+// Time as it enters the program. Code that decides takes `now` as an argument; code that acts takes
+// a Clock.
 //
-// Wall time is milliseconds since the Unix epoch, as in every contract (`*_ms`). Monotonic time is for intervals: it never jumps.
+// Wall time is milliseconds since the Unix epoch, as in every contract (`*_ms`). Monotonic time is
+// for intervals: it never jumps.
 #pragma once
 
 #include <chrono>

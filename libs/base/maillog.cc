@@ -42,7 +42,8 @@ int ConnectSyslog() {
   address.sun_family = AF_UNIX;
   std::strcpy(address.sun_path, "/dev/log");
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) return fd;
+  if (fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0)
+    return fd;
   if (fd >= 0) close(fd);
   return -1;
 }
@@ -56,7 +57,8 @@ void SendToSyslog(int fd, std::string_view lines, size_t hostname_bytes) {
     lines.remove_prefix(line.size() + 1);
     const std::string datagram = Concat("<", kMailInfo, ">", line.substr(0, kTimestampBytes),
                                         line.substr(kTimestampBytes + hostname_bytes + 1));
-    if (send(fd, datagram.data(), datagram.size(), MSG_NOSIGNAL) < 0) WriteAll(STDERR_FILENO, Concat(line, "\n"));
+    if (send(fd, datagram.data(), datagram.size(), MSG_NOSIGNAL) < 0)
+      WriteAll(STDERR_FILENO, Concat(line, "\n"));
   }
 }
 
@@ -98,7 +100,8 @@ class Log {
     std::lock_guard write_lock(write_mutex_);
     const int fd = options.fd >= 0 ? options.fd : OpenFile(options);
     struct stat kind;
-    const bool to_syslog = fd >= 0 && fstat(fd, &kind) == 0 && S_ISSOCK(kind.st_mode) && options.path.empty();
+    const bool to_syslog =
+        fd >= 0 && fstat(fd, &kind) == 0 && S_ISSOCK(kind.st_mode) && options.path.empty();
     if (fd < 0) {
       return absl::ErrnoToStatus(errno, Concat("open logfile '", options.path, "'"));
     }
@@ -122,8 +125,8 @@ class Log {
     bool full;
     {
       std::lock_guard lock(mutex_);
-      ConcatTo(&buffer_, timestamp_.Now(), " ", options_.hostname, " ", options_.syslog_name,
-                      "/", program, suffix_);
+      ConcatTo(&buffer_, timestamp_.Now(), " ", options_.hostname, " ", options_.syslog_name, "/",
+               program, suffix_);
       const size_t start = buffer_.size();
       buffer_.append(line);
       for (size_t i = start; i < buffer_.size(); ++i) {

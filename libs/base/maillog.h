@@ -2,9 +2,10 @@
 //
 //   Nov 22 17:28:50 mx1 postfix/smtpd[4711]: connect from localhost[127.0.0.1]
 //
-// Lines are gathered in memory and written with one write for each `kFlushInterval` or `kBufferBytesMax`; whatever is
-// left is written by Flush and at exit. A line is never torn. Control characters in a line are replaced by `?`
-// (a peer cannot forge a line). Thread-safe. When the file cannot be written, lines go to standard error.
+// Lines are gathered in memory and written with one write for each `kFlushInterval` or
+// `kBufferBytesMax`; whatever is left is written by Flush and at exit. A line is never torn.
+// Control characters in a line are replaced by `?` (a peer cannot forge a line). Thread-safe. When
+// the file cannot be written, lines go to standard error.
 #pragma once
 
 #include <string>
@@ -16,7 +17,8 @@
 namespace postfleet::maillog {
 
 struct Options {
-  // Empty: the machine's syslog, or standard error where there is none. "/dev/stdout" is standard output.
+  // Empty: the machine's syslog, or standard error where there is none. "/dev/stdout" is standard
+  // output.
   std::string path;
   // An open descriptor of that file, taken over; -1: Open opens it.
   int fd = -1;

@@ -28,10 +28,10 @@ TEST(MailLog, LineIsInPostfixsForm) {
   const std::string path = OpenLog("form.log");
   Info("smtpd", "connect from ", "localhost[127.0.0.1]");
   Flush();
-  EXPECT_THAT(ReadFile(path), testing::MatchesRegex(
-                                  "[A-Z][a-z][a-z] [ 0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9] "
-                                  "mx1 postfix/smtpd\\[[0-9]+\\]: connect from "
-                                  "localhost\\[127.0.0.1\\]\n"));
+  EXPECT_THAT(ReadFile(path),
+              testing::MatchesRegex("[A-Z][a-z][a-z] [ 0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9] "
+                                    "mx1 postfix/smtpd\\[[0-9]+\\]: connect from "
+                                    "localhost\\[127.0.0.1\\]\n"));
 }
 
 TEST(MailLog, APeerCannotForgeALine) {

@@ -1,7 +1,9 @@
-// Metrics on prometheus-cpp, by the names of the project's list: every name gets the prefix `postfleet_`.
+// Metrics on prometheus-cpp, by the names of the project's list: every name gets the prefix
+// `postfleet_`.
 //
-// Series are made at start, so that they exist with zero before anything happens. A series is looked up once and its
-// reference kept: counting is then one atomic addition. Labels carry no addresses, domains, queue ids or texts of peers.
+// Series are made at start, so that they exist with zero before anything happens. A series is
+// looked up once and its reference kept: counting is then one atomic addition. Labels carry no
+// addresses, domains, queue ids or texts of peers.
 #pragma once
 
 #include <prometheus/counter.h>
@@ -24,7 +26,8 @@ using Labels = std::map<std::string, std::string>;
 
 class Registry {
  public:
-  // `name` without prefix. The same name and labels give the same series. References live as long as the registry.
+  // `name` without prefix. The same name and labels give the same series. References live as long
+  // as the registry.
   Counter& AddCounter(const std::string& name, const std::string& help, const Labels& labels = {});
   Gauge& AddGauge(const std::string& name, const std::string& help, const Labels& labels = {});
   // Buckets are upper bounds in the unit of the name, ascending.

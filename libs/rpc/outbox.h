@@ -17,7 +17,8 @@ class Outbox {
     items_.push_back(std::move(item));
   }
 
-  // Takes items from the front while their sizes fit into `bytes_max`, at least one. `size_of(item)` is in bytes.
+  // Takes items from the front while their sizes fit into `bytes_max`, at least one.
+  // `size_of(item)` is in bytes.
   template <typename SizeOf>
   std::vector<Item> Take(size_t bytes_max, const SizeOf& size_of) {
     std::lock_guard lock(mutex_);

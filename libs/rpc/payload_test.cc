@@ -108,7 +108,8 @@ TEST(Frame, CutShortIsRefusedOrAShorterHead) {
 }
 
 TEST(Frame, BytesBehindThePayloadAreRefused) {
-  const grpc::Slice slice(Bytes(EncodeFrame(TwoSubmissions(), {OwningSlice("hello")})) + "\x08\x01");
+  const grpc::Slice slice(Bytes(EncodeFrame(TwoSubmissions(), {OwningSlice("hello")})) +
+                          "\x08\x01");
   EnqueueRequest head;
   Payload payload;
   EXPECT_FALSE(DecodeFrame(grpc::ByteBuffer(&slice, 1), &head, &payload));

@@ -1,5 +1,5 @@
-// Counts what gRPC still holds of somebody: streams and calls whose last callback has not come yet. Whoever is called back
-// waits for none before it goes away. Thread-safe.
+// Counts what gRPC still holds of somebody: streams and calls whose last callback has not come yet.
+// Whoever is called back waits for none before it goes away. Thread-safe.
 #pragma once
 
 #include <condition_variable>

@@ -10,8 +10,8 @@
 namespace postfleet::rpc {
 namespace {
 
-// Who may start a write, and who ends the stream. Shared by both ends. The write side begins as owned by whoever starts the
-// stream, who pulls first.
+// Who may start a write, and who ends the stream. Shared by both ends. The write side begins as
+// owned by whoever starts the stream, who pulls first.
 //
 // Write is called with the lock not held; only the owner of the write side calls it or next_frame.
 class WriteSide {
@@ -44,7 +44,8 @@ class WriteSide {
     return closing_ ? Next::kEnd : Next::kIdle;
   }
 
-  // No write starts from now on. True: the caller ends the stream; otherwise the owner does, or somebody did.
+  // No write starts from now on. True: the caller ends the stream; otherwise the owner does, or
+  // somebody did.
   bool BeginClose() {
     std::lock_guard lock(mutex_);
     if (closing_) return false;
@@ -114,7 +115,8 @@ class End : public Stream, public Reactor {
     }
   }
 
-  // Drops gRPC's hold on the stream before the holder hears of it: whoever waits for on_closed may then end the process.
+  // Drops gRPC's hold on the stream before the holder hears of it: whoever waits for on_closed may
+  // then end the process.
   void ReleaseAndTell(std::shared_ptr<Derived> self, const grpc::Status& status) {
     const grpc::Status copy = status;
     const auto on_closed = std::move(callbacks_.on_closed);
@@ -147,9 +149,7 @@ class ClientEnd final
     Pull();
   }
 
-  void Cancel() override {
-    context_.TryCancel();
-  }
+  void Cancel() override { context_.TryCancel(); }
 
   // Once; no write is in flight and none will start.
   void EndStream() {
@@ -195,8 +195,7 @@ std::shared_ptr<Stream> OpenStream(const std::shared_ptr<grpc::Channel>& channel
   return stream;
 }
 
-ServerReactor* AcceptStream(
-    const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept) {
+ServerReactor* AcceptStream(const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept) {
   auto stream = std::make_shared<ServerEnd>();
   stream->Start(stream, accept(stream));
   return stream.get();

@@ -1,12 +1,14 @@
 // One end of a long-lived bidirectional stream of frames.
 //
-// At most one write is in flight. A producer keeps what it has to say in its own outbox and calls Kick(); the stream then
-// asks `next_frame` for one frame with everything that waits. What gathers while a write is in flight goes into
-// the next frame: batches form under load, and a lone item waits for nobody.
+// At most one write is in flight. A producer keeps what it has to say in its own outbox and calls
+// Kick(); the stream then asks `next_frame` for one frame with everything that waits. What gathers
+// while a write is in flight goes into the next frame: batches form under load, and a lone item
+// waits for nobody.
 //
-// Callbacks come on gRPC's threads: `next_frame` one at a time, `on_frame` one at a time and in order, the two possibly at
-// once. They must not block; they hand over to a loop. `on_closed` comes once, after the last of the others. A Stream lives
-// until then by itself; a holder of the shared_ptr may Kick or Cancel at any time, also afterwards.
+// Callbacks come on gRPC's threads: `next_frame` one at a time, `on_frame` one at a time and in
+// order, the two possibly at once. They must not block; they hand over to a loop. `on_closed` comes
+// once, after the last of the others. A Stream lives until then by itself; a holder of the
+// shared_ptr may Kick or Cancel at any time, also afterwards.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -30,23 +32,22 @@ struct StreamCallbacks {
 class Stream {
  public:
   virtual ~Stream() = default;
-  // There is something to send. Thread-safe; cheap when a write is in flight. It may run callbacks of this and other
-  // streams before it returns: hold no lock that they take. Not from next_frame.
+  // There is something to send. Thread-safe; cheap when a write is in flight. It may run callbacks
+  // of this and other streams before it returns: hold no lock that they take. Not from next_frame.
   virtual void Kick() = 0;
   // Ends the stream as soon as possible; on_closed follows. Thread-safe.
   virtual void Cancel() = 0;
 };
 
-// Opens `method` ("/postfleet.queue.v1.Queue/Enqueue"), and asks for a first frame. When the peer is not there, on_closed says
-// UNAVAILABLE.
+// Opens `method` ("/postfleet.queue.v1.Queue/Enqueue"), and asks for a first frame. When the peer
+// is not there, on_closed says UNAVAILABLE.
 std::shared_ptr<Stream> OpenStream(const std::shared_ptr<grpc::Channel>& channel,
                                    const std::string& method, StreamCallbacks callbacks);
 
-// The serving end: the reactor to return from a raw bidirectional method; `accept` gets the stream before any callback comes;
-// a first frame is asked for at once.
-// Accepted streams end when the client closes its side, on Cancel, and at the server's shutdown.
+// The serving end: the reactor to return from a raw bidirectional method; `accept` gets the stream
+// before any callback comes; a first frame is asked for at once. Accepted streams end when the
+// client closes its side, on Cancel, and at the server's shutdown.
 using ServerReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
-ServerReactor* AcceptStream(
-    const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept);
+ServerReactor* AcceptStream(const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept);
 
 }  // namespace postfleet::rpc

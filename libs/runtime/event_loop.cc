@@ -38,8 +38,8 @@ void EventLoop::RunAndWait(const std::function<void()>& function) {
 void Timer::Set(std::chrono::milliseconds after, std::function<void()> function) {
   const uint64_t mine = ++*generation_;
   timer_.expires_after(after);
-  timer_.async_wait([generation = generation_, mine, function = std::move(function)](
-                        const std::error_code& error) {
+  timer_.async_wait([generation = generation_, mine,
+                     function = std::move(function)](const std::error_code& error) {
     if (!error && *generation == mine) function();
   });
 }

@@ -1,7 +1,8 @@
-// A loop with a thread of its own. Everything that a service's adapter owns is touched on its loop only; other threads Post.
+// A loop with a thread of its own. Everything that a service's adapter owns is touched on its loop
+// only; other threads Post.
 //
-// The loop ends by Stop: what was posted before runs, later posts are dropped. asio's io_context is open to adapters that
-// have sockets; timers are asio's too.
+// The loop ends by Stop: what was posted before runs, later posts are dropped. asio's io_context is
+// open to adapters that have sockets; timers are asio's too.
 #pragma once
 
 #include <asio/executor_work_guard.hpp>
@@ -49,7 +50,8 @@ class EventLoop {
   std::thread thread_;
 };
 
-// A timer that calls back on its loop. Setting it again forgets the earlier time. Used on the loop only.
+// A timer that calls back on its loop. Setting it again forgets the earlier time. Used on the loop
+// only.
 class Timer {
  public:
   explicit Timer(EventLoop& loop) : timer_(loop.io()) {}

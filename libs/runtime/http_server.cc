@@ -34,8 +34,9 @@ std::string_view Reason(int status) {
 
 std::string Format(const HttpResponse& response) {
   return Concat("HTTP/1.1 ", response.status, " ", Reason(response.status),
-                "\r\nContent-Type: ", response.content_type, "\r\nContent-Length: ", response.body.size(),
-                "\r\nConnection: close\r\n\r\n", response.body);
+                "\r\nContent-Type: ", response.content_type,
+                "\r\nContent-Length: ", response.body.size(), "\r\nConnection: close\r\n\r\n",
+                response.body);
 }
 
 absl::StatusOr<tcp::endpoint> ParseAddress(EventLoop& loop, const std::string& address) {
@@ -45,12 +46,15 @@ absl::StatusOr<tcp::endpoint> ParseAddress(EventLoop& loop, const std::string& a
         Concat("bad listen address \"", address, "\": give host:port, as in 127.0.0.1:9090"));
   }
   std::string host = address.substr(0, colon);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']')
+    host = host.substr(1, host.size() - 2);
   std::error_code error;
   tcp::resolver resolver(loop.io());
-  const auto found = resolver.resolve(host, address.substr(colon + 1), tcp::resolver::passive, error);
+  const auto found =
+      resolver.resolve(host, address.substr(colon + 1), tcp::resolver::passive, error);
   if (error || found.empty()) {
-    return absl::InvalidArgumentError(Concat("bad listen address \"", address, "\": ", error.message()));
+    return absl::InvalidArgumentError(
+        Concat("bad listen address \"", address, "\": ", error.message()));
   }
   return found.begin()->endpoint();
 }
@@ -115,20 +119,20 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
       std::error_code ignored;
       if (auto slow = weak.lock()) slow->socket.close(ignored);
     });
-    asio::async_read_until(
-        connection->socket, connection->request, "\r\n\r\n",
-        [self = shared_from_this(), connection](std::error_code error, size_t) {
-          if (error) return;
-          std::istream lines(&connection->request);
-          std::string method, path;
-          lines >> method >> path;
-          connection->response = Format(self->Answer(method, path));
-          asio::async_write(connection->socket, asio::buffer(connection->response),
-                            [connection](std::error_code, size_t) {
-                              std::error_code ignored;
-                              connection->socket.shutdown(tcp::socket::shutdown_both, ignored);
-                            });
-        });
+    asio::async_read_until(connection->socket, connection->request, "\r\n\r\n",
+                           [self = shared_from_this(), connection](std::error_code error, size_t) {
+                             if (error) return;
+                             std::istream lines(&connection->request);
+                             std::string method, path;
+                             lines >> method >> path;
+                             connection->response = Format(self->Answer(method, path));
+                             asio::async_write(
+                                 connection->socket, asio::buffer(connection->response),
+                                 [connection](std::error_code, size_t) {
+                                   std::error_code ignored;
+                                   connection->socket.shutdown(tcp::socket::shutdown_both, ignored);
+                                 });
+                           });
   }
 
   HttpResponse Answer(const std::string& method, std::string path) const {

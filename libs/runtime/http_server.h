@@ -1,5 +1,6 @@
-// The small HTTP/1.1 server behind /metrics, /healthz and /readyz: GET only, a fixed set of paths, one response a
-// connection (Connection: close). Requests over 8 KiB, slow ones (10 s) and more than 64 connections at once are cut off.
+// The small HTTP/1.1 server behind /metrics, /healthz and /readyz: GET only, a fixed set of paths,
+// one response a connection (Connection: close). Requests over 8 KiB, slow ones (10 s) and more
+// than 64 connections at once are cut off.
 #pragma once
 
 #include <asio/ip/tcp.hpp>
@@ -25,7 +26,8 @@ class HttpServer {
   using Handlers = std::map<std::string, std::function<HttpResponse()>, std::less<>>;
 
   // `address` is "host:port", "[::1]:port"; port 0 takes a free one. The loop outlives the server.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Listen(EventLoop& loop, const std::string& address,
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Listen(EventLoop& loop,
+                                                            const std::string& address,
                                                             Handlers handlers);
   ~HttpServer();
 

@@ -58,7 +58,8 @@ class HttpServerTest : public testing::Test {
 };
 
 TEST_F(HttpServerTest, AnswersAKnownPath) {
-  const std::string response = Request(server_->port(), "GET /healthz?x=1 HTTP/1.1\r\nHost: a\r\n\r\n");
+  const std::string response =
+      Request(server_->port(), "GET /healthz?x=1 HTTP/1.1\r\nHost: a\r\n\r\n");
   EXPECT_THAT(response, testing::StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_THAT(response, testing::EndsWith("\r\n\r\nok\n"));
 }

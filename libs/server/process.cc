@@ -24,7 +24,8 @@ constexpr std::chrono::seconds kStreamsCutAfter{2};
 // A peer whose machine is gone is noticed after this and half of it.
 constexpr int kKeepaliveMs = 10'000;
 
-// The signals that this process waits for. Blocked before any thread starts, so that all threads inherit it.
+// The signals that this process waits for. Blocked before any thread starts, so that all threads
+// inherit it.
 sigset_t StopSignals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -61,7 +62,8 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
                           from_environment != nullptr ? from_environment : "/etc/postfix"};
   for (int i = 1; i < argc; i += 2) {
     const std::string_view option = argv[i];
-    if (i + 1 == argc) return absl::InvalidArgumentError(Concat("option ", option, " needs a value"));
+    if (i + 1 == argc)
+      return absl::InvalidArgumentError(Concat("option ", option, " needs a value"));
     const std::string_view value = argv[i + 1];
     if (option == "-c") {
       arguments.config_directory = value;
@@ -131,19 +133,20 @@ absl::Status Process::LoadConfig() {
 
 absl::Status Process::OpenLog() {
   const std::string hostname = config_->GetString("myhostname");
-  return maillog::Open(
-      {.path = config_->GetString("maillog_file"),
-       .fd = arguments_.log_fd,
-       .mode = static_cast<int>(
-           std::strtol(config_->GetString("maillog_file_permissions").c_str(), nullptr, 8)),
-       .syslog_name = config_->GetString("syslog_name"),
-       .hostname = hostname.substr(0, hostname.find('.'))});
+  return maillog::Open({.path = config_->GetString("maillog_file"),
+                        .fd = arguments_.log_fd,
+                        .mode = static_cast<int>(std::strtol(
+                            config_->GetString("maillog_file_permissions").c_str(), nullptr, 8)),
+                        .syslog_name = config_->GetString("syslog_name"),
+                        .hostname = hostname.substr(0, hostname.find('.'))});
 }
 
 absl::Status Process::ServeHttp() {
   http_loop_.Start();
   const std::string address = config_->GetString("postfleet_metrics_listen");
-  metrics_.AddGauge("build_info", "1, with the version as a label.", {{"version", std::string(kVersion)}})
+  metrics_
+      .AddGauge("build_info", "1, with the version as a label.",
+                {{"version", std::string(kVersion)}})
       .Set(1);
   if (address.empty()) return absl::OkStatus();
   auto ready = [this] {
@@ -163,8 +166,9 @@ absl::Status Process::ServeHttp() {
                          : runtime::HttpResponse{.status = 503, .body = "not ready\n"};
         }}});
   if (!listening.ok()) {
-    return absl::Status(listening.status().code(),
-                        Concat("postfleet_metrics_listen: ", std::string(listening.status().message())));
+    return absl::Status(
+        listening.status().code(),
+        Concat("postfleet_metrics_listen: ", std::string(listening.status().message())));
   }
   http_ = *std::move(listening);
   return absl::OkStatus();
@@ -179,7 +183,8 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs / 2);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveMs / 2);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
   std::vector<int> bound(addresses.size(), 0);
   for (size_t i = 0; i < addresses.size(); ++i) {
@@ -188,9 +193,9 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   server_ = builder.BuildAndStart();
   for (size_t i = 0; i < addresses.size(); ++i) {
     if (server_ != nullptr && bound[i] != 0) continue;
-    return absl::UnavailableError(
-        Concat("cannot listen on ", addresses[i],
-               ": is another instance running, or the path not writable? Choose another address, or stop it"));
+    return absl::UnavailableError(Concat("cannot listen on ", addresses[i],
+                                         ": is another instance running, or the path not writable? "
+                                         "Choose another address, or stop it"));
   }
   if (server_ == nullptr) return absl::UnavailableError("cannot start the gRPC server");
   server_->GetHealthCheckService()->SetServingStatus(false);  // until SetReady
@@ -203,11 +208,13 @@ std::shared_ptr<grpc::Channel> Process::InProcessChannel() {
   return server_->InProcessChannel(arguments);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(const std::string& parameter) const {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(
+    const std::string& parameter) const {
   const std::string address = config_->GetString(parameter);
   if (address.empty()) {
     return absl::InvalidArgumentError(
-        Concat("parameter ", parameter, " is empty: give the address of that service, host:port or unix:/path"));
+        Concat("parameter ", parameter,
+               " is empty: give the address of that service, host:port or unix:/path"));
   }
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);

@@ -1,7 +1,8 @@
-// The skeleton of a server process: arguments, configuration, log, signals, the gRPC server with health, and HTTP for
-// /metrics, /healthz and /readyz.
+// The skeleton of a server process: arguments, configuration, log, signals, the gRPC server with
+// health, and HTTP for /metrics, /healthz and /readyz.
 //
-//   std::unique_ptr<Process> process = Process::Begin("queue", argc, argv);   // null: said why; exit 1
+//   std::unique_ptr<Process> process = Process::Begin("queue", argc, argv);   // null: said why;
+//   exit 1
 //   ... make services from process->config() ...
 //   absl::Status served = process->Serve({...}, {address});
 //   process->SetReady([&] { return queue->Ready(); });
@@ -9,9 +10,9 @@
 //   ... drain ...
 //   process->End();
 //
-// Arguments: -c DIR (default /etc/postfix, or $MAIL_CONFIG), --listen NAME=FD (a listening socket made by the launcher; NAME
-// is the service's first column in master.cf), --helper FD (a connection to the privileged helper), --log FD (maillog_file,
-// open).
+// Arguments: -c DIR (default /etc/postfix, or $MAIL_CONFIG), --listen NAME=FD (a listening socket
+// made by the launcher; NAME is the service's first column in master.cf), --helper FD (a connection
+// to the privileged helper), --log FD (maillog_file, open).
 //
 // Fatal errors are one line, in the log and on standard error: "postfix/queue: fatal: ...".
 #pragma once

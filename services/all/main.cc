@@ -1,8 +1,9 @@
-// postfleetd, the embedded default: the five services in one process, over in-process channels. The same classes and
-// contracts as the five processes.
+// postfleetd, the embedded default: the five services in one process, over in-process channels. The
+// same classes and contracts as the five processes.
 //
-// Commands reach it at postfleet_control_socket. On SIGTERM: no new connections, sessions end between messages, running
-// deliveries are waited for, outcomes are committed, then everything stops; what is left is in the queue.
+// Commands reach it at postfleet_control_socket. On SIGTERM: no new connections, sessions end
+// between messages, running deliveries are waited for, outcomes are committed, then everything
+// stops; what is left is in the queue.
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,7 +44,8 @@ std::unique_ptr<ingress::Ingress> StartIngress(server::Process& process,
                                                const std::shared_ptr<grpc::Channel>& channel) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
-  options.listeners = OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  options.listeners =
+      OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
   options.queue = channel;
   options.lookup = channel;
   options.metrics = &process.metrics();

@@ -58,15 +58,15 @@ class FetchedReader : public ContentReader {
   void Ask() {
     if (next_chunk_ == chunks_ || !status_.ok()) return;
     asking_ = true;
-    client_->Fetch(queue_id_, next_chunk_++,
-                   [alive = std::weak_ptr(alive_), this](const absl::Status& status,
-                                                         rpc::Payload chunk) {
-                     if (alive.expired()) return;
-                     asking_ = false;
-                     status_ = status;
-                     chunk_ = std::move(chunk);
-                     if (done_) Give();
-                   });
+    client_->Fetch(
+        queue_id_, next_chunk_++,
+        [alive = std::weak_ptr(alive_), this](const absl::Status& status, rpc::Payload chunk) {
+          if (alive.expired()) return;
+          asking_ = false;
+          status_ = status;
+          chunk_ = std::move(chunk);
+          if (done_) Give();
+        });
   }
 
   void Give() {
@@ -124,27 +124,27 @@ void FetchClient::Fetch(const std::string& queue_id, uint32_t chunk, Done done) 
 void FetchClient::Open() {
   const uint64_t generation = ++generation_;
   pending_->Begin();
-  stream_ = rpc::OpenStream(
-      queue_, "/postfleet.queue.v1.Queue/Fetch",
-      {.next_frame =
-           [self = shared_from_this()](grpc::ByteBuffer* frame) {
-             const auto requests =
-                 self->outbox_.Take(0, [](const queue::v1::FetchRequest&) { return size_t{1}; });
-             if (requests.empty()) return false;
-             *frame = rpc::EncodeFrame(requests.front(), {});
-             return true;
-           },
-       .on_frame =
-           [self = shared_from_this(), generation](grpc::ByteBuffer frame) {
-             self->loop_->Post([self, generation, frame = std::move(frame)] {
-               self->OnFrame(generation, frame);
-             });
-           },
-       .on_closed =
-           [self = shared_from_this(), generation](const grpc::Status&) {
-             self->loop_->Post([self, generation] { self->OnClosed(generation); });
-             self->pending_->End();
-           }});
+  stream_ =
+      rpc::OpenStream(queue_, "/postfleet.queue.v1.Queue/Fetch",
+                      {.next_frame =
+                           [self = shared_from_this()](grpc::ByteBuffer* frame) {
+                             const auto requests = self->outbox_.Take(
+                                 0, [](const queue::v1::FetchRequest&) { return size_t{1}; });
+                             if (requests.empty()) return false;
+                             *frame = rpc::EncodeFrame(requests.front(), {});
+                             return true;
+                           },
+                       .on_frame =
+                           [self = shared_from_this(), generation](grpc::ByteBuffer frame) {
+                             self->loop_->Post([self, generation, frame = std::move(frame)] {
+                               self->OnFrame(generation, frame);
+                             });
+                           },
+                       .on_closed =
+                           [self = shared_from_this(), generation](const grpc::Status&) {
+                             self->loop_->Post([self, generation] { self->OnClosed(generation); });
+                             self->pending_->End();
+                           }});
 }
 
 void FetchClient::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame) {

@@ -1,7 +1,8 @@
 // Where a worker's message contents come from: along with the delivery, or from the queue by Fetch.
 //
-// Fetch is one multiplexed stream; a reader asks for one chunk ahead of what it has given out, so an attempt holds two chunks
-// at most. A lost stream fails the reads that are open (Unavailable) and is opened again by the next read.
+// Fetch is one multiplexed stream; a reader asks for one chunk ahead of what it has given out, so
+// an attempt holds two chunks at most. A lost stream fails the reads that are open (Unavailable)
+// and is opened again by the next read.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -32,7 +33,8 @@ class FetchClient : public std::enable_shared_from_this<FetchClient> {
   FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop,
               std::shared_ptr<rpc::PendingCalls> pending);
 
-  // On the loop; `done` comes on the loop, later. NotFound: no such chunk. DataLoss: it is damaged. Unavailable: no queue.
+  // On the loop; `done` comes on the loop, later. NotFound: no such chunk. DataLoss: it is damaged.
+  // Unavailable: no queue.
   void Fetch(const std::string& queue_id, uint32_t chunk, Done done);
 
   // Contents of `chunks` chunks.

@@ -83,19 +83,20 @@ void DeliveryService::Connect() {
   outbox_.Add(std::move(hello));
   const uint64_t generation = ++generation_;
   pending_->Begin();
-  stream_ = rpc::OpenStream(
-      options_.scheduler, "/postfleet.scheduler.v1.Scheduler/Work",
-      {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
-       .on_frame =
-           [this, generation](grpc::ByteBuffer frame) {
-             loop_.Post(
-                 [this, generation, frame = std::move(frame)] { OnFrame(generation, frame); });
-           },
-       .on_closed =
-           [this, generation, pending = pending_](const grpc::Status&) {
-             loop_.Post([this, generation] { OnClosed(generation); });
-             pending->End();
-           }});
+  stream_ =
+      rpc::OpenStream(options_.scheduler, "/postfleet.scheduler.v1.Scheduler/Work",
+                      {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
+                       .on_frame =
+                           [this, generation](grpc::ByteBuffer frame) {
+                             loop_.Post([this, generation, frame = std::move(frame)] {
+                               OnFrame(generation, frame);
+                             });
+                           },
+                       .on_closed =
+                           [this, generation, pending = pending_](const grpc::Status&) {
+                             loop_.Post([this, generation] { OnClosed(generation); });
+                             pending->End();
+                           }});
   ready_ = true;
 }
 
@@ -122,7 +123,8 @@ void DeliveryService::Cancel(uint64_t delivery_id) {
 
 void DeliveryService::CancelAll() {
   const std::map<uint64_t, Running> running = running_;  // agents may answer at once
-  for (const auto& [attempt_id, attempt] : running) agents_.at(attempt.transport)->Cancel(attempt_id);
+  for (const auto& [attempt_id, attempt] : running)
+    agents_.at(attempt.transport)->Cancel(attempt_id);
 }
 
 bool DeliveryService::NextFrame(grpc::ByteBuffer* frame) {
@@ -164,21 +166,20 @@ void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Paylo
   if (agent == agents_.end()) return Refuse(delivery, "mail transport unavailable");
   if (draining_) return;
   const uint64_t id = ++last_attempt_id_;
-  running_[id] = {.transport = delivery.transport(),
-                  .delivery_id = delivery.id(),
-                  .generation = generation_};
+  running_[id] = {
+      .transport = delivery.transport(), .delivery_id = delivery.id(), .generation = generation_};
   delivery.set_id(id);
   const auto metrics = transport_metrics_.find(delivery.transport());
   if (metrics != transport_metrics_.end()) {
     metrics->second.first_attempt_delay->Observe(
-        static_cast<double>(options_.clock->WallMillis() - delivery.envelope().arrival_ms()) / 1000.0);
+        static_cast<double>(options_.clock->WallMillis() - delivery.envelope().arrival_ms()) /
+        1000.0);
   }
   auto attempt = std::make_unique<Attempt>();
   const bool attached =
       delivery.payload_bytes() > 0 && delivery.payload_bytes() == delivery.content_bytes();
-  attempt->contents = attached
-                          ? ReadAttached(loop_, std::move(payload), delivery.payload_crc32c())
-                          : fetch_->Read(delivery.queue_id(), delivery.chunks());
+  attempt->contents = attached ? ReadAttached(loop_, std::move(payload), delivery.payload_crc32c())
+                               : fetch_->Read(delivery.queue_id(), delivery.chunks());
   attempt->delivery = std::move(delivery);
   attempt->done = [this, id](AttemptResult result) { OnDone(id, std::move(result)); };
   agent->second->Start(std::move(attempt));
@@ -205,7 +206,8 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
 }
 
 void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std::string& why) {
-  maillog::Warning("delivery", delivery.queue_id(), ": transport ", delivery.transport(), ": ", why);
+  maillog::Warning("delivery", delivery.queue_id(), ": transport ", delivery.transport(), ": ",
+                   why);
   ResultPart part;
   scheduler::v1::DeliveryResult* result = part.request.add_results();
   result->set_id(delivery.id());

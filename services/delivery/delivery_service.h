@@ -1,9 +1,10 @@
-// The delivery service, a worker: it announces its transports to a scheduler, takes deliveries, hands each to the agent of
-// its transport and sends the results back in batches.
+// The delivery service, a worker: it announces its transports to a scheduler, takes deliveries,
+// hands each to the agent of its transport and sends the results back in batches.
 //
-// One loop owns the agents, their sockets and this. When the scheduler is lost, attempts that run are cancelled; those past
-// their final dot go on to their end, and their results are dropped (the scheduler has counted them as in doubt). The
-// worker announces itself again once none runs: its slots are never promised twice.
+// One loop owns the agents, their sockets and this. When the scheduler is lost, attempts that run
+// are cancelled; those past their final dot go on to their end, and their results are dropped (the
+// scheduler has counted them as in doubt). The worker announces itself again once none runs: its
+// slots are never promised twice.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -51,7 +52,8 @@ class DeliveryService {
   ~DeliveryService();
 
   void Start();
-  // Takes no more deliveries and waits until those that run are answered, at most `grace`. Blocks; not from the loop.
+  // Takes no more deliveries and waits until those that run are answered, at most `grace`. Blocks;
+  // not from the loop.
   void Drain(std::chrono::milliseconds grace);
   // Idle connections are closed; attempts that still run are dropped. Any thread.
   void Stop();

@@ -19,8 +19,8 @@ namespace {
 constexpr uint32_t kSlotsMax = 10'000;
 
 uint32_t SlotsOf(const config::Config& config, const config::MasterService& service) {
-  const int64_t maxproc = service.maxproc.value_or(
-      static_cast<int>(config.GetInt("default_process_limit")));
+  const int64_t maxproc =
+      service.maxproc.value_or(static_cast<int>(config.GetInt("default_process_limit")));
   return maxproc <= 0 ? kSlotsMax : static_cast<uint32_t>(std::min<int64_t>(maxproc, kSlotsMax));
 }
 
@@ -96,19 +96,22 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
     if (service.command == "smtp") {
       const absl::StatusOr<smtp::SmtpOptions> options = smtp::SmtpOptions::FromConfig(*own);
       if (!options.ok()) return options.status();
-      transport.make = [options = *options, resolver, clock = world.clock](runtime::EventLoop& loop) {
-        return std::make_unique<smtp::SmtpAgent>(
-            options, smtp::SmtpWorld{.loop = &loop,
-                                     .resolver = resolver->Get(loop),
-                                     .clock = clock,
-                                     .random = SystemRandom()});
+      transport.make = [options = *options, resolver,
+                        clock = world.clock](runtime::EventLoop& loop) {
+        return std::make_unique<smtp::SmtpAgent>(options,
+                                                 smtp::SmtpWorld{.loop = &loop,
+                                                                 .resolver = resolver->Get(loop),
+                                                                 .clock = clock,
+                                                                 .random = SystemRandom()});
       };
     } else if (service.command == "virtual") {
-      transport.make = [options = VirtualOptions::FromConfig(*own), mailboxes, clock = world.clock](runtime::EventLoop& loop) {
+      transport.make = [options = VirtualOptions::FromConfig(*own), mailboxes,
+                        clock = world.clock](runtime::EventLoop& loop) {
         return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop), *clock);
       };
     } else if (service.command == "bounce" && service.name == "bounce") {
-      transport.make = [options = BounceOptions::FromConfig(*own), clock = world.clock](runtime::EventLoop&) {
+      transport.make = [options = BounceOptions::FromConfig(*own),
+                        clock = world.clock](runtime::EventLoop&) {
         return std::make_unique<BounceAgent>(options, *clock);
       };
     } else {

@@ -16,7 +16,8 @@ struct TransportWorld {
   std::vector<int> helper_fds;
 };
 
-// smtp and relay services, virtual, bounce, each with its -o values and maxproc. Errors: options that cannot work, by name.
+// smtp and relay services, virtual, bounce, each with its -o values and maxproc. Errors: options
+// that cannot work, by name.
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
                                                            TransportWorld world);
 

@@ -33,7 +33,8 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersToBind(const config::Confi
     }
   }
   if (listeners.empty()) {
-    return absl::InvalidArgumentError("master.cf has no inet smtpd service: there is no port to listen on");
+    return absl::InvalidArgumentError(
+        "master.cf has no inet smtpd service: there is no port to listen on");
   }
   return listeners;
 }

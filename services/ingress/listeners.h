@@ -11,8 +11,10 @@
 
 namespace postfleet::ingress {
 
-// One for each inherited descriptor (master.cf's first column -> socket), with its service's -o values. A descriptor that no
-// smtpd service names is an error. Without any descriptor the ports of master.cf are to be bound by the server itself. The log shows "smtpd", or "<name>/smtpd" where -o syslog_name=postfix/<name> says so.
+// One for each inherited descriptor (master.cf's first column -> socket), with its service's -o
+// values. A descriptor that no smtpd service names is an error. Without any descriptor the ports of
+// master.cf are to be bound by the server itself. The log shows "smtpd", or "<name>/smtpd" where -o
+// syslog_name=postfix/<name> says so.
 absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
     const config::Config& config, const std::multimap<std::string, int>& listen_fds);
 

@@ -2,15 +2,18 @@
 //
 //   postfleet-launcher -c DIR [--server postfleet-ingressd]
 //
-// Takes the lock of the instance, makes the queue folder, binds the ports of master.cf, starts the privileged delivery helper,
-// drops to mail_owner and execs postfleetd, which lies beside this program, with the descriptors:
+// Takes the lock of the instance, makes the queue folder, binds the ports of master.cf, starts the
+// privileged delivery helper, drops to mail_owner and execs postfleetd, which lies beside this
+// program, with the descriptors:
 //
 //   postfleetd -c DIR --listen NAME=FD ... --helper FD ...
 //
-// The process id stays the same, so $queue_directory/postfleet/master.pid names the server; the lock on it is held through the
-// descriptor. Without root all of it works as far as the user may: ports over 1024, mailboxes of its own.
+// The process id stays the same, so $queue_directory/postfleet/master.pid names the server; the
+// lock on it is held through the descriptor. Without root all of it works as far as the user may:
+// ports over 1024, mailboxes of its own.
 //
-// Diagnostics: one line, "postfix/master: fatal: ...", that says what, where and what to do; exit 1.
+// Diagnostics: one line, "postfix/master: fatal: ...", that says what, where and what to do;
+// exit 1.
 
 #include <fcntl.h>
 #include <grp.h>
@@ -72,7 +75,17 @@ Owner FindOwner(const config::Config& config) {
   return {.name = name, .uid = entry->pw_uid, .gid = entry->pw_gid};
 }
 
-// queue_directory and the server's own folder in it.
+// A name is durable once the folder that it lies in was synced.
+void SyncFolder(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // A folder that this user may not read is one where it cannot have made anything either.
+  if (fd < 0 && errno == EACCES) return;
+  if (fd < 0 || fsync(fd) != 0) DieErrno("sync folder " + path);
+  close(fd);
+}
+
+// queue_directory and the server's own folder in it. Mail in them is not more durable than their
+// names, and an earlier start may have been cut off before it synced them: synced at every start.
 std::string PrepareQueue(const config::Config& config, const Owner& owner) {
   umask(022);
   const std::string queue = config.GetString("queue_directory");
@@ -91,6 +104,8 @@ std::string PrepareQueue(const config::Config& config, const Owner& owner) {
     DieErrno("change the owner of " + own);
   }
   close(fd);
+  SyncFolder(queue + "/..");
+  SyncFolder(queue);
   return own;
 }
 
@@ -103,8 +118,9 @@ bool LockWithin(int fd, int milliseconds) {
   }
 }
 
-// Held until the server ends. The descriptor becomes inheritable just before the server is started: the helper must not hold it.
-// With the owner's rights: the folder is the owner's, and what it makes of the file must not be done by root.
+// Held until the server ends. The descriptor becomes inheritable just before the server is started:
+// the helper must not hold it. With the owner's rights: the folder is the owner's, and what it
+// makes of the file must not be done by root.
 int TakeLock(const std::string& folder, const Owner& owner) {
   const bool root = geteuid() == 0;
   if (root && (setegid(owner.gid) != 0 || seteuid(owner.uid) != 0)) DieErrno("become mail_owner");
@@ -122,7 +138,8 @@ int TakeLock(const std::string& folder, const Owner& owner) {
   return fd;
 }
 
-// The log file may lie in a folder of root's, as /var/log: it is opened with this process's rights. -1: none is set.
+// The log file may lie in a folder of root's, as /var/log: it is opened with this process's rights.
+// -1: none is set.
 int OpenLogFile(const config::Config& config) {
   const std::string path = config.GetString("maillog_file");
   if (path.empty() || path == "/dev/stdout") return -1;
@@ -142,9 +159,12 @@ int Listen(const addrinfo& address, const std::string& what) {
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   if (address.ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
   if (bind(fd, address.ai_addr, address.ai_addrlen) != 0) {
-    const char* hint = errno == EADDRINUSE ? "; another program has this port: stop it, or change the first column of this service in master.cf"
-                       : errno == EACCES   ? "; ports below 1024 need root: start as root, or change the port in master.cf"
-                                           : "";
+    const char* hint =
+        errno == EADDRINUSE ? "; another program has this port: stop it, or change the first "
+                              "column of this service in master.cf"
+        : errno == EACCES
+            ? "; ports below 1024 need root: start as root, or change the port in master.cf"
+            : "";
     Die(Concat("bind ", what, ": ", strerror(errno), hint));
   }
   if (listen(fd, kListenBacklog) != 0) DieErrno("listen on " + what);
@@ -195,7 +215,8 @@ std::vector<char*> Argv(std::vector<std::string>& arguments) {
   return argv;
 }
 
-// The helper keeps this process's rights; it ends when the server's ends of its connections are closed.
+// The helper keeps this process's rights; it ends when the server's ends of its connections are
+// closed.
 void StartHelper(const config::Config& config, std::vector<std::string>* arguments) {
   const std::string path = Beside("postfleet-delivery-helper");
   const delivery::privileged::HelperProcess helper = delivery::privileged::SpawnHelper(
@@ -218,7 +239,8 @@ void RaiseOpenFiles() {
 
 void DropPrivileges(const Owner& owner) {
   if (geteuid() != 0) return;
-  if (initgroups(owner.name.c_str(), owner.gid) != 0 || setresgid(owner.gid, owner.gid, owner.gid) != 0 ||
+  if (initgroups(owner.name.c_str(), owner.gid) != 0 ||
+      setresgid(owner.gid, owner.gid, owner.gid) != 0 ||
       setresuid(owner.uid, owner.uid, owner.uid) != 0) {
     DieErrno("drop privileges to " + owner.name);
   }
@@ -230,7 +252,8 @@ void CheckReadable(const std::string& directory, const Owner& owner) {
   for (const char* file : {"main.cf", "master.cf"}) {
     const std::string path = Concat(directory, "/", file);
     if (access(path.c_str(), R_OK) == 0 || errno == ENOENT) continue;
-    Die(Concat("open ", path, " as ", owner.name.empty() ? "this user" : owner.name, ": ", strerror(errno),
+    Die(Concat("open ", path, " as ", owner.name.empty() ? "this user" : owner.name, ": ",
+               strerror(errno),
                "; make the file and the folders above it readable for mail_owner (chmod o+rX)"));
   }
 }
@@ -238,7 +261,7 @@ void CheckReadable(const std::string& directory, const Owner& owner) {
 // What each server needs from root.
 struct Server {
   std::string_view program;
-  bool queue = false;   // the folder, and the lock on it
+  bool queue = false;  // the folder, and the lock on it
   bool ports = false;
   bool helper = false;
 };
@@ -268,9 +291,9 @@ Arguments ParseArguments(int argc, char** argv) {
       arguments.directory = argv[i + 1];
       continue;
     }
-    const auto* found = std::find_if(std::begin(kServers), std::end(kServers), [&](const Server& server) {
-      return server.program == argv[i + 1];
-    });
+    const auto* found =
+        std::find_if(std::begin(kServers), std::end(kServers),
+                     [&](const Server& server) { return server.program == argv[i + 1]; });
     if (found == std::end(kServers)) Die(Concat("unknown server ", argv[i + 1]));
     arguments.server = found;
   }
@@ -284,7 +307,8 @@ int Run(int argc, char** argv) {
   if (!config.ok()) Die(std::string(config.status().message()));
 
   const Owner owner = FindOwner(*config);
-  std::vector<std::string> arguments = {Beside(std::string(given.server->program)), "-c", given.directory};
+  std::vector<std::string> arguments = {Beside(std::string(given.server->program)), "-c",
+                                        given.directory};
   const int lock = given.server->queue ? TakeLock(PrepareQueue(*config, owner), owner) : -1;
   if (given.server->helper) StartHelper(*config, &arguments);
   if (lock >= 0) PassOn(lock);

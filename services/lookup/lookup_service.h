@@ -1,7 +1,8 @@
 // The lookup service: the resolver (core/resolver.h) behind the Resolve stream.
 //
-// Tables are read on a thread of this service's own: a slow table delays answers, not sessions. Queries that a stream sends
-// faster than they are answered wait here; a client bounds what it has outstanding.
+// Tables are read on a thread of this service's own: a slow table delays answers, not sessions.
+// Queries that a stream sends faster than they are answered wait here; a client bounds what it has
+// outstanding.
 #pragma once
 
 #include <functional>

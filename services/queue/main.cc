@@ -10,8 +10,9 @@ namespace {
 int Run(server::Process& process) {
   const std::string address = process.config().GetString("postfleet_queue_address");
   if (address.empty()) {
-    server::Process::Die(absl::InvalidArgumentError(
-        "parameter postfleet_queue_address is empty: give the address to listen on, host:port or unix:/path"));
+    server::Process::Die(
+        absl::InvalidArgumentError("parameter postfleet_queue_address is empty: give the address "
+                                   "to listen on, host:port or unix:/path"));
   }
   queue::QueueOptions options = queue::QueueOptions::From(process.config());
   options.metrics = &process.metrics();

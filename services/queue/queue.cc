@@ -28,7 +28,8 @@ uint64_t FreeBytes(const std::string& directory) {
   return static_cast<uint64_t>(facts.f_bavail) * facts.f_frsize;
 }
 
-// Makes the folder's name durable: mail in it is not more durable than its own entry in the folder above.
+// Makes the folder's name durable: mail in it is not more durable than its own entry in the folder
+// above.
 void SyncParent(const std::filesystem::path& directory) {
   const int fd = open(directory.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // not ours to read: then not ours to make either
@@ -47,9 +48,9 @@ absl::Status MakeDirectory(const std::string& directory) {
   }
   if (error || access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
     const std::string reason = error ? error.message() : strerror(errno);
-    return absl::PermissionDeniedError(
-        Concat("queue folder ", directory, ": ", reason,
-               "; give its owner (mail_owner) read, write and search permission, or set queue_directory"));
+    return absl::PermissionDeniedError(Concat(
+        "queue folder ", directory, ": ", reason,
+        "; give its owner (mail_owner) read, write and search permission, or set queue_directory"));
   }
   return absl::OkStatus();
 }
@@ -73,8 +74,9 @@ struct Queue::Parts {
   void CheckDisk();
   void ExportMetrics();
 
-  // What must stay free: room to commit outcomes of everything that was accepted. What is proposed is written twice, by the log
-  // and by the store; the store's buffers may be twice their size while a flush is slow.
+  // What must stay free: room to commit outcomes of everything that was accepted. What is proposed
+  // is written twice, by the log and by the store; the store's buffers may be twice their size
+  // while a flush is slow.
   uint64_t FreeBytesMin() const {
     const uint64_t accept =
         std::max(options.queue_minfree_bytes, options.message_size_limit_bytes * 3 / 2);
@@ -107,8 +109,8 @@ absl::Status Queue::Parts::Open() {
   store = *std::move(opened_store);
 
   Recovery found;
-  absl::StatusOr<std::unique_ptr<Log>> opened_log =
-      Log::Open({.dir = options.directory + "/log", .segment_bytes = options.segment_bytes}, &found);
+  absl::StatusOr<std::unique_ptr<Log>> opened_log = Log::Open(
+      {.dir = options.directory + "/log", .segment_bytes = options.segment_bytes}, &found);
   if (!opened_log.ok()) return opened_log.status();
   log = *std::move(opened_log);
   if (!found.remark.empty()) maillog::Warning("queue", found.remark);
@@ -117,12 +119,13 @@ absl::Status Queue::Parts::Open() {
   if (!loaded.ok()) return loaded.status();
   machine = *std::move(loaded);
   const uint64_t from = machine->applied_index();
-  if (const absl::Status replayed = CommitPipeline::Replay(log.get(), machine.get()); !replayed.ok()) {
+  if (const absl::Status replayed = CommitPipeline::Replay(log.get(), machine.get());
+      !replayed.ok()) {
     return replayed;
   }
   maillog::Info("queue", "opened ", options.directory, ": ", machine->applied_index() - from,
-                " records replayed, ", machine->counts().incoming_messages(), " messages incoming, ",
-                machine->counts().deferred_messages(), " deferred");
+                " records replayed, ", machine->counts().incoming_messages(),
+                " messages incoming, ", machine->counts().deferred_messages(), " deferred");
 
   reader = std::make_unique<Reader>(store.get());
   service = std::make_unique<QueueService>(reader.get(), machine.get(), &state_loop, options.clock);
@@ -173,8 +176,8 @@ void Queue::Parts::ExportMetrics() {
   metrics::Registry& registry = *options.metrics;
   sync_seconds = &registry.AddHistogram("queue_commit_seconds", "Time of a commit before the 250.",
                                         {{"phase", "fsync"}}, metrics::SecondsBuckets());
-  batch_messages = &registry.AddHistogram("queue_commit_batch_messages", "Commands in one fsync.", {},
-                                          {1, 2, 4, 8, 16, 32, 64, 128, 256, 512});
+  batch_messages = &registry.AddHistogram("queue_commit_batch_messages", "Commands in one fsync.",
+                                          {}, {1, 2, 4, 8, 16, 32, 64, 128, 256, 512});
   auto gauge = [&registry](const char* queue) {
     return &registry.AddGauge("queue_messages", "Messages by queue.", {{"queue", queue}});
   };

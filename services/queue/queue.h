@@ -4,8 +4,9 @@
 //   builder.RegisterService(queue->service());
 //   ... server->Shutdown(); queue->Stop();
 //
-// Errors of Open name the file, what is wrong with it, and what to do. Errors later on end the process by `on_fatal`:
-// what is not known to be durable is never acknowledged, and the next start finds out from the disk.
+// Errors of Open name the file, what is wrong with it, and what to do. Errors later on end the
+// process by `on_fatal`: what is not known to be durable is never acknowledged, and the next start
+// finds out from the disk.
 #pragma once
 
 #include <grpcpp/impl/codegen/service_type.h>
@@ -24,7 +25,8 @@ namespace postfleet::queue {
 struct QueueOptions {
   // Holds log/ and state/; made when missing.
   std::string directory;
-  // Acceptance stops while less is free: max(queue_minfree, 1.5 x message_size_limit) and room for outcomes.
+  // Acceptance stops while less is free: max(queue_minfree, 1.5 x message_size_limit) and room for
+  // outcomes.
   uint64_t queue_minfree_bytes = 0;
   uint64_t message_size_limit_bytes = 10'240'000;
   uint64_t write_buffer_bytes = 32u << 20;

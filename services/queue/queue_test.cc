@@ -27,9 +27,8 @@ class Node {
  public:
   explicit Node(const std::string& directory) {
     absl::StatusOr<std::unique_ptr<Queue>> opened =
-        Queue::Open({.directory = directory, .on_fatal = [](const absl::Status& status) {
-                       ADD_FAILURE() << status;
-                     }});
+        Queue::Open({.directory = directory,
+                     .on_fatal = [](const absl::Status& status) { ADD_FAILURE() << status; }});
     EXPECT_TRUE(opened.ok()) << opened.status();
     queue_ = *std::move(opened);
     grpc::ServerBuilder builder;
@@ -85,32 +84,32 @@ template <typename Request, typename Response>
 class Client {
  public:
   Client(const std::shared_ptr<grpc::Channel>& channel, const std::string& method) {
-    stream_ = rpc::OpenStream(
-        channel, "/postfleet.queue.v1.Queue/" + method,
-        {.next_frame =
-             [this](grpc::ByteBuffer* frame) {
-               std::lock_guard lock(mutex_);
-               if (out_.empty()) return false;
-               *frame = std::move(out_.front());
-               out_.erase(out_.begin());
-               return true;
-             },
-         .on_frame =
-             [this](const grpc::ByteBuffer& frame) {
-               Response response;
-               rpc::Payload payload;
-               EXPECT_TRUE(rpc::DecodeFrame(frame, &response, &payload));
-               std::lock_guard lock(mutex_);
-               in_.push_back(std::move(response));
-               for (const grpc::Slice& slice : payload) payload_ += rpc::AsView(slice);
-               arrived_.notify_all();
-             },
-         .on_closed =
-             [this](const grpc::Status&) {
-               std::lock_guard lock(mutex_);
-               closed_ = true;
-               arrived_.notify_all();
-             }});
+    stream_ = rpc::OpenStream(channel, "/postfleet.queue.v1.Queue/" + method,
+                              {.next_frame =
+                                   [this](grpc::ByteBuffer* frame) {
+                                     std::lock_guard lock(mutex_);
+                                     if (out_.empty()) return false;
+                                     *frame = std::move(out_.front());
+                                     out_.erase(out_.begin());
+                                     return true;
+                                   },
+                               .on_frame =
+                                   [this](const grpc::ByteBuffer& frame) {
+                                     Response response;
+                                     rpc::Payload payload;
+                                     EXPECT_TRUE(rpc::DecodeFrame(frame, &response, &payload));
+                                     std::lock_guard lock(mutex_);
+                                     in_.push_back(std::move(response));
+                                     for (const grpc::Slice& slice : payload)
+                                       payload_ += rpc::AsView(slice);
+                                     arrived_.notify_all();
+                                   },
+                               .on_closed =
+                                   [this](const grpc::Status&) {
+                                     std::lock_guard lock(mutex_);
+                                     closed_ = true;
+                                     arrived_.notify_all();
+                                   }});
   }
   ~Client() {
     stream_->Cancel();
@@ -164,7 +163,8 @@ using ScheduleClient = Client<v1::ScheduleRequest, v1::ScheduleResponse>;
 
 constexpr std::string_view kContents = "Subject: x\n\nhello\n";
 
-v1::EnqueueRequest OneMessage(uint64_t incarnation, uint64_t sequence, const std::string& queue_id) {
+v1::EnqueueRequest OneMessage(uint64_t incarnation, uint64_t sequence,
+                              const std::string& queue_id) {
   v1::EnqueueRequest request;
   v1::Submission* submission = request.add_submissions();
   submission->mutable_id()->set_incarnation(incarnation);
@@ -239,7 +239,8 @@ TEST_F(QueueTest, ASchedulerGetsTheMessageWithItsContentsAndItsOutcomeRemovesIt)
   open.mutable_open()->set_name("test");
   open.set_credit_messages(10);
   scheduler.Send(open);
-  EXPECT_GT(scheduler.Await([](const v1::ScheduleResponse& r) { return r.epoch() != 0; }).epoch(), 0u);
+  EXPECT_GT(scheduler.Await([](const v1::ScheduleResponse& r) { return r.epoch() != 0; }).epoch(),
+            0u);
   ASSERT_EQ(Enqueue(&node, node.Register(), 1, "Q1").code(), v1::EnqueueResult::COMMITTED);
 
   const v1::ScheduleResponse given =
@@ -297,7 +298,8 @@ TEST_F(QueueTest, DeleteIsDurable) {
 TEST_F(QueueTest, AFolderThatCannotBeMadeIsNamed) {
   std::ofstream(directory_) << "a file";
   const absl::Status status =
-      Queue::Open({.directory = directory_ + "/queue", .on_fatal = [](const absl::Status&) {}}).status();
+      Queue::Open({.directory = directory_ + "/queue", .on_fatal = [](const absl::Status&) {}})
+          .status();
   EXPECT_THAT(std::string(status.message()), HasSubstr(directory_ + "/queue"));
 }
 

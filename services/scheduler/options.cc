@@ -5,7 +5,8 @@
 namespace postfleet::scheduler {
 namespace {
 
-absl::Status ReadFeedback(const config::Config& config, const std::string& name, Feedback* feedback) {
+absl::Status ReadFeedback(const config::Config& config, const std::string& name,
+                          Feedback* feedback) {
   const std::string text = config.GetString(name);
   const std::optional<Feedback> parsed = Feedback::Parse(text);
   if (!parsed.has_value()) {
@@ -23,14 +24,16 @@ absl::Status ReadLimits(const config::Config& config, const std::string& transpo
   limits->initial_destination_concurrency = static_cast<int>(
       config.GetInt(transport == "default" ? "initial_destination_concurrency"
                                            : transport + "_initial_destination_concurrency"));
-  limits->destination_concurrency_limit = static_cast<int>(config.GetInt(prefix + "concurrency_limit"));
+  limits->destination_concurrency_limit =
+      static_cast<int>(config.GetInt(prefix + "concurrency_limit"));
   limits->destination_recipient_limit = static_cast<int>(config.GetInt(prefix + "recipient_limit"));
   limits->failed_cohort_limit =
       static_cast<double>(config.GetInt(prefix + "concurrency_failed_cohort_limit"));
   absl::Status status =
       ReadFeedback(config, prefix + "concurrency_positive_feedback", &limits->positive_feedback);
   if (status.ok()) {
-    status = ReadFeedback(config, prefix + "concurrency_negative_feedback", &limits->negative_feedback);
+    status =
+        ReadFeedback(config, prefix + "concurrency_negative_feedback", &limits->negative_feedback);
   }
   return status;
 }
@@ -49,13 +52,16 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
   result.bounce_queue_lifetime_ms = milliseconds("bounce_queue_lifetime");
   result.transport_retry_ms = milliseconds("transport_retry_time");
   result.recipient_delimiter = config.GetString("recipient_delimiter");
-  if (const absl::Status read = ReadLimits(config, "default", &result.defaults); !read.ok()) return read;
+  if (const absl::Status read = ReadLimits(config, "default", &result.defaults); !read.ok())
+    return read;
   for (const config::MasterService& service : config.master_cf().services) {
-    if (service.type != config::ServiceType::kUnix || !config::IsDeliveryAgent(service.command)) continue;
+    if (service.type != config::ServiceType::kUnix || !config::IsDeliveryAgent(service.command))
+      continue;
     // Notices share one destination: only the workers' slots bound them.
     if (service.command == "bounce") continue;
     TransportLimits limits;
-    if (const absl::Status read = ReadLimits(config, service.name, &limits); !read.ok()) return read;
+    if (const absl::Status read = ReadLimits(config, service.name, &limits); !read.ok())
+      return read;
     result.transports[service.name] = limits;
   }
   return result;

@@ -31,8 +31,8 @@ void SchedulerService::QueueOutbox::Add(QueuePart part) {
   parts_.push_back(std::move(part));
 }
 
-// The queue applies a frame's outcomes before its notifies: outcomes that came after a notify wait for the next frame, so
-// that a message's commits are answered in their order.
+// The queue applies a frame's outcomes before its notifies: outcomes that came after a notify wait
+// for the next frame, so that a message's commits are answered in their order.
 bool SchedulerService::QueueOutbox::NextFrame(grpc::ByteBuffer* frame) {
   std::unique_lock lock(mutex_);
   if (parts_.empty()) return false;
@@ -219,9 +219,8 @@ void SchedulerService::OpenQueue() {
       {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
        .on_frame =
            [this, generation](grpc::ByteBuffer frame) {
-             loop_.Post([this, generation, frame = std::move(frame)] {
-               OnQueueFrame(generation, frame);
-             });
+             loop_.Post(
+                 [this, generation, frame = std::move(frame)] { OnQueueFrame(generation, frame); });
            },
        .on_closed =
            [this, generation, pending = pending_](const grpc::Status&) {
@@ -279,27 +278,27 @@ void SchedulerService::OpenLookup() {
   lookup_outbox_.TakeAll();
   for (const auto& [id, query] : queries_) lookup_outbox_.Add(query);
   pending_->Begin();
-  lookup_stream_ = rpc::OpenStream(
-      lookup_, "/postfleet.lookup.v1.Lookup/Resolve",
-      {.next_frame =
-           [this](grpc::ByteBuffer* frame) {
-             lookup::v1::ResolveRequest request;
-             for (lookup::v1::Query& query : lookup_outbox_.TakeAll()) {
-               request.add_queries()->Swap(&query);
-             }
-             if (request.queries_size() == 0) return false;
-             *frame = rpc::EncodeFrame(request, {});
-             return true;
-           },
-       .on_frame =
-           [this](grpc::ByteBuffer frame) {
-             loop_.Post([this, frame = std::move(frame)] { OnLookupFrame(frame); });
-           },
-       .on_closed =
-           [this, pending = pending_](const grpc::Status&) {
-             loop_.Post([this] { OnLookupClosed(); });
-             pending->End();
-           }});
+  lookup_stream_ =
+      rpc::OpenStream(lookup_, "/postfleet.lookup.v1.Lookup/Resolve",
+                      {.next_frame =
+                           [this](grpc::ByteBuffer* frame) {
+                             lookup::v1::ResolveRequest request;
+                             for (lookup::v1::Query& query : lookup_outbox_.TakeAll()) {
+                               request.add_queries()->Swap(&query);
+                             }
+                             if (request.queries_size() == 0) return false;
+                             *frame = rpc::EncodeFrame(request, {});
+                             return true;
+                           },
+                       .on_frame =
+                           [this](grpc::ByteBuffer frame) {
+                             loop_.Post([this, frame = std::move(frame)] { OnLookupFrame(frame); });
+                           },
+                       .on_closed =
+                           [this, pending = pending_](const grpc::Status&) {
+                             loop_.Post([this] { OnLookupClosed(); });
+                             pending->End();
+                           }});
 }
 
 void SchedulerService::OnLookupFrame(const grpc::ByteBuffer& frame) {
@@ -351,7 +350,8 @@ void SchedulerService::OnWorkerFrame(const std::shared_ptr<Worker>& worker,
     BodyPtr notice_body;
     if (result.notice().payload_bytes() > 0) {
       auto body = std::make_shared<Body>();
-      if (!reader.Take(result.notice().payload_bytes(), &body->slices)) result.set_notice_failed(true);
+      if (!reader.Take(result.notice().payload_bytes(), &body->slices))
+        result.set_notice_failed(true);
       notice_body = std::move(body);
     }
     if (worker->deliveries_out > 0) {
@@ -425,7 +425,8 @@ void SchedulerService::ActOnWorkers() {
   }
   for (StartDelivery& start : actions_.deliver) {
     const auto worker = workers_.find(start.worker);
-    if (draining_ || worker == workers_.end()) continue;  // ends with this process, or with its worker's WorkerLeft
+    if (draining_ || worker == workers_.end())
+      continue;  // ends with this process, or with its worker's WorkerLeft
     ++deliveries_out_;
     ++worker->second->deliveries_out;
     auto& [response, payload] = frames[start.worker];

@@ -4,9 +4,10 @@
 //   lookup <- Resolve  (client)   queries of each activation
 //   worker -> Work     (served)   deliveries out, results in
 //
-// One loop owns the core and all of this. A lost stream is opened again after kReconnectDelay. Losing the queue forgets
-// everything (the queue gives it out again); losing the lookup service holds its queries for kLookupPatience, then their
-// recipients are deferred; losing a worker hands its deliveries to others.
+// One loop owns the core and all of this. A lost stream is opened again after kReconnectDelay.
+// Losing the queue forgets everything (the queue gives it out again); losing the lookup service
+// holds its queries for kLookupPatience, then their recipients are deferred; losing a worker hands
+// its deliveries to others.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -59,8 +60,8 @@ class SchedulerService {
   grpc::Service* service();
   void Start(std::shared_ptr<grpc::Channel> queue, std::shared_ptr<grpc::Channel> lookup);
 
-  // Starts no more deliveries; `drained` comes once when those at workers are answered and their outcomes are durable. Any
-  // thread.
+  // Starts no more deliveries; `drained` comes once when those at workers are answered and their
+  // outcomes are durable. Any thread.
   void Drain(std::function<void()> drained);
   // Ends the streams and the loop.
   void Stop();

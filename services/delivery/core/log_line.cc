@@ -32,7 +32,8 @@ std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& 
   const int64_t connected = std::max(times.connected_ms, start);
   const int64_t end = std::max(times.end_ms, connected);
   std::string line = Concat(queue_id, ": to=<", Quoted(recipient.address()), ">");
-  if (!recipient.original_address().empty() && recipient.original_address() != recipient.address()) {
+  if (!recipient.original_address().empty() &&
+      recipient.original_address() != recipient.address()) {
     ConcatTo(&line, ", orig_to=<", Quoted(recipient.original_address()), ">");
   }
   ConcatTo(&line, ", relay=", relay, ", delay=", DelayText(end - times.arrival_ms),

@@ -1,7 +1,7 @@
 // The line that an agent writes for each recipient, as log readers know it:
 //
-//   4fX...: to=<a@b>, orig_to=<c@d>, relay=mx[192.0.2.1]:25, delay=1.2, delays=0.1/0/0.4/0.7, dsn=2.0.0,
-//   status=sent (250 2.0.0 Ok: queued as 12345)
+//   4fX...: to=<a@b>, orig_to=<c@d>, relay=mx[192.0.2.1]:25, delay=1.2, delays=0.1/0/0.4/0.7,
+//   dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 12345)
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace postfleet::delivery {
 
-// Wall times in ms of one attempt (POSTFIX DELAYS: a before the queue manager, b in it, c connection setup, d transmission).
-// A time that was not reached is that of the step before.
+// Wall times in ms of one attempt (POSTFIX DELAYS: a before the queue manager, b in it, c
+// connection setup, d transmission). A time that was not reached is that of the step before.
 struct AttemptTimes {
   int64_t arrival_ms = 0;
   int64_t active_ms = 0;

@@ -18,8 +18,11 @@ TEST(RecipientLine, IsPostfixs) {
   recipient.set_address("a@b");
   recipient.set_original_address("c@d");
   EXPECT_EQ(RecipientLine("4fX", recipient, "mx[192.0.2.1]:25",
-                          {.arrival_ms = 1000, .active_ms = 1123, .start_ms = 1124,
-                           .connected_ms = 1564, .end_ms = 13000},
+                          {.arrival_ms = 1000,
+                           .active_ms = 1123,
+                           .start_ms = 1124,
+                           .connected_ms = 1564,
+                           .end_ms = 13000},
                           Sent()),
             "4fX: to=<a@b>, orig_to=<c@d>, relay=mx[192.0.2.1]:25, delay=12, "
             "delays=0.12/0/0.44/11, dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 12345)");
@@ -28,15 +31,17 @@ TEST(RecipientLine, IsPostfixs) {
 TEST(RecipientLine, TimesThatWereNotReachedAreZero) {
   mail::v1::Recipient recipient;
   recipient.set_address("a@b");
-  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {.arrival_ms = 1000, .active_ms = 2200}, Sent()),
-            "4fX: to=<a@b>, relay=none, delay=1.2, delays=1.2/0/0/0, dsn=2.0.0, status=sent "
-            "(250 2.0.0 Ok: queued as 12345)");
+  EXPECT_EQ(
+      RecipientLine("4fX", recipient, "none", {.arrival_ms = 1000, .active_ms = 2200}, Sent()),
+      "4fX: to=<a@b>, relay=none, delay=1.2, delays=1.2/0/0/0, dsn=2.0.0, status=sent "
+      "(250 2.0.0 Ok: queued as 12345)");
 }
 
 TEST(RecipientLine, ALocalPartThatNeedsQuotesHasThem) {
   mail::v1::Recipient recipient;
   recipient.set_address("x y@d");
-  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {}, Sent()).substr(0, 16), "4fX: to=<\"x y\"@d");
+  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {}, Sent()).substr(0, 16),
+            "4fX: to=<\"x y\"@d");
 }
 
 }  // namespace

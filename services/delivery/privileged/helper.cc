@@ -42,7 +42,8 @@ void PrepareProcess(unsigned connections) {
   close_range(kFirstSocket + connections, ~0U, 0);
   umask(077);
   signal(SIGPIPE, SIG_IGN);
-  // A signal to the whole group is for the server, which drains; this process ends when the server has gone.
+  // A signal to the whole group is for the server, which drains; this process ends when the server
+  // has gone.
   for (int stop : {SIGTERM, SIGINT, SIGHUP}) signal(stop, SIG_IGN);
   // Files over the size limit of a resource class give EFBIG, not death.
   signal(SIGXFSZ, SIG_IGN);

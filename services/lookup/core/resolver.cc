@@ -173,8 +173,8 @@ class Resolution {
     return false;
   }
 
-  // relayhost stands in for the domain in the default and relay classes; a nexthop in the transport parameter
-  // overrides both.
+  // relayhost stands in for the domain in the default and relay classes; a nexthop in the transport
+  // parameter overrides both.
   Route ClassRoute() const {
     std::string_view parameter = parameters_.default_transport;
     std::string nexthop = address_.domain;

@@ -96,7 +96,8 @@ CommitPipeline::Group CommitPipeline::TakeGroup() {
   wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
   size_t bytes = 0;
   size_t count = 0;
-  while (count < waiting_.size() && (count == 0 || bytes < kGroupBytesMax)) bytes += waiting_[count++].bytes;
+  while (count < waiting_.size() && (count == 0 || bytes < kGroupBytesMax))
+    bytes += waiting_[count++].bytes;
   if (count == waiting_.size()) return std::exchange(waiting_, {});
   const auto end = waiting_.begin() + static_cast<std::ptrdiff_t>(count);
   Group group(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(end));
@@ -112,7 +113,8 @@ void CommitPipeline::RunLog() {
     if (absl::IsResourceExhausted(written)) {
       const auto refused = std::stable_partition(group.begin(), group.end(),
                                                  [](const Item& item) { return item.must; });
-      FailGroup(Group(std::make_move_iterator(refused), std::make_move_iterator(group.end())), written);
+      FailGroup(Group(std::make_move_iterator(refused), std::make_move_iterator(group.end())),
+                written);
       group.erase(refused, group.end());
       if (group.empty()) continue;
       written = WriteOnceThereIsRoom(&group);
@@ -125,8 +127,8 @@ void CommitPipeline::RunLog() {
   }
 }
 
-// Ends with ResourceExhausted only when the pipeline stops: nothing of the group is durable then, and its mail will be given
-// out again by the next start.
+// Ends with ResourceExhausted only when the pipeline stops: nothing of the group is durable then,
+// and its mail will be given out again by the next start.
 absl::Status CommitPipeline::WriteOnceThereIsRoom(Group* group) {
   constexpr std::chrono::milliseconds kRetryInterval{200};
   while (true) {
@@ -180,11 +182,12 @@ void CommitPipeline::ApplyGroup(Group group) {
     const std::vector<std::string_view> views = Views(item.proposal.payload);
     absl::StatusOr<const Effects*> effects = absl::AbortedError("apply has ended");
     if (apply_failure_.ok()) {
-      // Without an owner small bodies are copied when they are given out: one by reference would keep the whole frame that
-      // it came in, of up to 1 MiB, in memory for as long as its message is active.
-      effects = machine_->Apply(item.index, {.header = item.proposal.command,
-                                             .payload = views,
-                                             .payload_owner = nullptr});
+      // Without an owner small bodies are copied when they are given out: one by reference would
+      // keep the whole frame that it came in, of up to 1 MiB, in memory for as long as its message
+      // is active.
+      effects = machine_->Apply(
+          item.index,
+          {.header = item.proposal.command, .payload = views, .payload_owner = nullptr});
     }
     if (effects.ok()) {
       observer_.on_applied(**effects);
@@ -202,7 +205,8 @@ void CommitPipeline::ApplyGroup(Group group) {
   for (const Item& item : group) unflushed_bytes_ += item.bytes;
   if (unflushed_bytes_ > kReplayBytesMax) {
     unflushed_bytes_ = 0;
-    if (const absl::Status status = store_->RequestFlush(); !status.ok()) observer_.on_fatal(status);
+    if (const absl::Status status = store_->RequestFlush(); !status.ok())
+      observer_.on_fatal(status);
   }
 }
 

@@ -1,15 +1,18 @@
 // From a proposal to its effects: log, sync, apply.
 //
-//   Propose (any thread) -> log thread: everything that waits, one write, one sync -> state loop: apply in order, `done`
+//   Propose (any thread) -> log thread: everything that waits, one write, one sync -> state loop:
+//   apply in order, `done`
 //
 // While the state loop applies one group, the log thread writes and syncs the next.
 //
-// Promises: `done` is called once for each accepted proposal, on the state loop, in the order of the log. With effects: the
-// command is durable and applied. With ResourceExhausted: the disk is full, nothing of it is durable. With any other error
-// it is unknown whether it is durable; `on_fatal` was called and the process must stop: nothing is applied any more.
+// Promises: `done` is called once for each accepted proposal, on the state loop, in the order of
+// the log. With effects: the command is durable and applied. With ResourceExhausted: the disk is
+// full, nothing of it is durable. With any other error it is unknown whether it is durable;
+// `on_fatal` was called and the process must stop: nothing is applied any more.
 //
-// Disk full: new mail is refused, commands that free or keep what was accepted (`must`: outcomes, deletes) are not. They wait
-// on the log thread until there is room again; meanwhile the scheduler gets nothing committed and starts no repeats.
+// Disk full: new mail is refused, commands that free or keep what was accepted (`must`: outcomes,
+// deletes) are not. They wait on the log thread until there is room again; meanwhile the scheduler
+// gets nothing committed and starts no repeats.
 //
 // Costs: a proposal is copied nowhere; its payload slices go to pwritev and to apply as they are.
 #pragma once
@@ -57,7 +60,8 @@ class CommitPipeline {
   // Log written since the store was last told to flush; past it it is told again. Bounds replay.
   static constexpr uint64_t kReplayBytesMax = 256u << 20;
 
-  // Everything passed in outlives the pipeline; the log and the state machine are used by no one else from Start on.
+  // Everything passed in outlives the pipeline; the log and the state machine are used by no one
+  // else from Start on.
   CommitPipeline(Log* log, Store* store, StateMachine* machine, runtime::EventLoop* state_loop,
                  const Clock* clock, CommitObserver observer);
   ~CommitPipeline();  // Stops
@@ -66,13 +70,15 @@ class CommitPipeline {
   static absl::Status Replay(Log* log, StateMachine* machine);
 
   void Start();
-  // Refuses new proposals from now on and waits for no room on a full disk any more; what waits is still written.
+  // Refuses new proposals from now on and waits for no room on a full disk any more; what waits is
+  // still written.
   void BeginStop();
-  // Begins to stop, if that was not done, and ends the log thread. The state loop still has to run what was posted.
+  // Begins to stop, if that was not done, and ends the log thread. The state loop still has to run
+  // what was posted.
   void Stop();
 
-  // False: over the byte bound, or stopped; `done` is not called. `must` ignores the bound and is never answered with
-  // ResourceExhausted (outcomes: they make room).
+  // False: over the byte bound, or stopped; `done` is not called. `must` ignores the bound and is
+  // never answered with ResourceExhausted (outcomes: they make room).
   [[nodiscard]] bool Propose(Proposal proposal, bool must = false);
 
   // Of what is proposed and not applied yet.

@@ -1,7 +1,8 @@
 // The contract of queue.proto on top of the commit pipeline.
 //
-// Frames are decoded on gRPC's threads and proposed from there, in the order in which a stream brought them. Everything of a
-// partition's dispatch lives on the state loop. Answers wait in the stream's outbox and leave in batches.
+// Frames are decoded on gRPC's threads and proposed from there, in the order in which a stream
+// brought them. Everything of a partition's dispatch lives on the state loop. Answers wait in the
+// stream's outbox and leave in batches.
 #pragma once
 
 #include <atomic>
@@ -42,7 +43,8 @@ class QueueService final : public RawQueueService {
   void OnApplied(const Effects& effects);
   void OnGroup();
 
-  // Refuse submissions while the disk is nearly full; tells every ingress when it changes. Any thread.
+  // Refuse submissions while the disk is nearly full; tells every ingress when it changes. Any
+  // thread.
   void SetDiskNearlyFull(bool full);
 
   // Ends all streams; what they had proposed is still committed. Any thread.

@@ -31,10 +31,8 @@ rpc::StreamCallbacks QueueService::EnqueueStream::Open(std::shared_ptr<rpc::Stre
   service_->streams_->Add(shared_from_this());
   return {.next_frame = [self = this](grpc::ByteBuffer* frame) { return self->NextFrame(frame); },
           .on_frame = [self = this](grpc::ByteBuffer frame) { self->OnFrame(frame); },
-          .on_closed =
-              [self = shared_from_this()](const grpc::Status&) {
-                self->service_->streams_->Remove(self);
-              }};
+          .on_closed = [self = shared_from_this()](
+                           const grpc::Status&) { self->service_->streams_->Remove(self); }};
 }
 
 void QueueService::EnqueueStream::OnFrame(const grpc::ByteBuffer& frame) {
@@ -56,8 +54,7 @@ void QueueService::EnqueueStream::OnFrame(const grpc::ByteBuffer& frame) {
   proposal.done = [self = shared_from_this(), ids](const absl::StatusOr<const Effects*>& effects) {
     if (!effects.ok()) {
       const bool full = absl::IsResourceExhausted(effects.status());
-      return self->AnswerAll(ids,
-                             full ? v1::EnqueueResult::DISK_FULL : v1::EnqueueResult::FAILED,
+      return self->AnswerAll(ids, full ? v1::EnqueueResult::DISK_FULL : v1::EnqueueResult::FAILED,
                              std::string(effects.status().message()));
     }
     std::vector<v1::EnqueueResult> results(ids.size());
@@ -160,7 +157,9 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
     return;
   }
   epoch_ = (*effects)->open.epoch;
-  if (closed_) return;  // it has fenced the holder before, and is gone: the partition waits for the next to open
+  if (closed_)
+    return;  // it has fenced the holder before, and is gone: the partition waits for the next to
+             // open
   if (service_->holder_ != nullptr && service_->holder_.get() != this) {
     service_->holder_->epoch_ = 0;
     service_->holder_->stream()->Cancel();
@@ -177,15 +176,16 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
 void QueueService::ScheduleStream::OnWork(v1::ScheduleRequest request, rpc::Payload payload) {
   if (request.outcomes_size() == 0 && request.notifies_size() == 0) {
     if (request.credit_messages() == 0 && request.released_size() == 0) return;
-    // After the outcomes of earlier frames: released messages have theirs applied by contract; credit may come any time.
+    // After the outcomes of earlier frames: released messages have theirs applied by contract;
+    // credit may come any time.
     service_->state_loop_->Post([self = shared_from_this(), request = std::move(request)] {
       self->OnCreditAndReleases(request);
       self->service_->Pump();
     });
     return;
   }
-  // The epoch is known only on the state loop; a frame with outcomes before the epoch was told is a broken peer, refused
-  // by apply with epoch 0.
+  // The epoch is known only on the state loop; a frame with outcomes before the epoch was told is a
+  // broken peer, refused by apply with epoch 0.
   service_->state_loop_->Post([self = shared_from_this(), request = std::move(request),
                                payload = std::move(payload)]() mutable {
     Proposal proposal;
@@ -194,8 +194,8 @@ void QueueService::ScheduleStream::OnWork(v1::ScheduleRequest request, rpc::Payl
     batch->mutable_outcomes()->Swap(request.mutable_outcomes());
     batch->mutable_notifies()->Swap(request.mutable_notifies());
     proposal.payload = std::move(payload);
-    proposal.done = [self, request = std::move(request)](
-                        const absl::StatusOr<const Effects*>& effects) {
+    proposal.done = [self,
+                     request = std::move(request)](const absl::StatusOr<const Effects*>& effects) {
       self->OnOutcomesApplied(effects);
       self->OnCreditAndReleases(request);
     };
@@ -205,7 +205,8 @@ void QueueService::ScheduleStream::OnWork(v1::ScheduleRequest request, rpc::Payl
   });
 }
 
-void QueueService::ScheduleStream::OnOutcomesApplied(const absl::StatusOr<const Effects*>& effects) {
+void QueueService::ScheduleStream::OnOutcomesApplied(
+    const absl::StatusOr<const Effects*>& effects) {
   // Nothing is known to be durable, or another scheduler has the partition: this one starts over.
   if (!effects.ok() || !(*effects)->refused.empty()) {
     stream_->Cancel();
@@ -235,7 +236,8 @@ void QueueService::ScheduleStream::OnCreditAndReleases(const v1::ScheduleRequest
   for (const std::string& queue_id : request.released()) service_->dispatcher_.OnReleased(queue_id);
 }
 
-void QueueService::ScheduleStream::Send(const v1::ScheduleResponse& response, rpc::Payload payload) {
+void QueueService::ScheduleStream::Send(const v1::ScheduleResponse& response,
+                                        rpc::Payload payload) {
   const size_t bytes = response.ByteSizeLong() + rpc::PayloadBytes(payload);
   ++parts_waiting_;
   outbox_.Add({.response = response, .payload = std::move(payload), .bytes = bytes});
@@ -280,10 +282,8 @@ rpc::StreamCallbacks QueueService::FetchStream::Open(std::shared_ptr<rpc::Stream
                 self->requests_.Add(std::move(request));
                 self->stream_->Kick();
               },
-          .on_closed =
-              [self = shared_from_this()](const grpc::Status&) {
-                self->service_->streams_->Remove(self);
-              }};
+          .on_closed = [self = shared_from_this()](
+                           const grpc::Status&) { self->service_->streams_->Remove(self); }};
 }
 
 // One chunk a frame. Reads the store on gRPC's thread.
@@ -296,11 +296,13 @@ bool QueueService::FetchStream::NextFrame(grpc::ByteBuffer* frame) {
   v1::FetchResponse response;
   response.set_queue_id(request.queue_id());
   response.set_chunk(request.chunk());
-  // A store that cannot be read is a message that cannot be delivered now; apply meets the same error and ends the process.
+  // A store that cannot be read is a message that cannot be delivered now; apply meets the same
+  // error and ends the process.
   response.set_found(chunk.ok() && chunk->found);
   response.set_corrupt(!chunk.ok() || chunk->corrupt);
   rpc::Payload payload;
-  if (chunk.ok() && !chunk->bytes.empty()) payload.push_back(rpc::OwningSlice(std::move(chunk->bytes)));
+  if (chunk.ok() && !chunk->bytes.empty())
+    payload.push_back(rpc::OwningSlice(std::move(chunk->bytes)));
   *frame = rpc::EncodeFrame(response, payload);
   return true;
 }

@@ -37,7 +37,8 @@ class QueueService::ScheduleStream : public std::enable_shared_from_this<Schedul
 
   // On the state loop.
   void Send(const v1::ScheduleResponse& response, rpc::Payload payload);
-  // Whether the stream takes more; if not, the service's Pump is posted once it does. On the state loop.
+  // Whether the stream takes more; if not, the service's Pump is posted once it does. On the state
+  // loop.
   bool TakesMore();
   void Flush() { stream_->Kick(); }
   rpc::Stream* stream() const { return stream_.get(); }
