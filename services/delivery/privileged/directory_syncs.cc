@@ -35,4 +35,19 @@ int DirectorySyncs::Sync(int directory_fd) {
   return error;
 }
 
+bool DirectorySyncs::IsRooted(int directory_fd) {
+  struct stat directory;
+  if (system_.Stat(directory_fd, &directory) != 0) return false;
+  std::lock_guard lock(mutex_);
+  return rooted_.contains({directory.st_dev, directory.st_ino});
+}
+
+void DirectorySyncs::MarkRooted(int directory_fd) {
+  struct stat directory;
+  if (system_.Stat(directory_fd, &directory) != 0) return;
+  std::lock_guard lock(mutex_);
+  if (rooted_.size() >= kRootedMax) rooted_.clear();
+  rooted_.insert({directory.st_dev, directory.st_ino});
+}
+
 }  // namespace postfleet::delivery::privileged

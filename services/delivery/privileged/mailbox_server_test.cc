@@ -172,7 +172,26 @@ TEST_F(MailboxServerTest, EveryNewFolderIsSyncedWhereItWasMade) {
   EXPECT_THAT(calls, ElementsAre("mkdir a", "sync .", "mkdir b", "sync .", "mkdir tmp", "sync .",
                                  "sync file", "mkdir a", "mkdir b", "mkdir cur", "sync .",
                                  "mkdir a", "mkdir b", "mkdir new", "sync .",
-                                 "rename a/b/tmp to a/b/new", "sync a/b/new"));
+                                 "rename a/b/tmp to a/b/new", "sync a/b/new", "sync .", "sync ./a",
+                                 "sync ./a/b"));
+}
+
+// Another delivery may have made new/ a moment ago and not synced it yet, or have been cut off.
+TEST_F(MailboxServerTest, AFolderThatWasThereIsSyncedAboveOnceInAProcess) {
+  for (const char* folder : {"/a", "/a/tmp", "/a/new", "/a/cur"}) {
+    ASSERT_EQ(mkdir((base_ + folder).c_str(), 0700), 0);
+  }
+  Start();
+  const auto syncs = [this] {
+    EXPECT_EQ(Deliver(RequestFor("a/", "x\n"), "x\n")[0].code, Code::kDelivered);
+    std::vector<std::string> calls;
+    for (const std::string& call : system_.TakeCalls()) {
+      if (call.starts_with("sync")) calls.push_back(call);
+    }
+    return calls;
+  };
+  EXPECT_THAT(syncs(), ElementsAre("sync file", "sync a/new", "sync .", "sync ./a"));
+  EXPECT_THAT(syncs(), ElementsAre("sync file", "sync a/new"));
 }
 
 TEST_F(MailboxServerTest, AFailedSyncOfTheFileLeavesNothing) {

@@ -108,6 +108,24 @@ bool Maildir::Commit() {
   in_tmp_ = false;
   const int error = syncs_.Sync(new_);
   if (error != 0) return Fail("sync of " + PathOf("new", ""), error);
+  return RootNew();
+}
+
+// new/ may have been made a moment ago by another delivery, or by a process that was cut off before it synced the entry: once in
+// a process's life the folders above are synced, too.
+bool Maildir::RootNew() {
+  if (syncs_.IsRooted(new_)) return true;
+  std::string path = ".";
+  for (size_t depth = 0; depth <= components_.size(); ++depth) {
+    if (depth > 0) path += "/" + components_[depth - 1];
+    const int folder = system_.OpenBeneath(base_, path.c_str(), /*for_sync=*/true);
+    // A folder that the user may not read is one where this user's deliveries make nothing.
+    if (folder < 0 && errno == EACCES) continue;
+    const int error = folder < 0 ? errno : syncs_.Sync(folder);
+    if (folder >= 0) system_.Close(folder);
+    if (error != 0) return Fail("sync of " + request_.base + "/" + path, error);
+  }
+  syncs_.MarkRooted(new_);
   return true;
 }
 

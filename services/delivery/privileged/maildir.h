@@ -53,6 +53,7 @@ class Maildir {
   bool WriteAll(struct iovec* parts, int count);
   // Opens `folder` ("tmp", "new") of the Maildir, and makes it first if it is missing.
   int OpenFolder(const std::string& folder, bool for_sync);
+  bool RootNew();
   bool MakeFolders(const std::string& folder);
   bool MakeFolder(int at, const std::string& name);
   std::string PathOf(const std::string& folder, const std::string& name) const;
