@@ -1,9 +1,12 @@
 #include "commands/postfix.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
@@ -83,6 +86,24 @@ int Status(Call& call) {
   return 0;
 }
 
+// After a rotation the server opens its log as mail_owner, who may not make files in a folder of
+// root's: root makes it.
+void MakeLogFile(const config::Config& config) {
+  const std::string path = config.GetString("maillog_file");
+  const std::string lock_path = ServerLockPath(config);
+  struct stat folder;
+  if (geteuid() != 0 || path.empty() || path == "/dev/stdout" ||
+      stat(lock_path.substr(0, lock_path.rfind('/')).c_str(), &folder) != 0) {
+    return;
+  }
+  const auto mode = static_cast<mode_t>(
+      std::strtol(config.GetString("maillog_file_permissions").c_str(), nullptr, 8));
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  if (fd < 0) return;  // it is there; what is wrong with it the server says
+  if (fchown(fd, folder.st_uid, folder.st_gid) != 0) unlink(path.c_str());
+  close(fd);
+}
+
 int Reload(Call& call) {
   const auto running = FindServer(ServerLockPath(call.config));
   if (!running.ok()) return call.console.Fatal(running.status());
@@ -91,6 +112,7 @@ int Reload(Call& call) {
   call.console.Warn(
       "only the log file is opened anew; to apply changes of main.cf and master.cf, use `postfix "
       "stop` and `postfix start`");
+  MakeLogFile(call.config);
   const absl::Status sent = ReloadServer(**running, ServerLockPath(call.config));
   return sent.ok() ? 0 : call.console.Fatal(sent);
 }

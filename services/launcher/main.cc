@@ -1,6 +1,7 @@
 // postfleet-launcher: what needs root, done before anything else runs.
 //
-//   postfleet-launcher -c DIR [--server postfleet-ingressd]
+//   postfleet-launcher -c DIR [--server postfleet-ingressd]      (or $MAIL_CONFIG; there is no
+//   default)
 //
 // Takes the lock of the instance, makes the queue folder, binds the ports of master.cf, starts the
 // privileged delivery helper, drops to mail_owner and execs postfleetd, which lies beside this
@@ -139,13 +140,17 @@ int TakeLock(const std::string& folder, const Owner& owner) {
 }
 
 // The log file may lie in a folder of root's, as /var/log: it is opened with this process's rights.
-// -1: none is set.
-int OpenLogFile(const config::Config& config) {
+// A new one is given to mail_owner, so that the server can open it again after a rotation. -1: none
+// is set.
+int OpenLogFile(const config::Config& config, const Owner& owner) {
   const std::string path = config.GetString("maillog_file");
   if (path.empty() || path == "/dev/stdout") return -1;
   const int mode = static_cast<int>(
       std::strtol(config.GetString("maillog_file_permissions").c_str(), nullptr, 8));
-  const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, mode);
+  constexpr int kFlags = O_WRONLY | O_APPEND | O_CLOEXEC;
+  int fd = open(path.c_str(), kFlags | O_CREAT | O_EXCL, mode);
+  if (fd >= 0 && geteuid() == 0 && fchown(fd, owner.uid, owner.gid) != 0) DieErrno("chown " + path);
+  if (fd < 0 && errno == EEXIST) fd = open(path.c_str(), kFlags);
   if (fd < 0) DieErrno(Concat("open maillog_file ", path));
   return fd;
 }
@@ -275,7 +280,7 @@ constexpr Server kServers[] = {
 };
 
 struct Arguments {
-  std::string directory = "/etc/postfix";
+  std::string directory;
   const Server* server = &kServers[0];
 };
 
@@ -297,6 +302,10 @@ Arguments ParseArguments(int argc, char** argv) {
     if (found == std::end(kServers)) Die(Concat("unknown server ", argv[i + 1]));
     arguments.server = found;
   }
+  if (arguments.directory.empty()) {
+    Die("usage: postfleet-launcher -c DIR [--server PROGRAM]; it starts a mail system, so the "
+        "configuration must be named");
+  }
   return arguments;
 }
 
@@ -313,7 +322,7 @@ int Run(int argc, char** argv) {
   if (given.server->helper) StartHelper(*config, &arguments);
   if (lock >= 0) PassOn(lock);
   if (given.server->ports) BindPorts(*config, &arguments);
-  if (const int log = OpenLogFile(*config); log >= 0) {
+  if (const int log = OpenLogFile(*config, owner); log >= 0) {
     PassOn(log);
     arguments.insert(arguments.end(), {"--log", Concat(log)});
   }
