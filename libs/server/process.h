@@ -25,9 +25,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "libs/config/config.h"
 #include "libs/metrics/metrics.h"
 #include "libs/runtime/event_loop.h"
@@ -90,5 +92,12 @@ class Process {
   runtime::Timer health_timer_{http_loop_};
   std::unique_ptr<runtime::HttpServer> http_;
 };
+
+// What a server cannot start without.
+template <typename T>
+T OrDie(absl::StatusOr<T> value) {
+  if (!value.ok()) Process::Die(value.status());
+  return *std::move(value);
+}
 
 }  // namespace postfleet::server

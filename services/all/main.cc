@@ -27,17 +27,11 @@ namespace {
 constexpr std::chrono::milliseconds kSessionsGrace{10'000};
 constexpr std::chrono::milliseconds kDeliveriesGrace{10'000};
 
-template <typename T>
-T OrDie(absl::StatusOr<T> value) {
-  if (!value.ok()) server::Process::Die(value.status());
-  return *std::move(value);
-}
-
 std::unique_ptr<queue::Queue> OpenQueue(server::Process& process) {
   queue::QueueOptions options = queue::QueueOptions::From(process.config());
   options.metrics = &process.metrics();
   options.on_fatal = server::Process::Die;
-  return OrDie(queue::Queue::Open(std::move(options)));
+  return server::OrDie(queue::Queue::Open(std::move(options)));
 }
 
 std::unique_ptr<ingress::Ingress> StartIngress(server::Process& process,
@@ -45,11 +39,11 @@ std::unique_ptr<ingress::Ingress> StartIngress(server::Process& process,
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
   options.listeners =
-      OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+      server::OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
   options.queue = channel;
   options.lookup = channel;
   options.metrics = &process.metrics();
-  return OrDie(ingress::Ingress::Start(std::move(options)));
+  return server::OrDie(ingress::Ingress::Start(std::move(options)));
 }
 
 // The path is ours by the lock on the instance: what lies there was left by a crash.
@@ -68,11 +62,11 @@ void DrainScheduler(scheduler::SchedulerService& scheduler) {
 int Run(server::Process& process) {
   const std::unique_ptr<queue::Queue> queue = OpenQueue(process);
   lookup::LookupService lookup(
-      OrDie(lookup::Resolver::Open(lookup::ResolverParameters::From(process.config()))),
+      server::OrDie(lookup::Resolver::Open(lookup::ResolverParameters::From(process.config()))),
       &process.metrics());
   scheduler::SchedulerService scheduler(
       {.name = "scheduler@" + process.config().GetString("myhostname"),
-       .config = OrDie(scheduler::ConfigFrom(process.config())),
+       .config = server::OrDie(scheduler::ConfigFrom(process.config())),
        .metrics = &process.metrics()});
   if (const absl::Status served = process.Serve({queue->service(), &lookup, scheduler.service()},
                                                 {ControlAddress(process.config())});
@@ -86,7 +80,7 @@ int Run(server::Process& process) {
       {.name = "delivery@" + process.config().GetString("myhostname"),
        .scheduler = channel,
        .queue = channel,
-       .transports = OrDie(delivery::TransportsFrom(
+       .transports = server::OrDie(delivery::TransportsFrom(
            process.config(), {.helper_fds = process.arguments().helper_fds})),
        .metrics = &process.metrics()});
   delivery.Start();

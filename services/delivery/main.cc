@@ -7,18 +7,12 @@
 namespace postfleet {
 namespace {
 
-template <typename T>
-T OrDie(absl::StatusOr<T> value) {
-  if (!value.ok()) server::Process::Die(value.status());
-  return *std::move(value);
-}
-
 int Run(server::Process& process) {
   delivery::DeliveryService delivery(
       {.name = "delivery@" + process.config().GetString("myhostname"),
-       .scheduler = OrDie(process.Channel("postfleet_scheduler_address")),
-       .queue = OrDie(process.Channel("postfleet_queue_address")),
-       .transports = OrDie(delivery::TransportsFrom(
+       .scheduler = server::OrDie(process.Channel("postfleet_scheduler_address")),
+       .queue = server::OrDie(process.Channel("postfleet_queue_address")),
+       .transports = server::OrDie(delivery::TransportsFrom(
            process.config(), {.helper_fds = process.arguments().helper_fds})),
        .metrics = &process.metrics()});
   delivery.Start();

@@ -9,22 +9,16 @@ namespace {
 
 constexpr std::chrono::milliseconds kDrainGrace{10'000};
 
-template <typename T>
-T OrDie(absl::StatusOr<T> value) {
-  if (!value.ok()) server::Process::Die(value.status());
-  return *std::move(value);
-}
-
 int Run(server::Process& process) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
   options.listeners =
-      OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
-  options.queue = OrDie(process.Channel("postfleet_queue_address"));
-  options.lookup = OrDie(process.Channel("postfleet_lookup_address"));
+      server::OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  options.queue = server::OrDie(process.Channel("postfleet_queue_address"));
+  options.lookup = server::OrDie(process.Channel("postfleet_lookup_address"));
   options.metrics = &process.metrics();
   const std::unique_ptr<ingress::Ingress> ingress =
-      OrDie(ingress::Ingress::Start(std::move(options)));
+      server::OrDie(ingress::Ingress::Start(std::move(options)));
   process.SetReady([&ingress] { return ingress->Ready(); });
   process.WaitForStop();
   ingress->Drain(kDrainGrace);

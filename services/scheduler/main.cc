@@ -12,24 +12,18 @@ namespace {
 
 constexpr std::chrono::seconds kDrainGrace{10};
 
-template <typename T>
-T OrDie(absl::StatusOr<T> value) {
-  if (!value.ok()) server::Process::Die(value.status());
-  return *std::move(value);
-}
-
 int Run(server::Process& process) {
   scheduler::SchedulerService scheduler({
       .name = "scheduler@" + process.config().GetString("myhostname"),
-      .config = OrDie(scheduler::ConfigFrom(process.config())),
+      .config = server::OrDie(scheduler::ConfigFrom(process.config())),
       .metrics = &process.metrics(),
   });
   const std::string address = process.config().GetString("postfleet_scheduler_address");
   if (const absl::Status served = process.Serve({scheduler.service()}, {address}); !served.ok()) {
     server::Process::Die(served);
   }
-  scheduler.Start(OrDie(process.Channel("postfleet_queue_address")),
-                  OrDie(process.Channel("postfleet_lookup_address")));
+  scheduler.Start(server::OrDie(process.Channel("postfleet_queue_address")),
+                  server::OrDie(process.Channel("postfleet_lookup_address")));
   process.SetReady([&scheduler] { return scheduler.Ready(); });
   process.WaitForStop();
   auto drained = std::make_shared<std::promise<void>>();
