@@ -73,6 +73,38 @@ absl::StatusOr<Config> Config::FromText(std::string_view main_cf, std::string_vi
   return Config(std::move(values));
 }
 
+absl::StatusOr<Config> Config::LoadUnchecked(const std::string& directory,
+                                             std::initializer_list<std::string_view> wanted,
+                                             Diagnostics& diagnostics) {
+  absl::StatusOr<std::string> main_cf = ReadFileText(Concat(directory, "/main.cf"));
+  if (!main_cf.ok()) return main_cf.status();
+  absl::StatusOr<std::string> master_cf = ReadFileText(Concat(directory, "/master.cf"));
+  absl::StatusOr<HostFacts> facts = ReadHostFacts();
+  return FromTextUnchecked(*main_cf, master_cf.ok() ? *master_cf : "",
+                           facts.ok() ? *facts : HostFacts(), wanted, diagnostics, directory);
+}
+
+Config Config::FromTextUnchecked(std::string_view main_cf, std::string_view master_cf,
+                                 const HostFacts& facts,
+                                 std::initializer_list<std::string_view> wanted,
+                                 Diagnostics& diagnostics, std::string directory) {
+  const std::string master_path = Concat(directory, "/master.cf");
+  Diagnostics of_master;  // who asks for a queue's folder need not hear of services
+  absl::StatusOr<MasterCf> master_file = ParseMasterCf(master_cf, master_path, of_master);
+  if (!master_file.ok()) {
+    diagnostics.Warn(std::string(master_file.status().message()));
+    master_file = ParseMasterCf("", master_path, of_master);
+  }
+  auto values = std::make_shared<ConfigValues>();
+  MainCf main_file = ParseMainCfLeniently(main_cf, Concat(directory, "/main.cf"), diagnostics);
+  values->directory = std::move(directory);
+  for (const MainCfEntry& entry : main_file.entries) values->set[entry.name] = entry.value;
+  values->main_cf = std::make_shared<const MainCf>(std::move(main_file));
+  values->master_cf = std::make_shared<const MasterCf>(*std::move(master_file));
+  LeaveOutBadValues(*values, facts, wanted, diagnostics);
+  return Config(std::move(values));
+}
+
 absl::StatusOr<Config> Config::WithOverrides(const MasterService& service) const {
   auto values = std::make_shared<ConfigValues>(values_->WithOverrides(service));
   absl::Status status = CheckValues(*values);
@@ -104,7 +136,7 @@ std::vector<std::string> Config::GetList(std::string_view name) const {
 }
 
 std::optional<std::string> Config::FindRaw(std::string_view name) const {
-  std::optional<std::string_view> raw = values_->Lookup(name);
+  std::optional<std::string_view> raw = values_->AsSet(name);
   if (!raw) return std::nullopt;
   return std::string(*raw);
 }

@@ -1,5 +1,7 @@
 // What Load says about a configuration: errors that stop the start, warnings for what has no
 // effect.
+#include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -246,6 +248,27 @@ absl::Status CheckValues(const ConfigValues& values) {
     }
   }
   return absl::OkStatus();
+}
+
+void LeaveOutBadValues(ConfigValues& values, const HostFacts& facts,
+                       std::initializer_list<std::string_view> wanted, Diagnostics& diagnostics) {
+  std::map<std::string_view, absl::Status> bad;
+  // A value that is left out may be why another one could not be expanded, so one round finds all.
+  for (const auto& [name, value] : values.set) {
+    std::optional<Parameter> row = FindRow(name);
+    if (!row) continue;
+    absl::Status status = row->status == ParameterStatus::kUnsupported
+                              ? values.Value(name).status()
+                              : CheckOne(values, *row);
+    if (!status.ok()) bad.emplace(name, std::move(status));
+  }
+  for (const auto& [name, status] : bad) {
+    values.left_out.emplace(name);
+    if (wanted.size() > 0 && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
+    diagnostics.Warn(Concat(Text(status), "; its default is used"));
+  }
+  // What fails here is bad interfaces: no address is ours then.
+  if (!ComputeDefaults(facts, values).ok()) values.computed["mynetworks"] = "";
 }
 
 absl::Status CheckConfig(const ConfigValues& values, Diagnostics& diagnostics) {

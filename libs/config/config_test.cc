@@ -180,6 +180,57 @@ TEST(Config, CommentBehindAValueWarns) {
             std::string::npos);
 }
 
+Config ReadUnchecked(std::string_view main_cf, std::initializer_list<std::string_view> wanted,
+                     std::vector<std::string>* warnings, std::string_view master_cf = kMaster) {
+  Diagnostics diagnostics;
+  Config config =
+      Config::FromTextUnchecked(main_cf, master_cf, Machine(), wanted, diagnostics, "/p");
+  for (const Diagnostic& warning : diagnostics.warnings()) warnings->push_back(warning.text);
+  return config;
+}
+
+TEST(UncheckedConfig, IsSilentOfBadValuesThatNobodyAskedFor) {
+  std::vector<std::string> warnings;
+  Config config = ReadUnchecked(
+      "queue_directory = /q\nsmtpd_timeout = soon\ninet_interfaces = no.such.host.example.\n"
+      "smtpd_client_restrictions = nonsense\nmydestination = ${\n",
+      {"queue_directory"}, &warnings);
+  EXPECT_TRUE(warnings.empty());
+  EXPECT_EQ(config.GetString("postfleet_control_socket"), "/q/postfleet/control.sock");
+  EXPECT_EQ(config.GetTime("smtpd_timeout"), absl::Seconds(300));
+  EXPECT_EQ(config.FindRaw("smtpd_timeout"), "soon");
+  EXPECT_EQ(config.GetString("myhostname"), "mx.localdomain");
+}
+
+TEST(UncheckedConfig, FallsBackToTheDefaultOfABadWantedValueAndSaysSo) {
+  std::vector<std::string> warnings;
+  Config config =
+      ReadUnchecked("queue_run_delay = soon\n", {"queue_run_delay"}, &warnings);
+  EXPECT_EQ(config.GetTime("queue_run_delay"), absl::Seconds(300));
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_EQ(warnings[0],
+            "parameter queue_run_delay: bad time value or unit: soon; specify a number and s, m, "
+            "h, d or w (/p/main.cf, line 1); its default is used");
+}
+
+TEST(UncheckedConfig, SkipsBadLinesAndABadMasterCf) {
+  std::vector<std::string> warnings;
+  Config config = ReadUnchecked("nonsense\nqueue_directory = /q\n", {"queue_directory"}, &warnings,
+                                "smtp inet n\n");
+  EXPECT_EQ(config.GetString("queue_directory"), "/q");
+  EXPECT_NE(config.master_cf().FindTransport("smtp"), nullptr);
+  EXPECT_EQ(warnings.size(), 2u);
+}
+
+TEST(UncheckedConfig, ValuesThatReferToEachOtherFallBack) {
+  std::vector<std::string> warnings;
+  Config config = ReadUnchecked("queue_directory = $data_directory\ndata_directory = "
+                                "$queue_directory\n",
+                                {}, &warnings);
+  EXPECT_EQ(config.GetString("queue_directory"), "/var/spool/postfix");
+  EXPECT_EQ(warnings.size(), 2u);
+}
+
 TEST(Config, LastDefinitionWins) {
   EXPECT_EQ(MustRead("myorigin = a\nmyorigin = b\n").GetString("myorigin"), "b");
 }

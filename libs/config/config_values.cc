@@ -64,6 +64,10 @@ std::optional<std::string_view> ConfigValues::Default(std::string_view name) con
 }
 
 std::optional<std::string_view> ConfigValues::Lookup(std::string_view name) const {
+  return left_out.contains(name) ? Default(name) : AsSet(name);
+}
+
+std::optional<std::string_view> ConfigValues::AsSet(std::string_view name) const {
   if (auto it = overrides.find(name); it != overrides.end()) return it->second;
   if (auto it = set.find(name); it != set.end()) return it->second;
   return Default(name);

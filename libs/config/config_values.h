@@ -2,9 +2,11 @@
 // machine over the table's. Internal to libs/config; everybody else uses Config.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,10 +29,13 @@ struct ConfigValues {
   Settings overrides;
   Settings set;
   Settings computed;
+  std::set<std::string, std::less<>> left_out;  // of an unchecked load: set, but badly
   std::vector<InterfaceAddress> own_addresses;
 
   // Unexpanded; nullopt if nobody defines the name.
   std::optional<std::string_view> Lookup(std::string_view name) const;
+  // The same, also where an unchecked load left a bad value out.
+  std::optional<std::string_view> AsSet(std::string_view name) const;
   std::optional<std::string_view> Default(std::string_view name) const;
   absl::StatusOr<std::string> Expand(std::string_view text) const;
   // Expanded; errors say which parameter and where it is set.
@@ -51,6 +56,10 @@ absl::Status ComputeDefaults(const HostFacts& facts, ConfigValues& values);
 // Values of all honoured parameters are of their type, in main.cf and in each service's -o;
 // restrictions are known and decide relaying. Warns of what is set and not supported or not used.
 absl::Status CheckConfig(const ConfigValues& values, Diagnostics& diagnostics);
+// Fills `left_out`, then computes the defaults as far as the machine's facts allow. Warns of what is
+// wanted and bad (everything bad if `wanted` is empty).
+void LeaveOutBadValues(ConfigValues& values, const HostFacts& facts,
+                       std::initializer_list<std::string_view> wanted, Diagnostics& diagnostics);
 // The honoured parameters alone, without warnings.
 absl::Status CheckValues(const ConfigValues& values);
 

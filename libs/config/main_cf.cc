@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "libs/base/concat.h"
 #include "libs/config/file_text.h"
@@ -66,22 +67,43 @@ absl::StatusOr<MainCfEntry> ParseAssignment(std::string_view text) {
   return MainCfEntry{std::string(name), std::string(Trim(text.substr(equals + 1))), 0};
 }
 
-absl::StatusOr<MainCf> ParseMainCf(std::string_view text, std::string path,
-                                   Diagnostics& diagnostics) {
+namespace {
+
+MainCf ParseLines(std::string_view text, std::string path, Diagnostics& diagnostics,
+                  absl::FunctionRef<void(absl::Status)> on_bad_line) {
   MainCf file;
   file.path = std::move(path);
   for (const LogicalLine& line : SplitLogicalLines(text)) {
     absl::StatusOr<MainCfEntry> entry = ParseAssignment(line.text);
     if (!entry.ok()) {
-      return absl::InvalidArgumentError(
+      on_bad_line(absl::InvalidArgumentError(
           Concat(file.path, ", line ", line.first_line, ": ",
                  std::string_view(entry.status().message().data(), entry.status().message().size()),
-                 "; write it as name = value, or start the line with # or delete it"));
+                 "; write it as name = value, or start the line with # or delete it")));
+      continue;
     }
     entry->line = line.first_line;
     Add(file, *std::move(entry), diagnostics);
   }
   return file;
+}
+
+}  // namespace
+
+absl::StatusOr<MainCf> ParseMainCf(std::string_view text, std::string path,
+                                   Diagnostics& diagnostics) {
+  absl::Status first_bad;
+  MainCf file = ParseLines(text, std::move(path), diagnostics, [&](absl::Status bad) {
+    first_bad.Update(bad);
+  });
+  if (!first_bad.ok()) return first_bad;
+  return file;
+}
+
+MainCf ParseMainCfLeniently(std::string_view text, std::string path, Diagnostics& diagnostics) {
+  return ParseLines(text, std::move(path), diagnostics, [&](absl::Status bad) {
+    diagnostics.Warn(std::string(bad.message()));
+  });
 }
 
 absl::StatusOr<MainCf> ReadMainCf(const std::string& path, Diagnostics& diagnostics) {

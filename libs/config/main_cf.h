@@ -33,6 +33,8 @@ struct MainCf {
 
 absl::StatusOr<MainCf> ParseMainCf(std::string_view text, std::string path,
                                    Diagnostics& diagnostics);
+// A line that is no definition is skipped, with its error as a warning.
+MainCf ParseMainCfLeniently(std::string_view text, std::string path, Diagnostics& diagnostics);
 absl::StatusOr<MainCf> ReadMainCf(const std::string& path, Diagnostics& diagnostics);
 
 // "name = value", as in main.cf's lines and in master.cf's -o. Errors: "missing '=' after attribute
