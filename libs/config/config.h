@@ -48,19 +48,18 @@ class Config {
                                          const HostFacts& facts, Diagnostics& diagnostics,
                                          std::string directory = "/etc/postfix");
 
-  // For administrative commands, which must work whatever else main.cf holds: nothing is checked but
-  // what is asked for. A bad value falls back to the parameter's default, a bad line of main.cf is
-  // skipped, a bad master.cf gives the stock services. Warns of bad lines, and of bad values of the
-  // parameters in `wanted` (all of them if it is empty). Every getter works and gives a value of its
-  // type; FindRaw still gives what the file says. Errors: a main.cf that cannot be read.
+  // For administrative commands, which must work whatever else main.cf holds: nothing is checked
+  // but what is asked for. A bad value falls back to the parameter's default, a bad line of main.cf
+  // is skipped, a bad master.cf gives the stock services. Warns of bad lines, and of bad values of
+  // the parameters in `wanted` (all of them if it is empty). Every getter works and gives a value
+  // of its type; FindRaw still gives what the file says. Errors: a main.cf that cannot be read.
   static absl::StatusOr<Config> LoadUnchecked(const std::string& directory,
                                               std::initializer_list<std::string_view> wanted,
                                               Diagnostics& diagnostics);
   static Config FromTextUnchecked(std::string_view main_cf, std::string_view master_cf,
                                   const HostFacts& facts,
                                   std::initializer_list<std::string_view> wanted,
-                                  Diagnostics& diagnostics,
-                                  std::string directory = "/etc/postfix");
+                                  Diagnostics& diagnostics, std::string directory = "/etc/postfix");
 
   // This configuration with the service's -o values; $service_name and $service_type are the
   // service's.

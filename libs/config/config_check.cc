@@ -10,6 +10,7 @@
 #include "libs/config/config_values.h"
 #include "libs/config/expand.h"
 #include "libs/config/parameters.h"
+#include "libs/config/refusals.h"
 #include "libs/config/restrictions.h"
 #include "libs/config/values.h"
 
@@ -74,6 +75,8 @@ absl::Status CheckTyped(const Parameter& row, const std::string& value, char uni
       return CheckChoice(row, value);
     case ParameterType::kString:
     case ParameterType::kList:
+    case ParameterType::kMaps:
+    case ParameterType::kMatches:
       return absl::OkStatus();
   }
   return absl::OkStatus();
@@ -88,6 +91,7 @@ std::optional<Parameter> FindRow(std::string_view name) {
   row.name = name;
   row.type = transport->type;
   row.status = transport->status;
+  if (const Parameter* fallback = FindParameter(transport->fallback)) row.hint = fallback->hint;
   return row;
 }
 
@@ -95,8 +99,10 @@ absl::Status CheckOne(const ConfigValues& values, const Parameter& row) {
   absl::StatusOr<std::string> value = values.Value(row.name);
   if (!value.ok()) return value.status();
   absl::Status status = CheckTyped(row, *value, values.DefaultUnit(row.name));
-  if (status.ok()) return status;
-  return absl::InvalidArgumentError(Concat(Text(status), values.Where(row.name)));
+  if (!status.ok()) {
+    return absl::InvalidArgumentError(Concat(Text(status), values.Where(row.name)));
+  }
+  return CheckTables(values, row, *value);
 }
 
 bool DecidesRelaying(const std::vector<Restriction>& restrictions) {
@@ -164,14 +170,24 @@ class Warner {
       diagnostics_.Warn(Concat(file, ": unused parameter: ", name, '=', value, hint));
       return;
     }
-    if (!row || row->status != ParameterStatus::kUnsupported) return;
+    if (!row || !(IsIgnored(*row) || row->status == ParameterStatus::kPartly)) return;
     std::optional<std::string_view> standard = values.Default(name);
     if (Normalized(values, *row, value) == Normalized(values, *row, standard.value_or(""))) return;
-    diagnostics_.Warn(
-        Concat(place, ": parameter \"", name, "\" is not supported yet; its value is ignored"));
+    // What may stand for a protective parameter needs no advice.
+    std::string_view hint =
+        row->status == ParameterStatus::kProtective ? std::string_view() : row->hint;
+    diagnostics_.Warn(Concat(place, ": parameter \"", name,
+                             IsIgnored(*row) ? "\" is not supported yet; its value is ignored"
+                                             : "\" is honoured in part",
+                             hint.empty() ? "" : "; ", hint));
   }
 
  private:
+  static bool IsIgnored(const Parameter& row) {
+    return row.status == ParameterStatus::kUnsupported ||
+           row.status == ParameterStatus::kProtective;
+  }
+
   bool IsReferenced(std::string_view name) const { return referenced_.contains(name); }
 
   bool IsOfTransport(std::string_view name) const {
@@ -225,6 +241,7 @@ absl::Status CheckServices(const ConfigValues& values) {
     if (service.overrides.empty() && !receives) continue;
     ConfigValues of_service = values.WithOverrides(service);
     absl::Status status = CheckValues(of_service);
+    if (status.ok()) status = CheckProtections(of_service, of_service.overrides);
     if (status.ok()) status = CheckRestrictions(of_service, receives);
     if (!status.ok()) return status;
   }
@@ -257,14 +274,13 @@ void LeaveOutBadValues(ConfigValues& values, const HostFacts& facts,
   for (const auto& [name, value] : values.set) {
     std::optional<Parameter> row = FindRow(name);
     if (!row) continue;
-    absl::Status status = row->status == ParameterStatus::kUnsupported
-                              ? values.Value(name).status()
-                              : CheckOne(values, *row);
+    absl::Status status = CheckOne(values, *row);
     if (!status.ok()) bad.emplace(name, std::move(status));
   }
   for (const auto& [name, status] : bad) {
     values.left_out.emplace(name);
-    if (wanted.size() > 0 && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
+    if (wanted.size() > 0 && std::find(wanted.begin(), wanted.end(), name) == wanted.end())
+      continue;
     diagnostics.Warn(Concat(Text(status), "; its default is used"));
   }
   // What fails here is bad interfaces: no address is ours then.
@@ -273,6 +289,8 @@ void LeaveOutBadValues(ConfigValues& values, const HostFacts& facts,
 
 absl::Status CheckConfig(const ConfigValues& values, Diagnostics& diagnostics) {
   absl::Status status = CheckValues(values);
+  if (status.ok()) status = CheckLogFile(values);
+  if (status.ok()) status = CheckProtections(values, values.set);
   if (status.ok()) status = CheckRestrictions(values, false);
   if (status.ok()) status = CheckServices(values);
   if (status.ok()) WarnOfAll(values, diagnostics);

@@ -127,7 +127,7 @@ TEST(Config, ErrorsAreInPostfixsWords) {
 
 TEST(Config, ErrorInAnOverrideStopsTheStart) {
   EXPECT_TRUE(ErrorOf("", "smtp inet n - n - - smtpd -o smtpd_timeout=x\n")
-                  .ends_with("(/etc/postfix/master.cf, -o of service smtp)"));
+                  .ends_with("(/etc/postfix/master.cf, line 1, -o of service smtp)"));
 }
 
 TEST(Config, MissingMainCfIsNamed) {
@@ -192,12 +192,13 @@ Config ReadUnchecked(std::string_view main_cf, std::initializer_list<std::string
 TEST(UncheckedConfig, IsSilentOfBadValuesThatNobodyAskedFor) {
   std::vector<std::string> warnings;
   Config config = ReadUnchecked(
-      "queue_directory = /q\nsmtpd_timeout = soon\ninet_interfaces = no.such.host.example.\n"
-      "smtpd_client_restrictions = nonsense\nmydestination = ${\n",
+      "queue_directory = /q\nsmtpd_timeout = soon\nqueue_run_delay = soon\n"
+      "inet_protocols = ipv5\nsmtpd_client_restrictions = nonsense\nmydestination = ${\n",
       {"queue_directory"}, &warnings);
   EXPECT_TRUE(warnings.empty());
   EXPECT_EQ(config.GetString("postfleet_control_socket"), "/q/postfleet/control.sock");
   EXPECT_EQ(config.GetTime("smtpd_timeout"), absl::Seconds(300));
+  EXPECT_EQ(config.GetTime("queue_run_delay"), absl::Seconds(300));
   EXPECT_EQ(config.FindRaw("smtpd_timeout"), "soon");
   EXPECT_EQ(config.GetString("myhostname"), "mx.localdomain");
 }
@@ -205,12 +206,13 @@ TEST(UncheckedConfig, IsSilentOfBadValuesThatNobodyAskedFor) {
 TEST(UncheckedConfig, FallsBackToTheDefaultOfABadWantedValueAndSaysSo) {
   std::vector<std::string> warnings;
   Config config =
-      ReadUnchecked("queue_run_delay = soon\n", {"queue_run_delay"}, &warnings);
-  EXPECT_EQ(config.GetTime("queue_run_delay"), absl::Seconds(300));
+      ReadUnchecked("transport_retry_time = soon\n", {"transport_retry_time"}, &warnings);
+  EXPECT_EQ(config.GetTime("transport_retry_time"), absl::Seconds(60));
   ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_EQ(warnings[0],
-            "parameter queue_run_delay: bad time value or unit: soon; specify a number and s, m, "
-            "h, d or w (/p/main.cf, line 1); its default is used");
+  EXPECT_EQ(
+      warnings[0],
+      "parameter transport_retry_time: bad time value or unit: soon; specify a number and s, m, "
+      "h, d or w (/p/main.cf, line 1); its default is used");
 }
 
 TEST(UncheckedConfig, SkipsBadLinesAndABadMasterCf) {
@@ -224,9 +226,9 @@ TEST(UncheckedConfig, SkipsBadLinesAndABadMasterCf) {
 
 TEST(UncheckedConfig, ValuesThatReferToEachOtherFallBack) {
   std::vector<std::string> warnings;
-  Config config = ReadUnchecked("queue_directory = $data_directory\ndata_directory = "
-                                "$queue_directory\n",
-                                {}, &warnings);
+  Config config = ReadUnchecked(
+      "queue_directory = $data_directory\ndata_directory = $queue_directory\n",
+      {}, &warnings);
   EXPECT_EQ(config.GetString("queue_directory"), "/var/spool/postfix");
   EXPECT_EQ(warnings.size(), 2u);
 }

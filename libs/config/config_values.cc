@@ -103,7 +103,7 @@ std::string ConfigValues::Where(std::string_view name) const {
   if (auto it = overrides.find(name); it != overrides.end()) {
     auto service = overrides.find("service_name");
     std::string_view of = service == overrides.end() ? std::string_view() : service->second;
-    return Concat(" (", master_cf->path, ", -o of service ", of, ")");
+    return Concat(" (", master_cf->path, ", line ", service_line, ", -o of service ", of, ")");
   }
   const MainCfEntry* entry = main_cf->Find(name);
   return entry == nullptr ? "" : Concat(" (", main_cf->path, ", line ", entry->line, ")");
@@ -111,6 +111,7 @@ std::string ConfigValues::Where(std::string_view name) const {
 
 ConfigValues ConfigValues::WithOverrides(const MasterService& service) const {
   ConfigValues result = *this;
+  result.service_line = service.line;
   result.overrides["service_name"] = service.name;
   for (const auto& [name, value] : service.overrides) result.overrides[name] = value;
   return result;

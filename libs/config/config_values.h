@@ -27,6 +27,7 @@ struct ConfigValues {
   std::shared_ptr<const MainCf> main_cf;
   std::shared_ptr<const MasterCf> master_cf;
   Settings overrides;
+  int service_line = 0;  // in master.cf, of the service whose overrides they are
   Settings set;
   Settings computed;
   std::set<std::string, std::less<>> left_out;  // of an unchecked load: set, but badly
@@ -42,7 +43,7 @@ struct ConfigValues {
   absl::StatusOr<std::string> Value(std::string_view name) const;
   // A time without a unit has the unit of the parameter's default ("0h" -> h), as in Postfix.
   char DefaultUnit(std::string_view name) const;
-  // " (/etc/postfix/main.cf, line 3)", or nothing for a default.
+  // " (/etc/postfix/main.cf, line 3)", or nothing for a default; of an override also the service.
   std::string Where(std::string_view name) const;
 
   // $service_name, $service_type and the service's -o.
@@ -56,8 +57,8 @@ absl::Status ComputeDefaults(const HostFacts& facts, ConfigValues& values);
 // Values of all honoured parameters are of their type, in main.cf and in each service's -o;
 // restrictions are known and decide relaying. Warns of what is set and not supported or not used.
 absl::Status CheckConfig(const ConfigValues& values, Diagnostics& diagnostics);
-// Fills `left_out`, then computes the defaults as far as the machine's facts allow. Warns of what is
-// wanted and bad (everything bad if `wanted` is empty).
+// Fills `left_out`, then computes the defaults as far as the machine's facts allow. Warns of what
+// is wanted and bad (everything bad if `wanted` is empty).
 void LeaveOutBadValues(ConfigValues& values, const HostFacts& facts,
                        std::initializer_list<std::string_view> wanted, Diagnostics& diagnostics);
 // The honoured parameters alone, without warnings.

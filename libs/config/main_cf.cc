@@ -93,17 +93,15 @@ MainCf ParseLines(std::string_view text, std::string path, Diagnostics& diagnost
 absl::StatusOr<MainCf> ParseMainCf(std::string_view text, std::string path,
                                    Diagnostics& diagnostics) {
   absl::Status first_bad;
-  MainCf file = ParseLines(text, std::move(path), diagnostics, [&](absl::Status bad) {
-    first_bad.Update(bad);
-  });
+  MainCf file = ParseLines(text, std::move(path), diagnostics,
+                           [&](absl::Status bad) { first_bad.Update(bad); });
   if (!first_bad.ok()) return first_bad;
   return file;
 }
 
 MainCf ParseMainCfLeniently(std::string_view text, std::string path, Diagnostics& diagnostics) {
-  return ParseLines(text, std::move(path), diagnostics, [&](absl::Status bad) {
-    diagnostics.Warn(std::string(bad.message()));
-  });
+  return ParseLines(text, std::move(path), diagnostics,
+                    [&](absl::Status bad) { diagnostics.Warn(std::string(bad.message())); });
 }
 
 absl::StatusOr<MainCf> ReadMainCf(const std::string& path, Diagnostics& diagnostics) {

@@ -14,12 +14,17 @@ constexpr Parameter kRead[] = {
 #include "libs/config/parameters.inc"
 };
 
+constexpr Parameter kGuarding[] = {
+#include "libs/config/parameters_protective.inc"
+};
+
 constexpr Parameter kOther[] = {
 #include "libs/config/parameters_other.inc"
 };
 
 std::vector<Parameter> Merge() {
   std::vector<Parameter> all(std::begin(kRead), std::end(kRead));
+  all.insert(all.end(), std::begin(kGuarding), std::end(kGuarding));
   all.insert(all.end(), std::begin(kOther), std::end(kOther));
   std::sort(all.begin(), all.end(),
             [](const Parameter& a, const Parameter& b) { return a.name < b.name; });
@@ -40,8 +45,8 @@ constexpr TransportParameter kTransportRows[] = {
      "default_destination_concurrency_negative_feedback", "", kString, kHonoured},
     {"", "_destination_concurrency_failed_cohort_limit",
      "default_destination_concurrency_failed_cohort_limit", "", kInt, kHonoured},
-    {"", "_destination_rate_delay", "default_destination_rate_delay", "", kTime, kHonoured},
-    {"", "_transport_rate_delay", "default_transport_rate_delay", "", kTime, kHonoured},
+    {"", "_destination_rate_delay", "default_destination_rate_delay", "", kTime, kUnsupported},
+    {"", "_transport_rate_delay", "default_transport_rate_delay", "", kTime, kUnsupported},
     {"", "_recipient_limit", "default_recipient_limit", "", kInt, kUnsupported},
     {"", "_extra_recipient_limit", "default_extra_recipient_limit", "", kInt, kUnsupported},
     {"", "_recipient_refill_limit", "default_recipient_refill_limit", "", kInt, kUnsupported},

@@ -4,7 +4,8 @@
 //
 // Defaults are in Postfix's syntax and may be $-expressions. They are Postfix 3.9's; paths are
 // Debian's. To add a parameter: give its row in parameters.inc type, readers, status and a line of
-// documentation; remove it from parameters_other.inc.
+// documentation; remove it from parameters_other.inc. bazel/style_check.py sees to it that what is
+// marked as honoured is read by some source.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +19,27 @@ namespace postfleet::config {
 
 inline constexpr std::string_view kMailVersion = "0.1.0";
 
-enum class ParameterType { kString, kBool, kInt, kTime, kSize, kList, kEnum };
+enum class ParameterType {
+  kString,
+  kBool,
+  kInt,
+  kTime,
+  kSize,
+  kList,
+  kEnum,
+  kMaps,     // a list of tables
+  kMatches,  // a list of patterns, some of which may be tables
+};
 
 enum class ParameterStatus {
   kHonoured,
+  kPartly,  // honoured, but not everywhere Postfix does: a value other than the default is a
+            // warning with the hint
   kNotYet,  // accepted in silence: what it asks for is what happens anyway, or happens only in part
             // (the doc line says which)
   kUnsupported,  // a value other than the default is a warning and ignored
+  kProtective,   // unsupported, and ignoring it would weaken what the administrator asked for: a
+                 // value that is neither the default nor tolerated stops the start
 };
 
 struct Parameter {
@@ -35,7 +50,9 @@ struct Parameter {
   std::string_view readers;  // "ingress, lookup"
   ParameterStatus status = ParameterStatus::kUnsupported;
   std::string_view doc;
-  std::string_view choices;  // kEnum: space-separated
+  std::string_view choices;    // kEnum: space-separated
+  std::string_view hint;       // what to do or use instead, where it is not honoured
+  std::string_view tolerated;  // kProtective: values that only warn, space-separated
 };
 
 // Sorted by name.

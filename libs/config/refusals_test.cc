@@ -1,0 +1,143 @@
+#include "libs/config/refusals.h"
+
+#include <gtest/gtest.h>
+
+#include "libs/base/concat.h"
+#include "libs/config/config.h"
+#include "libs/config/table_types.h"
+#include "libs/tables/table.h"
+
+namespace postfleet::config {
+namespace {
+
+constexpr std::string_view kMaster = "smtp inet n - n - - smtpd\n";
+
+std::string ErrorOf(std::string_view main_cf, std::string_view master_cf = kMaster) {
+  Diagnostics diagnostics;
+  return std::string(Config::FromText(Concat("compatibility_level = 3.6\n", main_cf), master_cf,
+                                      HostFacts{"mx", {}}, diagnostics, "/p")
+                         .status()
+                         .message());
+}
+
+std::vector<std::string> WarningsOf(std::string_view main_cf) {
+  Diagnostics diagnostics;
+  absl::Status status = Config::FromText(Concat("compatibility_level = 3.6\n", main_cf), kMaster,
+                                         HostFacts{"mx", {}}, diagnostics, "/p")
+                            .status();
+  EXPECT_TRUE(status.ok()) << status;
+  std::vector<std::string> texts;
+  for (const Diagnostic& warning : diagnostics.warnings()) texts.push_back(warning.text);
+  return texts;
+}
+
+TEST(Protections, StopTheStartWithWhatWhereAndWhatToDo) {
+  EXPECT_EQ(ErrorOf("smtpd_tls_security_level = encrypt\n"),
+            "parameter smtpd_tls_security_level = encrypt asks that clients must use TLS, and "
+            "STARTTLS is not there yet; set it to none or may, or let a TLS proxy in front of this "
+            "service take the connections (/p/main.cf, line 2)");
+}
+
+TEST(Protections, OfAnOverrideStopWithItsServiceAndLine) {
+  std::string error = ErrorOf("",
+                              "smtp inet n - n - - smtpd\n"
+                              "submissions inet n - n - - smtpd\n -o smtpd_tls_wrappermode=yes\n");
+  EXPECT_TRUE(error.starts_with("parameter smtpd_tls_wrappermode = yes asks that ")) << error;
+  EXPECT_TRUE(error.ends_with(" (/p/master.cf, line 2, -o of service submissions)")) << error;
+}
+
+// One value for each kind of parameter that asks for protection.
+TEST(Protections, OfEveryParameterInTheTableStop) {
+  size_t rows = 0;
+  for (const Parameter& row : AllParameters()) {
+    if (row.status != ParameterStatus::kProtective) continue;
+    ++rows;
+    std::string value = row.type == ParameterType::kBool ? "yes" : "encrypt";
+    EXPECT_TRUE(ErrorOf(Concat(row.name, " = ", value, "\n"))
+                    .starts_with(Concat("parameter ", row.name, " = ", value, " asks that ")))
+        << row.name;
+    EXPECT_FALSE(row.doc.empty() || row.hint.empty()) << row.name;
+  }
+  EXPECT_EQ(rows, 29u);
+}
+
+TEST(Protections, LevelsOfTlsThatMustNotFallBackStop) {
+  for (std::string_view level :
+       {"encrypt", "dane", "dane-only", "verify", "secure", "fingerprint", "half-dane"}) {
+    EXPECT_NE(ErrorOf(Concat("smtp_tls_security_level = ", level, "\n")), "") << level;
+  }
+}
+
+TEST(Protections, NoneAndDefaultsAreSilentAndOpportunisticTlsWarns) {
+  EXPECT_TRUE(WarningsOf("smtpd_milters =\nsmtpd_enforce_tls = NO\ncontent_filter = $none\n"
+                         "none =\nmime_header_checks = $header_checks\n")
+                  .empty());
+  EXPECT_EQ(WarningsOf("smtp_tls_security_level = May\n"),
+            std::vector<std::string>{"main.cf line 2: parameter \"smtp_tls_security_level\" is not "
+                                     "supported yet; its value is ignored"});
+}
+
+TEST(Tables, OfAnUnknownTypeAreRefused) {
+  EXPECT_EQ(ErrorOf("virtual_uid_maps = static:5000, foo:x\n"),
+            "parameter virtual_uid_maps: unsupported dictionary type: foo (in \"foo:x\"); "
+            "supported are hash, btree, lmdb, texthash, inline, static, cidr and unix (/p/main.cf, "
+            "line 2)");
+  EXPECT_NE(ErrorOf("mynetworks = 127.0.0.1 !proxy:pcre:/x\n").find("type: pcre (in \"proxy:pcre"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("", "smtp inet n - n - - smtpd -o mynetworks=2001:db8::/32\n")
+                .find("an IPv6 address stands in [ ] (/p/master.cf, line 1, -o of service smtp)"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("transport_maps = hash:\n").find("need \"type:name\" form"), std::string::npos);
+  EXPECT_NE(ErrorOf("default_database_type = dbm\n").find("specify one of: hash"),
+            std::string::npos);
+}
+
+TEST(Tables, OfAnUnknownTypeAreFoundBehindADefault) {
+  std::string error = ErrorOf("alias_maps = hash:/etc/aliases, nis:mail.aliases\n");
+  EXPECT_TRUE(error.starts_with("parameter local_recipient_maps: unsupported dictionary type: nis"))
+      << error;
+  EXPECT_TRUE(error.ends_with("(/p/main.cf, line 2, parameter alias_maps)")) << error;
+}
+
+TEST(Tables, OfEveryKnownTypePass) {
+  EXPECT_EQ(
+      ErrorOf("transport_maps = /a, hash:/a, btree:/a, lmdb:/a, texthash:/a\n"
+              "  inline:{ a = b, {c = d e} }, static:{x y}, cidr:/a, proxy:unix:passwd.byname\n"
+              "mynetworks = [::1]/128, 127.0.0.0/8, !10.0.0.1, /file, cidr:/a\n"
+              "mydestination = example.com, hash:/a\n"),
+      "");
+}
+
+TEST(TableTypes, AreThoseThatTablesOpen) {
+  absl::Status status = tables::OpenTable("foo:x").status();
+  EXPECT_NE(std::string(status.message()).find("supported are " + TableTypeNames()),
+            std::string::npos)
+      << status;
+}
+
+TEST(LogFile, OutsideItsPrefixesIsRefused) {
+  EXPECT_EQ(ErrorOf("maillog_file = /variable/mail.log\n"),
+            "parameter maillog_file: /variable/mail.log is in no folder of maillog_file_prefixes "
+            "(/var, /dev/stdout); add its folder there, or log elsewhere (/p/main.cf, line 2)");
+  EXPECT_EQ(ErrorOf("maillog_file = /var/log/mail.log\n"), "");
+  EXPECT_EQ(ErrorOf("maillog_file = /dev/stdout\n"), "");
+  EXPECT_EQ(ErrorOf("maillog_file = /x/mail.log\nmaillog_file_prefixes = /\n"), "");
+}
+
+TEST(Hints, SayWhatToUseInstead) {
+  EXPECT_EQ(
+      WarningsOf("smtp_destination_rate_delay = 1s\n"),
+      std::vector<std::string>{
+          "main.cf line 2: parameter \"smtp_destination_rate_delay\" is not supported yet; "
+          "its value is ignored; <transport>_destination_concurrency_limit = 1 is the slowest "
+          "there is"});
+  std::vector<std::string> partly = WarningsOf("soft_bounce = yes\n");
+  ASSERT_EQ(partly.size(), 1u);
+  EXPECT_TRUE(
+      partly[0].starts_with("main.cf line 2: parameter \"soft_bounce\" is honoured in "
+                            "part; only replies to clients"))
+      << partly[0];
+}
+
+}  // namespace
+}  // namespace postfleet::config
