@@ -7,10 +7,20 @@
 #include "libs/base/maillog.h"
 
 namespace postfleet::delivery {
+
 DeliveryService::DeliveryService(DeliveryOptions options)
     : options_(std::move(options)),
       fetch_(std::make_shared<FetchClient>(options_.queue, &loop_, pending_)),
-      retry_(loop_) {}
+      work_(loop_, "/postfleet.scheduler.v1.Scheduler/Work",
+            {.prepare =
+                 [this](rpc::LastingStream::Prepared done) {
+                   if (stopping_) return;
+                   may_open_ = std::move(done);
+                   TellIfNoneRuns();
+                 },
+             .open = [this] { return Open(); },
+             .opened = [this] { ready_ = !draining_ && !stopping_; },
+             .lost = [this](const grpc::Status&) { OnLost(); }}) {}
 
 DeliveryService::~DeliveryService() { Stop(); }
 
@@ -18,24 +28,28 @@ void DeliveryService::Start() {
   started_ = true;
   loop_.Start();
   loop_.Post([this] {
-    for (const TransportAgent& transport : options_.transports) {
-      agents_[transport.transport] = transport.make(loop_);
-      if (options_.metrics == nullptr) continue;
-      auto counter = [&](const char* result) {
-        return &options_.metrics->AddCounter(
-            "delivery_attempts_total", "Recipients by what an attempt did to them.",
-            {{"transport", transport.transport}, {"result", result}});
-      };
-      transport_metrics_[transport.transport] = {
-          .sent = counter("sent"),
-          .deferred = counter("deferred"),
-          .bounced = counter("bounced"),
-          .first_attempt_delay = &options_.metrics->AddHistogram(
-              "first_attempt_delay_seconds", "Arrival to the start of an attempt.",
-              {{"transport", transport.transport}}, metrics::SecondsBuckets())};
-    }
-    Connect();
+    MakeAgents();
+    work_.Start(options_.scheduler);
   });
+}
+
+void DeliveryService::MakeAgents() {
+  for (const TransportAgent& transport : options_.transports) {
+    agents_[transport.transport] = transport.make(loop_);
+    if (options_.metrics == nullptr) continue;
+    auto counter = [&](const char* result) {
+      return &options_.metrics->AddCounter(
+          "delivery_attempts_total", "Recipients by what an attempt did to them.",
+          {{"transport", transport.transport}, {"result", result}});
+    };
+    transport_metrics_[transport.transport] = {
+        .sent = counter("sent"),
+        .deferred = counter("deferred"),
+        .bounced = counter("bounced"),
+        .first_attempt_delay = &options_.metrics->AddHistogram(
+            "first_attempt_delay_seconds", "Arrival to the start of an attempt.",
+            {{"transport", transport.transport}}, metrics::SecondsBuckets())};
+  }
 }
 
 void DeliveryService::Stop() {
@@ -45,8 +59,9 @@ void DeliveryService::Stop() {
     ready_ = false;
     for (const auto& [transport, agent] : agents_) agent->CloseIdle();
     fetch_->Stop();
-    if (stream_ != nullptr) stream_->Cancel();
+    may_open_ = nullptr;
   });
+  work_.Stop();
   pending_->WaitForNone();
   // Agents end on their loop, with their sockets.
   loop_.RunAndWait([this] { agents_.clear(); });
@@ -60,19 +75,20 @@ void DeliveryService::Drain(std::chrono::milliseconds grace) {
     ready_ = false;
     draining_ = true;
     drained_ = [drained] { drained->set_value(); };
-    TellIfDrained();
+    TellIfNoneRuns();
   });
   drained->get_future().wait_for(grace);
 }
 
-void DeliveryService::TellIfDrained() {
+void DeliveryService::TellIfNoneRuns() {
+  if (!running_.empty()) return;
+  if (may_open_) std::exchange(may_open_, nullptr)(true);
   // Posted: the results of the last attempt are on their way by then.
-  if (drained_ && running_.empty()) loop_.Post(std::exchange(drained_, nullptr));
+  if (drained_) loop_.Post(std::exchange(drained_, nullptr));
 }
 
-void DeliveryService::Connect() {
-  if (stopping_) return;
-  outbox_.TakeAll();
+rpc::StreamCallbacks DeliveryService::Open() {
+  outbox_.TakeAll();  // of the stream before
   ResultPart hello;
   hello.request.mutable_hello()->set_name(options_.name);
   for (const TransportAgent& transport : options_.transports) {
@@ -81,43 +97,26 @@ void DeliveryService::Connect() {
     slots->set_slots(transport.slots);
   }
   outbox_.Add(std::move(hello));
-  const uint64_t generation = ++generation_;
-  pending_->Begin();
-  stream_ =
-      rpc::OpenStream(options_.scheduler, "/postfleet.scheduler.v1.Scheduler/Work",
-                      {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
-                       .on_frame =
-                           [this, generation](grpc::ByteBuffer frame) {
-                             loop_.Post([this, generation, frame = std::move(frame)] {
-                               OnFrame(generation, frame);
-                             });
-                           },
-                       .on_closed =
-                           [this, generation, pending = pending_](const grpc::Status&) {
-                             loop_.Post([this, generation] { OnClosed(generation); });
-                             pending->End();
-                           }});
-  ready_ = true;
+  return {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
+          .on_frame =
+              [this](grpc::ByteBuffer frame) {
+                loop_.Post([this, frame = std::move(frame)] { OnFrame(frame); });
+              },
+          .on_closed = nullptr};
 }
 
-void DeliveryService::OnClosed(uint64_t generation) {
-  if (generation != generation_ || stopping_) return;
+void DeliveryService::OnLost() {
+  if (stopping_) return;
   ready_ = false;
-  ++generation_;
-  stream_ = nullptr;
+  for (auto& [attempt_id, running] : running_) running.orphan = true;
   CancelAll();
-  ConnectAgain();
-}
-
-void DeliveryService::ConnectAgain() {
-  if (stream_ != nullptr || stopping_ || !running_.empty()) return;
-  retry_.Set(kReconnectDelay, [this] { Connect(); });
 }
 
 void DeliveryService::Cancel(uint64_t delivery_id) {
   for (const auto& [attempt_id, running] : running_) {
-    if (running.delivery_id != delivery_id || running.generation != generation_) continue;
-    return agents_.at(running.transport)->Cancel(attempt_id);
+    if (running.delivery_id == delivery_id && !running.orphan) {
+      return agents_.at(running.transport)->Cancel(attempt_id);
+    }
   }
 }
 
@@ -142,13 +141,12 @@ bool DeliveryService::NextFrame(grpc::ByteBuffer* frame) {
   return true;
 }
 
-void DeliveryService::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
-  if (generation != generation_) return;
+void DeliveryService::OnFrame(const grpc::ByteBuffer& frame) {
   scheduler::v1::WorkResponse response;
   rpc::Payload payload;
   if (!rpc::DecodeFrame(frame, &response, &payload)) {
     maillog::Warning("delivery", "the scheduler sent a malformed frame; connecting again");
-    stream_->Cancel();
+    work_.Break();
     return;
   }
   rpc::PayloadReader reader(payload);
@@ -166,8 +164,7 @@ void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Paylo
   if (agent == agents_.end()) return Refuse(delivery, "mail transport unavailable");
   if (draining_) return;
   const uint64_t id = ++last_attempt_id_;
-  running_[id] = {
-      .transport = delivery.transport(), .delivery_id = delivery.id(), .generation = generation_};
+  running_[id] = {.transport = delivery.transport(), .delivery_id = delivery.id()};
   delivery.set_id(id);
   const auto metrics = transport_metrics_.find(delivery.transport());
   if (metrics != transport_metrics_.end()) {
@@ -191,18 +188,14 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
   const Running ended = running->second;
   running_.erase(running);
   Count(ended.transport, result.result);
-  if (ended.generation != generation_) {  // its scheduler is gone
-    ConnectAgain();
-    TellIfDrained();
-    return;
+  if (!ended.orphan) {
+    ResultPart part;
+    result.result.set_id(ended.delivery_id);
+    part.request.add_results()->Swap(&result.result);
+    part.payload = std::move(result.notice_contents);
+    Send(std::move(part));
   }
-  ResultPart part;
-  result.result.set_id(ended.delivery_id);
-  part.request.add_results()->Swap(&result.result);
-  part.payload = std::move(result.notice_contents);
-  outbox_.Add(std::move(part));
-  stream_->Kick();
-  TellIfDrained();
+  TellIfNoneRuns();
 }
 
 void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std::string& why) {
@@ -219,8 +212,12 @@ void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std:
     outcome->set_status("4.3.0");
     outcome->set_text(why);
   }
+  Send(std::move(part));
+}
+
+void DeliveryService::Send(ResultPart part) {
   outbox_.Add(std::move(part));
-  stream_->Kick();
+  work_.Kick();
 }
 
 void DeliveryService::Count(const std::string& transport,

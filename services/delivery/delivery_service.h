@@ -17,6 +17,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/metrics/metrics.h"
+#include "libs/rpc/lasting_stream.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
@@ -46,8 +47,6 @@ struct DeliveryOptions {
 
 class DeliveryService {
  public:
-  static constexpr std::chrono::milliseconds kReconnectDelay{200};
-
   explicit DeliveryService(DeliveryOptions options);
   ~DeliveryService();
 
@@ -66,7 +65,7 @@ class DeliveryService {
     std::string transport;
     // The scheduler's number, unique within one stream only.
     uint64_t delivery_id = 0;
-    uint64_t generation = 0;
+    bool orphan = false;  // its scheduler is gone
   };
   struct ResultPart {
     scheduler::v1::WorkRequest request;
@@ -79,15 +78,16 @@ class DeliveryService {
     metrics::Histogram* first_attempt_delay = nullptr;
   };
 
-  void Connect();
-  void OnFrame(uint64_t generation, const grpc::ByteBuffer& frame);
-  void OnClosed(uint64_t generation);
+  void MakeAgents();
+  rpc::StreamCallbacks Open();
+  void OnFrame(const grpc::ByteBuffer& frame);
+  void OnLost();
   void StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload);
   void OnDone(uint64_t attempt_id, AttemptResult result);
   void Cancel(uint64_t delivery_id);
   void CancelAll();
-  void ConnectAgain();
-  void TellIfDrained();
+  void TellIfNoneRuns();
+  void Send(ResultPart part);
   void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
   bool NextFrame(grpc::ByteBuffer* frame);
   void Count(const std::string& transport, const scheduler::v1::DeliveryResult& result);
@@ -97,7 +97,7 @@ class DeliveryService {
   std::atomic<bool> ready_{false};
   rpc::Outbox<ResultPart> outbox_;
 
-  // What gRPC still holds of this.
+  // Fetch streams.
   const std::shared_ptr<rpc::PendingCalls> pending_ = std::make_shared<rpc::PendingCalls>();
   bool stopped_ = false;  // whoever calls Start and Stop
   bool started_ = false;
@@ -109,9 +109,9 @@ class DeliveryService {
   // By a number of our own, which agents know attempts by.
   std::map<uint64_t, Running> running_;
   uint64_t last_attempt_id_ = 0;
-  std::shared_ptr<rpc::Stream> stream_;
-  uint64_t generation_ = 0;
-  runtime::Timer retry_;
+  rpc::LastingStream work_;
+  // Waits until no attempt runs; may be null.
+  rpc::LastingStream::Prepared may_open_;
   bool stopping_ = false;
   bool draining_ = false;
   std::function<void()> drained_;

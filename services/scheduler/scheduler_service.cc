@@ -134,9 +134,15 @@ SchedulerService::SchedulerService(SchedulerOptions options)
       service_(std::make_unique<WorkService>(this)),
       core_(options_.config, [this] { return minter_->Next(); }),
       timer_(loop_),
-      queue_retry_(loop_),
-      lookup_retry_(loop_),
-      lookup_patience_(loop_) {}
+      lookup_patience_(loop_),
+      queue_(loop_, "/postfleet.queue.v1.Queue/Schedule",
+             {.prepare =
+                  [this](rpc::LastingStream::Prepared done) { RegisterWithQueue(std::move(done)); },
+              .open = [this] { return OpenQueue(); },
+              .lost = [this](const grpc::Status&) { OnQueueLost(); }}),
+      lookup_(loop_, "/postfleet.lookup.v1.Lookup/Resolve",
+              {.open = [this] { return OpenLookup(); },
+               .lost = [this](const grpc::Status&) { OnLookupLost(); }}) {}
 
 SchedulerService::~SchedulerService() { Stop(); }
 
@@ -144,28 +150,24 @@ grpc::Service* SchedulerService::service() { return service_.get(); }
 
 void SchedulerService::Start(std::shared_ptr<grpc::Channel> queue,
                              std::shared_ptr<grpc::Channel> lookup) {
-  queue_ = std::move(queue);
-  lookup_ = std::move(lookup);
-  queue_stub_ = queue::v1::Queue::NewStub(queue_);
+  queue_stub_ = queue::v1::Queue::NewStub(queue);
   loop_.Start();
-  loop_.Post([this] {
-    OpenLookup();
-    RegisterWithQueue();
+  loop_.Post([this, queue = std::move(queue), lookup = std::move(lookup)] {
+    lookup_.Start(lookup);
+    queue_.Start(queue);
   });
 }
 
 void SchedulerService::Stop() {
-  if (std::exchange(stopped_, true) || queue_ == nullptr) return;
-  loop_.Post([this] {
+  if (std::exchange(stopped_, true) || queue_stub_ == nullptr) return;
+  loop_.RunAndWait([this] {
     stopping_ = true;
     ready_ = false;
     if (register_context_ != nullptr) register_context_->TryCancel();
-    if (queue_stream_ != nullptr) queue_stream_->Cancel();
-    if (lookup_stream_ != nullptr) lookup_stream_->Cancel();
     for (const auto& [id, worker] : workers_) worker->stream()->Cancel();
   });
-  loop_.RunAndWait([] {});
-  pending_->WaitForNone();
+  queue_.Stop();
+  lookup_.Stop();
   loop_.Stop();
 }
 
@@ -182,8 +184,10 @@ void SchedulerService::CheckDrained() {
   if (drained_ && deliveries_out_ == 0 && commits_out_ == 0) std::exchange(drained_, nullptr)();
 }
 
-// The incarnation makes the queue ids of notices unique.
-void SchedulerService::RegisterWithQueue() {
+// Once: the incarnation makes the queue ids of notices unique, and outlives streams.
+void SchedulerService::RegisterWithQueue(rpc::LastingStream::Prepared done) {
+  if (stopping_) return;
+  if (minter_) return done(true);
   struct Call {
     queue::v1::RegisterRequest request;
     queue::v1::RegisterResponse response;
@@ -192,50 +196,39 @@ void SchedulerService::RegisterWithQueue() {
   call->request.set_name(options_.name);
   register_context_ = std::make_shared<grpc::ClientContext>();
   register_context_->set_wait_for_ready(true);
-  pending_->Begin();
   queue_stub_->async()->Register(
       register_context_.get(), &call->request, &call->response,
-      [this, call, context = register_context_, pending = pending_](const grpc::Status& status) {
-        loop_.Post([this, call, ok = status.ok()] {
-          if (stopping_) return;
-          if (!ok) return queue_retry_.Set(kReconnectDelay, [this] { RegisterWithQueue(); });
-          minter_.emplace(call->response.shard(), call->response.incarnation(), *options_.clock);
-          OpenQueue();
-        });
-        pending->End();
+      [this, call, context = register_context_,
+       done = std::move(done)](const grpc::Status& status) {
+        if (status.ok()) {
+          // Runs before what `done` posts.
+          loop_.Post([this, call] {
+            minter_.emplace(call->response.shard(), call->response.incarnation(), *options_.clock);
+          });
+        }
+        done(status.ok());
       });
 }
 
-void SchedulerService::OpenQueue() {
-  if (stopping_) return;
+rpc::StreamCallbacks SchedulerService::OpenQueue() {
   QueuePart first;
   first.request.mutable_open()->set_partition(kPartition);
   first.request.mutable_open()->set_name(options_.name);
   queue_outbox_.Reset(std::move(first));
-  const uint64_t generation = ++queue_generation_;
-  pending_->Begin();
-  queue_stream_ = rpc::OpenStream(
-      queue_, "/postfleet.queue.v1.Queue/Schedule",
-      {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
-       .on_frame =
-           [this, generation](grpc::ByteBuffer frame) {
-             loop_.Post(
-                 [this, generation, frame = std::move(frame)] { OnQueueFrame(generation, frame); });
-           },
-       .on_closed =
-           [this, generation, pending = pending_](const grpc::Status&) {
-             loop_.Post([this, generation] { OnQueueClosed(generation); });
-             pending->End();
-           }});
+  return {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
+          .on_frame =
+              [this](grpc::ByteBuffer frame) {
+                loop_.Post([this, frame = std::move(frame)] { OnQueueFrame(frame); });
+              },
+          .on_closed = nullptr};
 }
 
-void SchedulerService::OnQueueFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
-  if (generation != queue_generation_) return;
+void SchedulerService::OnQueueFrame(const grpc::ByteBuffer& frame) {
   queue::v1::ScheduleResponse response;
   rpc::Payload payload;
   if (!rpc::DecodeFrame(frame, &response, &payload)) {
     maillog::Warning("qmgr", "the queue sent a malformed frame; opening the partition again");
-    queue_stream_->Cancel();
+    queue_.Break();
     return;
   }
   if (response.epoch() != 0) {
@@ -261,51 +254,40 @@ void SchedulerService::OnQueueFrame(uint64_t generation, const grpc::ByteBuffer&
   Act();
 }
 
-void SchedulerService::OnQueueClosed(uint64_t generation) {
-  if (generation != queue_generation_ || stopping_) return;
+void SchedulerService::OnQueueLost() {
+  if (stopping_) return;
   ready_ = false;
   commits_out_ = 0;
-  ++queue_generation_;
-  queue_stream_ = nullptr;
   Step(QueueLost{});
   Act();
-  queue_retry_.Set(kReconnectDelay, [this] { OpenQueue(); });
 }
 
-void SchedulerService::OpenLookup() {
-  if (stopping_) return;
+rpc::StreamCallbacks SchedulerService::OpenLookup() {
   // What the stream before did not answer.
   lookup_outbox_.TakeAll();
   for (const auto& [id, query] : queries_) lookup_outbox_.Add(query);
-  pending_->Begin();
-  lookup_stream_ =
-      rpc::OpenStream(lookup_, "/postfleet.lookup.v1.Lookup/Resolve",
-                      {.next_frame =
-                           [this](grpc::ByteBuffer* frame) {
-                             lookup::v1::ResolveRequest request;
-                             for (lookup::v1::Query& query : lookup_outbox_.TakeAll()) {
-                               request.add_queries()->Swap(&query);
-                             }
-                             if (request.queries_size() == 0) return false;
-                             *frame = rpc::EncodeFrame(request, {});
-                             return true;
-                           },
-                       .on_frame =
-                           [this](grpc::ByteBuffer frame) {
-                             loop_.Post([this, frame = std::move(frame)] { OnLookupFrame(frame); });
-                           },
-                       .on_closed =
-                           [this, pending = pending_](const grpc::Status&) {
-                             loop_.Post([this] { OnLookupClosed(); });
-                             pending->End();
-                           }});
+  return {.next_frame =
+              [this](grpc::ByteBuffer* frame) {
+                lookup::v1::ResolveRequest request;
+                for (lookup::v1::Query& query : lookup_outbox_.TakeAll()) {
+                  request.add_queries()->Swap(&query);
+                }
+                if (request.queries_size() == 0) return false;
+                *frame = rpc::EncodeFrame(request, {});
+                return true;
+              },
+          .on_frame =
+              [this](grpc::ByteBuffer frame) {
+                loop_.Post([this, frame = std::move(frame)] { OnLookupFrame(frame); });
+              },
+          .on_closed = nullptr};
 }
 
 void SchedulerService::OnLookupFrame(const grpc::ByteBuffer& frame) {
   Resolved resolved;
   rpc::Payload none;
   if (!rpc::DecodeFrame(frame, &resolved.response, &none)) {
-    lookup_stream_->Cancel();
+    lookup_.Break();
     return;
   }
   lookup_patience_runs_ = false;
@@ -315,17 +297,15 @@ void SchedulerService::OnLookupFrame(const grpc::ByteBuffer& frame) {
   Act();
 }
 
-void SchedulerService::OnLookupClosed() {
+void SchedulerService::OnLookupLost() {
   if (stopping_) return;
-  lookup_stream_ = nullptr;
-  lookup_retry_.Set(kReconnectDelay, [this] { OpenLookup(); });
   if (std::exchange(lookup_patience_runs_, true)) return;
   lookup_patience_.Set(kLookupPatience, [this] { GiveUpLookups(); });
 }
 
 void SchedulerService::GiveUpLookups() {
   lookup_patience_runs_ = false;
-  if (lookup_stream_ != nullptr && queries_.empty()) return;
+  if (lookup_.is_open() && queries_.empty()) return;
   queries_.clear();
   Step(LookupFailed{{}, "address resolver unavailable"});
   Act();
@@ -383,7 +363,7 @@ void SchedulerService::Act() {
       queries_[query.id()] = query;
       lookup_outbox_.Add(std::move(query));
     }
-    if (lookup_stream_ != nullptr) lookup_stream_->Kick();
+    lookup_.Kick();
   }
   ActOnQueue();
   ActOnWorkers();
@@ -401,7 +381,7 @@ void SchedulerService::Act() {
 }
 
 void SchedulerService::ActOnQueue() {
-  if (queue_stream_ == nullptr) return;
+  if (!queue_.is_open()) return;
   QueuePart part;
   part.request.set_credit_messages(actions_.credit_messages);
   for (queue::v1::MessageOutcome& outcome : actions_.commit) {
@@ -415,7 +395,7 @@ void SchedulerService::ActOnQueue() {
   commits_out_ += actions_.commit.size() + actions_.notify.size();
   if (part.request.ByteSizeLong() == 0) return;
   queue_outbox_.Add(std::move(part));
-  queue_stream_->Kick();
+  queue_.Kick();
 }
 
 void SchedulerService::ActOnWorkers() {

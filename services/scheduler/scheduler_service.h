@@ -4,7 +4,7 @@
 //   lookup <- Resolve  (client)   queries of each activation
 //   worker -> Work     (served)   deliveries out, results in
 //
-// One loop owns the core and all of this. A lost stream is opened again after kReconnectDelay.
+// One loop owns the core and all of this. A lost stream is opened again (rpc::LastingStream).
 // Losing the queue forgets everything (the queue gives it out again); losing the lookup service
 // holds its queries for kLookupPatience, then their recipients are deferred; losing a worker hands
 // its deliveries to others.
@@ -25,9 +25,9 @@
 #include "libs/base/clock.h"
 #include "libs/base/queue_id.h"
 #include "libs/metrics/metrics.h"
+#include "libs/rpc/lasting_stream.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/payload.h"
-#include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
 #include "libs/runtime/event_loop.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
@@ -50,7 +50,6 @@ struct SchedulerOptions {
 
 class SchedulerService {
  public:
-  static constexpr std::chrono::milliseconds kReconnectDelay{200};
   static constexpr std::chrono::milliseconds kLookupPatience{10'000};
 
   explicit SchedulerService(SchedulerOptions options);
@@ -90,13 +89,13 @@ class SchedulerService {
     std::vector<QueuePart> parts_;
   };
 
-  void RegisterWithQueue();
-  void OpenQueue();
-  void OnQueueFrame(uint64_t generation, const grpc::ByteBuffer& frame);
-  void OnQueueClosed(uint64_t generation);
-  void OpenLookup();
+  void RegisterWithQueue(rpc::LastingStream::Prepared done);
+  rpc::StreamCallbacks OpenQueue();
+  void OnQueueFrame(const grpc::ByteBuffer& frame);
+  void OnQueueLost();
+  rpc::StreamCallbacks OpenLookup();
   void OnLookupFrame(const grpc::ByteBuffer& frame);
-  void OnLookupClosed();
+  void OnLookupLost();
   void GiveUpLookups();
 
   void OnWorkerFrame(const std::shared_ptr<Worker>& worker, const grpc::ByteBuffer& frame);
@@ -111,8 +110,6 @@ class SchedulerService {
 
   const SchedulerOptions options_;
   bool stopped_ = false;  // whoever calls Stop
-  std::shared_ptr<grpc::Channel> queue_;
-  std::shared_ptr<grpc::Channel> lookup_;
   runtime::EventLoop loop_{"scheduler"};
   std::unique_ptr<WorkService> service_;
   std::unique_ptr<queue::v1::Queue::Stub> queue_stub_;
@@ -120,21 +117,15 @@ class SchedulerService {
   QueueOutbox queue_outbox_;
   rpc::Outbox<lookup::v1::Query> lookup_outbox_;
 
-  // What gRPC still holds of this.
-  const std::shared_ptr<rpc::PendingCalls> pending_ = std::make_shared<rpc::PendingCalls>();
-
   // On the loop only.
   std::shared_ptr<grpc::ClientContext> register_context_;
   std::optional<QueueIdMinter> minter_;
   Scheduler core_;
   Actions actions_;
   runtime::Timer timer_;
-  runtime::Timer queue_retry_;
-  runtime::Timer lookup_retry_;
   runtime::Timer lookup_patience_;
-  std::shared_ptr<rpc::Stream> queue_stream_;
-  uint64_t queue_generation_ = 0;
-  std::shared_ptr<rpc::Stream> lookup_stream_;
+  rpc::LastingStream queue_;
+  rpc::LastingStream lookup_;
   bool lookup_patience_runs_ = false;
   std::map<uint64_t, lookup::v1::Query> queries_;  // sent and not answered
   std::map<uint64_t, std::shared_ptr<Worker>> workers_;
