@@ -45,20 +45,21 @@ struct FakeServices::Services {
     grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
                                        const queue::v1::RegisterRequest*,
                                        queue::v1::RegisterResponse* response) override {
-      {
+      const grpc::Status status = owner_.Call();
+      if (status.ok()) {
         std::lock_guard lock(owner_.mutex_);
         response->set_incarnation(static_cast<uint64_t>(++owner_.registrations_));
       }
       owner_.changed_.notify_all();
       auto* reactor = context->DefaultReactor();
-      reactor->Finish(grpc::Status::OK);
+      reactor->Finish(status);
       return reactor;
     }
     grpc::ServerUnaryReactor* Stat(grpc::CallbackServerContext* context,
                                    const queue::v1::StatRequest*,
                                    queue::v1::StatResponse*) override {
       auto* reactor = context->DefaultReactor();
-      reactor->Finish(grpc::Status::OK);
+      reactor->Finish(owner_.Call());
       return reactor;
     }
     rpc::ServerReactor* Enqueue(grpc::CallbackServerContext*) override {
@@ -68,7 +69,9 @@ struct FakeServices::Services {
         {
           std::lock_guard lock(owner_.mutex_);
           owner_.enqueue_peers_.push_back(peer);
+          ++owner_.enqueue_streams_;
         }
+        owner_.changed_.notify_all();
         return rpc::StreamCallbacks{
             .next_frame =
                 [peer](grpc::ByteBuffer* frame) {
@@ -127,6 +130,16 @@ FakeServices::FakeServices(bool keep) : keep_(keep), services_(new Services(*thi
 }
 
 FakeServices::~FakeServices() { server_->Shutdown(std::chrono::system_clock::now()); }
+
+grpc::Status FakeServices::Call() {
+  if (!queue_away) return grpc::Status::OK;
+  {
+    std::lock_guard lock(mutex_);
+    ++refusals_;
+  }
+  changed_.notify_all();
+  return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the queue is away");
+}
 
 void FakeServices::OnEnqueue(EnqueuePeer& peer, grpc::ByteBuffer frame) {
   queue::v1::EnqueueRequest request;
@@ -203,6 +216,16 @@ void FakeServices::WaitForRegistrations(int count) {
 void FakeServices::WaitForQueries(int count) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return queries_ >= count; });
+}
+
+void FakeServices::WaitForEnqueueStreams(int count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return enqueue_streams_ >= count; });
+}
+
+void FakeServices::WaitForRefusals(int count) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return refusals_ >= count; });
 }
 
 void FakeServices::CutEnqueueStreams() {

@@ -40,12 +40,17 @@ class FakeServices {
   queue::v1::SubmissionId WaitForSubmission();
   void WaitForRegistrations(int count);
   void WaitForQueries(int count);
+  // Since the start: streams opened, calls refused because the queue is away.
+  void WaitForEnqueueStreams(int count);
+  void WaitForRefusals(int count);
   void CutEnqueueStreams();
   void CutResolveStreams();
   // Ends hold_results, and answers what is held.
   void Release();
   void ReleaseAnswers();
 
+  // The queue answers no calls; streams are cut by hand.
+  std::atomic<bool> queue_away{false};
   std::atomic<bool> hold_results{false};
   std::atomic<bool> hold_answers{false};
   std::atomic<queue::v1::EnqueueResult::Code> next_code{queue::v1::EnqueueResult::COMMITTED};
@@ -55,6 +60,7 @@ class FakeServices {
   struct EnqueuePeer;
   struct ResolvePeer;
 
+  grpc::Status Call();
   void OnEnqueue(EnqueuePeer& peer, grpc::ByteBuffer frame);
   void OnResolve(ResolvePeer& peer, grpc::ByteBuffer frame);
 
@@ -63,6 +69,8 @@ class FakeServices {
   std::condition_variable changed_;
   int registrations_ = 0;
   int queries_ = 0;
+  int enqueue_streams_ = 0;
+  int refusals_ = 0;
   std::vector<queue::v1::SubmissionId> submissions_;
   size_t waited_for_ = 0;
   std::map<std::string, std::string> uploads_;

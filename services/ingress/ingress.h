@@ -3,9 +3,9 @@
 //
 // Start opens the listeners and returns; it registers with the queue and opens the streams in the
 // background and repeats that for ever. Connections wait in the kernel until the first time that
-// both are there (at most kFirstReadyWait, then clients are told 421 4.3.2). Later losses of a
-// stream are bridged: what was not acknowledged is sent again under the same id for
-// kResendMax, then clients are told 451.
+// both are there (at most kFirstReadyWait, then clients are told 421 4.3.2). Later, while the queue
+// is away, MAIL and DATA are told 451 4.3.0 at once. A message that is on its way meanwhile is sent
+// again under the same id when the queue is back; after kResendMax its client is told 451 4.3.0.
 //
 // Limits: IngressOptions. Log lines go to libs/base/maillog.h.
 #pragma once
@@ -28,7 +28,7 @@
 namespace postfleet::ingress {
 
 inline constexpr std::chrono::seconds kFirstReadyWait{5};
-inline constexpr std::chrono::seconds kResendMax{30};
+inline constexpr std::chrono::seconds kResendMax{5};
 
 // One listening socket. Several with equal `name` share a metrics label.
 struct ListenerOptions {

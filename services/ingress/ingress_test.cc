@@ -200,11 +200,35 @@ TEST_F(IngressTest, AForgottenIncarnationIsRegisteredAnew) {
   services_.next_code = queue::v1::EnqueueResult::EXPIRED;
   EXPECT_EQ(peer.SendMessage("x\r\n"), "451 4.3.0 Error: queue file write error\r\n");
   services_.next_code = queue::v1::EnqueueResult::COMMITTED;
-  services_.WaitForRegistrations(2);
-  // Until the new stream is there, the message waits for it.
-  std::string reply = peer.SendMessage("x\r\n");
-  if (reply.starts_with("451")) reply = peer.SendMessage("x\r\n");
-  EXPECT_THAT(services_.registrations(), testing::Ge(2));
+  services_.WaitForEnqueueStreams(2);
+  EXPECT_EQ(services_.registrations(), 2);
+  EXPECT_THAT(peer.SendMessage("x\r\n"), StartsWith("250 2.0.0 Ok: queued as "));
+}
+
+TEST_F(IngressTest, WhileTheQueueIsAwayClientsAreToldAtOnce) {
+  constexpr char kRefusal[] = "451 4.3.0 Error: queue file write error\r\n";
+  Start();
+  Peer at_mail(port_);
+  at_mail.Read();
+  at_mail.Say("EHLO x");
+  Peer at_data(port_);
+  at_data.Read();
+  at_data.Say("EHLO x");
+  at_data.Say("MAIL FROM:<a@b>");
+  at_data.Say("RCPT TO:<u@here.example>");
+  services_.WaitForEnqueueStreams(1);
+  services_.queue_away = true;
+  services_.CutEnqueueStreams();
+  services_.WaitForRefusals(1);
+  EXPECT_EQ(at_mail.Say("MAIL FROM:<a@b>"), kRefusal);
+  EXPECT_EQ(at_data.Say("DATA"), kRefusal);
+  services_.queue_away = false;
+  services_.WaitForEnqueueStreams(2);
+  EXPECT_THAT(at_mail.SendMessage("x\r\n"), StartsWith("250 2.0.0 Ok: queued as "));
+  EXPECT_THAT(at_data.Say("DATA"), StartsWith("354 "));
+  at_data.Write("x\r\n");
+  EXPECT_THAT(at_data.Say("."), StartsWith("250 2.0.0 Ok: queued as "));
+  EXPECT_EQ(services_.messages().size(), 2u);
 }
 
 TEST_F(IngressTest, LostLookupsAreAskedAgain) {

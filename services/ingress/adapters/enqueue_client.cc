@@ -13,23 +13,18 @@ EnqueueClient::EnqueueClient(runtime::EventLoop& loop, Options options, BufferBu
       options_(std::move(options)),
       budget_(budget),
       stub_(queue::v1::Queue::NewStub(options_.channel)),
-      link_(loop, options_.channel, "/postfleet.queue.v1.Queue/Enqueue",
-            {.probe = [this](std::function<void(bool)> done) { Register(std::move(done)); },
-             .open = [this] { return Open(); },
-             .opened = [this](std::shared_ptr<rpc::Stream> stream) { Opened(std::move(stream)); },
-             .lost = [this] { Lost(); }}),
-      give_up_(loop) {}
+      stream_(loop, "/postfleet.queue.v1.Queue/Enqueue",
+              {.prepare = [this](std::function<void(bool)> done) { Register(std::move(done)); },
+               .open = [this] { return Open(); },
+               .opened = [this] { options_.on_change(); },
+               .lost = [this](const grpc::Status&) { Lost(); }}) {}
 
-void EnqueueClient::Start() {
-  lost_at_ = options_.clock->Monotonic();
-  link_.Start();
-  GiveUpOld();
-}
+void EnqueueClient::Start() { stream_.Start(options_.channel); }
 
 void EnqueueClient::Stop() {
-  link_.Stop();
+  stream_.Stop();
   loop_.RunAndWait([this] {
-    give_up_.Cancel();
+    outbox_.TakeAll();
     unanswered_.clear();
   });
 }
@@ -69,9 +64,15 @@ void EnqueueClient::Register(std::function<void(bool)> done) {
 }
 
 rpc::StreamCallbacks EnqueueClient::Open() {
-  opening_ = std::make_shared<Outgoing>();
-  return {.next_frame = [outgoing = opening_](
-                            grpc::ByteBuffer* frame) { return NextFrame(*outgoing, frame); },
+  std::vector<std::shared_ptr<Entry>> again;
+  again.reserve(unanswered_.size());
+  for (const auto& [sequence, entry] : unanswered_) again.push_back(entry);
+  std::sort(again.begin(), again.end(), [](const auto& a, const auto& b) {
+    return a->submission.id().sequence() < b->submission.id().sequence();
+  });
+  outbox_.TakeAll();  // of the stream before
+  for (auto& entry : again) outbox_.Add(std::move(entry));
+  return {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
           .on_frame =
               [this](grpc::ByteBuffer frame) {
                 auto response = std::make_shared<queue::v1::EnqueueResponse>();
@@ -82,24 +83,13 @@ rpc::StreamCallbacks EnqueueClient::Open() {
           .on_closed = nullptr};
 }
 
-void EnqueueClient::Opened(std::shared_ptr<rpc::Stream> stream) {
-  outgoing_ = std::move(opening_);
-  outgoing_->stream = std::move(stream);
-  std::vector<std::shared_ptr<Entry>> again;
-  again.reserve(unanswered_.size());
-  for (const auto& [sequence, entry] : unanswered_) again.push_back(entry);
-  std::sort(again.begin(), again.end(), [](const auto& a, const auto& b) {
-    return a->submission.id().sequence() < b->submission.id().sequence();
-  });
-  for (auto& entry : again) outgoing_->outbox.Add(std::move(entry));
-  KickSoon();
-  options_.on_change();
-}
-
 void EnqueueClient::Lost() {
-  outgoing_.reset();
   disk_nearly_full_ = false;  // of the queue that was; the next one says it anew
-  lost_at_ = options_.clock->Monotonic();
+  const auto now = options_.clock->Monotonic();
+  for (const auto& [sequence, entry] : unanswered_) {
+    if (!entry->cut_off_at) entry->cut_off_at = now;
+  }
+  GiveUpOld();  // a stream that comes and goes is no reason to wait for ever
   options_.on_change();
 }
 
@@ -121,10 +111,12 @@ void EnqueueClient::Send(Submit submit, std::shared_ptr<Requester> requester) {
   if (!submit.content.empty())
     entry->payload.push_back(rpc::OwningSlice(std::move(submit.content)));
   entry->requester = std::move(requester);
-  entry->since = options_.clock->Monotonic();
   unanswered_.emplace(next_sequence_++, entry);
-  if (outgoing_ == nullptr) return;
-  outgoing_->outbox.Add(std::move(entry));
+  if (!stream_.is_open()) {
+    entry->cut_off_at = options_.clock->Monotonic();
+    return;
+  }
+  outbox_.Add(std::move(entry));
   KickSoon();
 }
 
@@ -134,12 +126,12 @@ void EnqueueClient::KickSoon() {
   kick_posted_ = true;
   loop_.Post([this] {
     kick_posted_ = false;
-    if (outgoing_ != nullptr) outgoing_->stream->Kick();
+    stream_.Kick();
   });
 }
 
-bool EnqueueClient::NextFrame(Outgoing& outgoing, grpc::ByteBuffer* frame) {
-  const auto entries = outgoing.outbox.Take(kFramePayloadBytesMax, [](const auto& entry) {
+bool EnqueueClient::NextFrame(grpc::ByteBuffer* frame) {
+  const auto entries = outbox_.Take(kFramePayloadBytesMax, [](const auto& entry) {
     return entry->submission.ByteSizeLong() + entry->submission.payload_bytes();
   });
   if (entries.empty()) return false;
@@ -184,17 +176,15 @@ void EnqueueClient::ForgetIncarnation() {
   minter_.reset();
   const auto orphans = std::exchange(unanswered_, {});
   for (const auto& [sequence, entry] : orphans) Answer(entry, EnqueueResult::EXPIRED);
-  if (outgoing_ != nullptr) outgoing_->stream->Cancel();
+  stream_.Break();
 }
 
 void EnqueueClient::GiveUpOld() {
-  give_up_.Set(std::min(options_.resend_max, std::chrono::milliseconds(1000)),
-               [this] { GiveUpOld(); });
-  if (outgoing_ != nullptr) return;
+  if (stream_.is_open()) return;
   const auto now = options_.clock->Monotonic();
   std::vector<std::shared_ptr<Entry>> old;
   for (const auto& [sequence, entry] : unanswered_) {
-    if (now - std::max(entry->since, lost_at_) >= options_.resend_max) old.push_back(entry);
+    if (entry->cut_off_at && now - *entry->cut_off_at >= options_.resend_max) old.push_back(entry);
   }
   for (const auto& entry : old) {
     unanswered_.erase(entry->submission.id().sequence());

@@ -17,21 +17,17 @@ ResolveClient::ResolveClient(runtime::EventLoop& loop, std::shared_ptr<grpc::Cha
     : loop_(loop),
       clock_(clock),
       on_change_(std::move(on_change)),
-      link_(loop, std::move(channel), "/postfleet.lookup.v1.Lookup/Resolve",
-            {.open = [this] { return Open(); },
-             .opened = [this](std::shared_ptr<rpc::Stream> stream) { Opened(std::move(stream)); },
-             .lost = [this] { Lost(); }}),
-      give_up_(loop) {}
+      channel_(std::move(channel)),
+      stream_(
+          loop, "/postfleet.lookup.v1.Lookup/Resolve",
+          {.open = [this] { return Open(); }, .lost = [this](const grpc::Status&) { Lost(); }}) {}
 
-void ResolveClient::Start() {
-  link_.Start();
-  GiveUpOld();
-}
+void ResolveClient::Start() { stream_.Start(channel_); }
 
 void ResolveClient::Stop() {
-  link_.Stop();
+  stream_.Stop();
   loop_.RunAndWait([this] {
-    give_up_.Cancel();
+    outbox_.TakeAll();
     unanswered_.clear();
   });
 }
@@ -45,14 +41,13 @@ void ResolveClient::Ask(const Resolve& resolve, std::shared_ptr<Requester> reque
   entry->requester = std::move(requester);
   entry->since = clock_.Monotonic();
   unanswered_.emplace(next_id_++, entry);
-  if (outgoing_ == nullptr) return;
-  outgoing_->outbox.Add(std::move(entry));
+  if (!stream_.is_open()) return;
+  outbox_.Add(std::move(entry));
   KickSoon();
 }
 
-bool ResolveClient::NextFrame(Outgoing& outgoing, grpc::ByteBuffer* frame) {
-  const auto entries =
-      outgoing.outbox.Take(kFrameQueriesMax, [](const auto&) -> size_t { return 1; });
+bool ResolveClient::NextFrame(grpc::ByteBuffer* frame) {
+  const auto entries = outbox_.Take(kFrameQueriesMax, [](const auto&) -> size_t { return 1; });
   if (entries.empty()) return false;
   lookup::v1::ResolveRequest request;
   for (const auto& entry : entries) {
@@ -63,10 +58,12 @@ bool ResolveClient::NextFrame(Outgoing& outgoing, grpc::ByteBuffer* frame) {
   return true;
 }
 
+// The last query has no requester: its answer says that the service is there.
 rpc::StreamCallbacks ResolveClient::Open() {
-  opening_ = std::make_shared<Outgoing>();
-  return {.next_frame = [outgoing = opening_](
-                            grpc::ByteBuffer* frame) { return NextFrame(*outgoing, frame); },
+  Ask({.recipient = "postmaster"}, nullptr);
+  outbox_.TakeAll();  // of the stream before
+  for (const auto& [id, entry] : unanswered_) outbox_.Add(entry);
+  return {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
           .on_frame =
               [this](grpc::ByteBuffer frame) {
                 auto response = std::make_shared<lookup::v1::ResolveResponse>();
@@ -77,17 +74,7 @@ rpc::StreamCallbacks ResolveClient::Open() {
           .on_closed = nullptr};
 }
 
-// The first query has no requester: its answer says that the service is there.
-void ResolveClient::Opened(std::shared_ptr<rpc::Stream> stream) {
-  outgoing_ = std::move(opening_);
-  outgoing_->stream = std::move(stream);
-  for (const auto& [id, entry] : unanswered_) outgoing_->outbox.Add(entry);
-  Ask({.recipient = "postmaster"}, nullptr);
-  KickSoon();
-}
-
 void ResolveClient::Lost() {
-  outgoing_.reset();
   if (!std::exchange(answered_, false)) return;
   on_change_();
 }
@@ -97,7 +84,7 @@ void ResolveClient::KickSoon() {
   kick_posted_ = true;
   loop_.Post([this] {
     kick_posted_ = false;
-    if (outgoing_ != nullptr) outgoing_->stream->Kick();
+    stream_.Kick();
   });
 }
 
@@ -109,13 +96,11 @@ void ResolveClient::OnResponse(const lookup::v1::ResolveResponse& response) {
     unanswered_.erase(it);
     if (entry->requester != nullptr) entry->requester->OnResolved(answer);
   }
-  if (outgoing_ == nullptr || std::exchange(answered_, true)) return;
-  link_.Alive();
+  if (!stream_.is_open() || std::exchange(answered_, true)) return;
   on_change_();
 }
 
 void ResolveClient::GiveUpOld() {
-  give_up_.Set(std::chrono::seconds(1), [this] { GiveUpOld(); });
   const auto now = clock_.Monotonic();
   std::vector<std::shared_ptr<Entry>> old;
   for (const auto& [id, entry] : unanswered_) {

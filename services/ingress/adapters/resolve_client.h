@@ -10,9 +10,9 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "libs/base/clock.h"
+#include "libs/rpc/lasting_stream.h"
 #include "libs/rpc/outbox.h"
 #include "services/ingress/adapters/requester.h"
-#include "services/ingress/adapters/stream_link.h"
 #include "services/ingress/core/session.h"
 
 namespace postfleet::ingress {
@@ -30,6 +30,8 @@ class ResolveClient {
   // The service answered on this stream.
   bool connected() const { return answered_; }
   void Ask(const Resolve& resolve, std::shared_ptr<Requester> requester);
+  // Answers what waited for too long. To be called now and then.
+  void GiveUpOld();
 
  private:
   struct Entry {
@@ -37,28 +39,21 @@ class ResolveClient {
     std::shared_ptr<Requester> requester;
     std::chrono::steady_clock::time_point since;
   };
-  struct Outgoing {
-    rpc::Outbox<std::shared_ptr<Entry>> outbox;
-    std::shared_ptr<rpc::Stream> stream;
-  };
 
-  static bool NextFrame(Outgoing& outgoing, grpc::ByteBuffer* frame);
+  bool NextFrame(grpc::ByteBuffer* frame);
   rpc::StreamCallbacks Open();
-  void Opened(std::shared_ptr<rpc::Stream> stream);
   void Lost();
   void KickSoon();
   void OnResponse(const lookup::v1::ResolveResponse& response);
-  void GiveUpOld();
 
   runtime::EventLoop& loop_;
   const Clock& clock_;
   const std::function<void()> on_change_;
-  StreamLink link_;
-  runtime::Timer give_up_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  rpc::LastingStream stream_;
+  rpc::Outbox<std::shared_ptr<Entry>> outbox_;  // of the stream that is open
   uint64_t next_id_ = 1;
   absl::flat_hash_map<uint64_t, std::shared_ptr<Entry>> unanswered_;
-  std::shared_ptr<Outgoing> opening_;
-  std::shared_ptr<Outgoing> outgoing_;
   bool answered_ = false;
   bool kick_posted_ = false;
 };

@@ -202,6 +202,8 @@ void Server::Closed(Connection& connection, Listener& listener) {
 }
 
 void Server::Sweep() {
+  enqueue_.GiveUpOld();
+  resolve_.GiveUpOld();
   std::chrono::milliseconds interval = kSweepInterval;
   for (const auto& listener : listeners_) {
     const std::chrono::milliseconds timeout(listener->session_config.timeout_ms);

@@ -54,6 +54,7 @@ class Server : public Surroundings {
   // Surroundings.
   int64_t WallMillis() override { return options_.clock->WallMillis(); }
   message::MailTime MailTimeAt(int64_t wall_ms) override { return local_time_.At(wall_ms); }
+  bool QueueIsThere() override { return enqueue_.connected(); }
   std::string NextQueueId() override { return enqueue_.NextQueueId(); }
   bool DiskNearlyFull() override { return enqueue_.disk_nearly_full(); }
   bool BuffersFull() override { return budget_.Full(); }

@@ -50,6 +50,7 @@ class ScriptedSession : public Surroundings {
   bool auto_delay = true;
   queue::v1::EnqueueResult::Code queue_code = queue::v1::EnqueueResult::COMMITTED;
   bool queue_reached = true;
+  bool queue_is_there = true;
   bool disk_nearly_full = false;
   bool buffers_full = false;
   FakeClock clock;
@@ -60,6 +61,7 @@ class ScriptedSession : public Surroundings {
 
   int64_t WallMillis() override { return clock.WallMillis(); }
   message::MailTime MailTimeAt(int64_t wall_ms) override { return {.seconds = wall_ms / 1000}; }
+  bool QueueIsThere() override { return queue_is_there; }
   std::string NextQueueId() override;
   bool DiskNearlyFull() override { return disk_nearly_full; }
   bool BuffersFull() override { return buffers_full; }

@@ -47,6 +47,8 @@ class Surroundings {
   virtual ~Surroundings() = default;
   virtual int64_t WallMillis() = 0;
   virtual message::MailTime MailTimeAt(int64_t wall_ms) = 0;
+  // False: the stream to the queue is lost, what is submitted now waits for its return.
+  virtual bool QueueIsThere() = 0;
   // A new queue id; empty: the queue was not reached yet.
   virtual std::string NextQueueId() = 0;
   virtual bool DiskNearlyFull() = 0;
@@ -207,6 +209,8 @@ class Session {
   void Reply(int code, std::string_view text, Actions* actions, std::string_view lines_before = {});
   // An error of protocol: replied, not logged. Always false.
   bool Fail(int code, std::string_view text, Actions* actions);
+  // There is no queue to take the message.
+  bool FailForQueue(std::string_view stage, Actions* actions);
   bool FailParsing(const smtp::Reply& reply, const smtp::Command& command, Actions* actions);
   // A refusal of policy: replied and logged ("reject: RCPT from ..."). Always false.
   bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,

@@ -112,6 +112,8 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   if (config_.message_size_limit > 0 && mail.size_bytes > config_.message_size_limit) {
     good =
         Refuse("MAIL", RejectReason::kSize, 552, "5.3.4 Message size exceeds fixed limit", actions);
+  } else if (!surroundings_.QueueIsThere()) {
+    good = FailForQueue("MAIL", actions);
   } else if (surroundings_.DiskNearlyFull()) {
     good = Refuse("MAIL", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
   } else if (!config_.delay_reject && (refusal = Check(config_.sender_restrictions, Stage::kSender,
@@ -158,8 +160,7 @@ bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions
   if (transaction.queue_id.empty()) {
     transaction.queue_id = surroundings_.NextQueueId();
     if (transaction.queue_id.empty()) {
-      actions->rejects.push_back({"RCPT", 451, RejectReason::kQueue});
-      return Fail(451, "4.3.0 Error: queue file write error", actions);
+      return FailForQueue("RCPT", actions);
     }
     Log(LogProgram::kSmtpd, Concat(transaction.queue_id, ": client=", client_), actions);
   }
@@ -168,6 +169,11 @@ bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions
        std::move(asked_.recipient_text)});
   Reply(250, "2.1.5 Ok", actions);
   return true;
+}
+
+bool Session::FailForQueue(std::string_view stage, Actions* actions) {
+  actions->rejects.push_back({stage, 451, RejectReason::kQueue});
+  return Fail(451, "4.3.0 Error: queue file write error", actions);
 }
 
 bool Session::Data(const smtp::Command& command, Actions* actions) {
@@ -179,6 +185,7 @@ bool Session::Data(const smtp::Command& command, Actions* actions) {
   if (const auto refusal = Check(config_.data_restrictions, Stage::kData, "DATA", {}, nullptr)) {
     return Refuse("DATA", *refusal, actions);
   }
+  if (!surroundings_.QueueIsThere()) return FailForQueue("DATA", actions);
   if (surroundings_.BuffersFull()) {
     return Refuse("DATA", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
   }

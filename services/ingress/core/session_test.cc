@@ -251,6 +251,39 @@ TEST(Message, WithoutAQueueRecipientsAreDeferred) {
             "451 4.3.0 Error: queue file write error\r\n");
 }
 
+TEST(Message, IsNotBegunWhileTheQueueIsAway) {
+  constexpr char kRefusal[] = "451 4.3.0 Error: queue file write error\r\n";
+  Client client;
+  client.queue_is_there = false;
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), kRefusal);
+  client.queue_is_there = true;
+  client.Envelope();
+  client.queue_is_there = false;
+  EXPECT_EQ(client.SayLine("DATA"), kRefusal);
+  EXPECT_TRUE(client.submits.empty());
+  ASSERT_EQ(client.rejects.size(), 2u);
+  EXPECT_EQ(client.rejects[0].stage, "MAIL");
+  EXPECT_EQ(client.rejects[1].stage, "DATA");
+  // The envelope holds: the client may try again.
+  client.queue_is_there = true;
+  EXPECT_THAT(client.SayLine("DATA"), StartsWith("354 "));
+  EXPECT_THAT(client.Say("x\r\n.\r\n"), StartsWith("250 "));
+}
+
+TEST(Message, BegunBeforeTheQueueWentIsAnsweredByTheQueueAlone) {
+  Client client;
+  client.auto_answer = false;
+  client.SayLine("MAIL FROM:<a@b>");
+  client.SayLine("RCPT TO:<bob@localhost>");
+  client.AnswerLookup();
+  client.SayLine("DATA");
+  client.queue_is_there = false;
+  EXPECT_EQ(client.Say("x\r\n.\r\n"), "");
+  EXPECT_EQ(client.AnswerQueue(EnqueueResult::FAILED),
+            "451 4.3.0 Error: queue file write error\r\n");
+  EXPECT_FALSE(client.accepted);
+}
+
 TEST(Message, AnswersAboutAnEarlierMessageAreIgnored) {
   Client client;
   client.Message("x\r\n.\r\n");
