@@ -6,12 +6,15 @@ Errors (exit status 1):
   - a file, folder or type named after no concept: utils, helper, manager, common, processor
   - a sleep in a *_test.cc
   - a header of libs, services or commands that does not open with a comment
+  - a parameter of main.cf that is marked as honoured and that no source reads (parameters_read.py)
 Advice (printed only): files over 500 lines, functions over 70.
 """
 
 import os
 import re
 import sys
+
+import parameters_read
 
 FILE_LINES_ADVISED_MAX = 500
 FUNCTION_LINES_ADVISED_MAX = 70
@@ -78,15 +81,23 @@ def sources(root):
                 yield os.path.relpath(os.path.join(folder, name), root)
 
 
+def text_of(root, path):
+    with open(os.path.join(root, path), errors="replace") as file:
+        return file.read()
+
+
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(
         os.path.dirname(os.path.realpath(__file__)))
     errors, advice = [], []
+    texts = {}
     for path in sources(root):
-        with open(os.path.join(root, path), errors="replace") as file:
-            lines = file.read().splitlines()
+        texts[path] = text_of(root, path)
+        lines = texts[path].splitlines()
         errors.extend(errors_of(path, lines))
         advice.extend(advice_of(path, lines))
+    tables = {path: text_of(root, path) for path in parameters_read.TABLES}
+    errors.extend(parameters_read.errors_of(tables, texts))
     for kind, findings in (("advice", advice), ("error", errors)):
         for path, line, text in findings:
             print("%s:%d: %s: %s" % (path, line, kind, text))

@@ -220,6 +220,32 @@ class Warner {
   std::set<std::string, std::less<>> referenced_;
 };
 
+// The part of the system that reads the overrides of a service; empty: none does.
+std::string_view ReaderOfOverrides(std::string_view command) {
+  if (command == "smtpd") return "ingress";
+  return IsDeliveryAgent(command) || command == "bounce" ? "delivery" : "";
+}
+
+// An override of what another part of the system reads, from main.cf, changes nothing.
+void WarnOfIdleOverride(const ConfigValues& values, const MasterService& service,
+                        std::string_view name, std::string_view value, std::string_view place,
+                        Diagnostics& diagnostics) {
+  const Parameter* row = FindParameter(name);
+  if (row == nullptr ||
+      (row->status != ParameterStatus::kHonoured && row->status != ParameterStatus::kPartly)) {
+    return;
+  }
+  std::string_view reader = ReaderOfOverrides(service.command);
+  for (const std::string& one : SplitList(row->readers)) {
+    if (!reader.empty() && (one == reader || one == "all" || one == "config")) return;
+  }
+  std::string_view in_main_cf = values.Lookup(name).value_or("");
+  if (Normalized(values, *row, value) == Normalized(values, *row, in_main_cf)) return;
+  diagnostics.Warn(Concat(place, ": parameter \"", name,
+                          "\" of this service is read nowhere; it is ignored, set it in "
+                          "main.cf"));
+}
+
 void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {
   Warner warner(values, diagnostics);
   for (const MainCfEntry& entry : values.main_cf->entries) {
@@ -229,8 +255,9 @@ void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {
   for (const MasterService& service : values.master_cf->services) {
     ConfigValues of_service = values.WithOverrides(service);
     for (const auto& [name, value] : service.overrides) {
-      warner.WarnOf(of_service, name, value, values.master_cf->path,
-                    Concat("master.cf line ", service.line, " (", service.Selector(), ")"));
+      std::string place = Concat("master.cf line ", service.line, " (", service.Selector(), ")");
+      warner.WarnOf(of_service, name, value, values.master_cf->path, place);
+      WarnOfIdleOverride(values, service, name, value, place, diagnostics);
     }
   }
 }

@@ -35,7 +35,10 @@ TEST(MasterCf, ReadsColumnsOptionsAndContinuations) {
   ASSERT_EQ(service->overrides.size(), 2u);
   EXPECT_EQ(service->overrides[1], std::make_pair(std::string("smtpd_banner"), std::string("a b")));
   EXPECT_EQ(service->line, 2);
-  EXPECT_TRUE(diagnostics.warnings().empty());
+  ASSERT_EQ(diagnostics.warnings().size(), 1u);
+  EXPECT_EQ(diagnostics.warnings()[0].text,
+            "master.cf: line 2: service [::1]:submission/inet: the process limit 7 does not bound "
+            "its sessions; see smtpd_client_connection_count_limit");
 }
 
 TEST(MasterCf, StockTransportsAreThereWithoutAnEntry) {

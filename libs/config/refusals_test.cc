@@ -139,5 +139,26 @@ TEST(Hints, SayWhatToUseInstead) {
       << partly[0];
 }
 
+TEST(Overrides, OfWhatAnotherPartReadsAreNamed) {
+  Diagnostics diagnostics;
+  absl::Status status =
+      Config::FromText("compatibility_level = 3.6\nrelay_domains = a\n",
+                       "10025 inet n - n - - smtpd -o local_recipient_maps= -o relay_domains=a\n"
+                       "  -o mynetworks=127.0.0.1 -o myhostname=a.b\n"
+                       "relay unix - - n - - smtp -o smtp_helo_name=c.d -o smtpd_timeout=3\n",
+                       HostFacts{"mx", {}}, diagnostics, "/p")
+          .status();
+  ASSERT_TRUE(status.ok()) << status;
+  std::vector<std::string> texts;
+  for (const Diagnostic& warning : diagnostics.warnings()) texts.push_back(warning.text);
+  EXPECT_EQ(
+      texts,
+      (std::vector<std::string>{
+          "master.cf line 1 (10025/inet): parameter \"local_recipient_maps\" of this service "
+          "is read nowhere; it is ignored, set it in main.cf",
+          "master.cf line 3 (relay/unix): parameter \"smtpd_timeout\" of this service is read "
+          "nowhere; it is ignored, set it in main.cf"}));
+}
+
 }  // namespace
 }  // namespace postfleet::config
