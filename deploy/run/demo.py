@@ -116,7 +116,7 @@ def show(binaries, folder, port, metrics_port, second):
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=WAIT_S) as page:
         lines = page.read().decode().splitlines()
     wanted = ("postfleet_queue_messages", "postfleet_delivery_attempts_total", "postfleet_smtpd_messages_accepted_total")
-    say("Some metrics", "\n".join(line for line in lines if line.startswith(wanted)))
+    say("Some metrics", "\n".join(sorted(line for line in lines if line.startswith(wanted) and not line.endswith(" 0"))))
     say("The log", (folder / "mail.log").read_text())
 
 
@@ -135,9 +135,11 @@ postfleet_metrics_listen = 127.0.0.1:{metrics_port}
     server = subprocess.Popen([str(binaries / "postfleet"), "-c", str(folder), "postfix", "start-fg"])
     try:
         wait_for("the start of the server", lambda: accepts(port) or server.poll() is not None)
+        if server.poll() is not None:
+            raise RuntimeError(f"the server ended with status {server.returncode}; its log:")
         show(binaries, folder, port, metrics_port, second)
     except (OSError, TimeoutError, RuntimeError, subprocess.CalledProcessError, smtplib.SMTPException) as error:
-        print(f"demo: {error}\n{(folder / 'mail.log').read_text()}")
+        print(f"demo: {error}\n{(folder / 'mail.log').read_text()}", flush=True)
         return 1
     finally:
         server.terminate()

@@ -11,11 +11,14 @@ import argparse
 import os
 import pathlib
 import pwd
+import re
 import sys
 
 import demo
 
 DOMAIN = "example.test"
+DEFAULT_PORT = 2525
+METRICS = "127.0.0.1:9154"
 
 
 def mailbox_owner():
@@ -72,19 +75,34 @@ def prepare(folder, port, extra=""):
         os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
-def run(binaries, folder, port):
-    extra = "postfleet_metrics_listen = 127.0.0.1:9154\n"
-    prepare(folder, port, extra)
+EXTRA = f"""
+# Nobody listens on port 9: a message to this domain waits in the queue.
+transport_maps = inline:{{ closed.test=smtp:[127.0.0.1]:9 }}
+postfleet_metrics_listen = {METRICS}
+"""
+
+
+def port_of(folder):
+    """Where smtpd listens: what master.cf says, which may be of an earlier start."""
+    found = re.search(r"^127\.0\.0\.1:(\d+)\s+inet\s.*smtpd", (folder / "master.cf").read_text(), re.MULTILINE)
+    return int(found.group(1)) if found else None
+
+
+def run(binaries, folder, wanted_port):
+    prepare(folder, wanted_port or DEFAULT_PORT, EXTRA)
+    port = port_of(folder)
+    if wanted_port not in (None, port):
+        sys.exit(f"run: {folder}/master.cf is of an earlier start and says port {port}; change it there, or use another --dir")
     postfleet = binaries / "postfleet"
     print(
         f"""Postfleet runs in the foreground; Ctrl-C ends it. Its configuration, queue, mail and log are in {folder}.
 
 Try, in another terminal:
-  printf 'Subject: hello\\n\\nhi\\n' | curl -s smtp://127.0.0.1:{port} --mail-from you@{DOMAIN} --mail-rcpt alice@{DOMAIN} -T -
+  printf 'Subject: hello\\n\\nhi\\n' | curl -sS smtp://127.0.0.1:{port} --mail-from you@{DOMAIN} --mail-rcpt alice@{DOMAIN} -T -
   ls {folder}/mail/alice/new
   tail {folder}/mail.log
   {postfleet} -c {folder} postqueue -p
-  curl -s http://127.0.0.1:9154/metrics | grep postfleet_queue
+  curl -sS http://{METRICS}/metrics | grep postfleet_queue
 """,
         flush=True,
     )
@@ -95,8 +113,9 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev run", description=__doc__.splitlines()[0])
     parser.add_argument("binaries", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--demo", action="store_true", help="show it at work and end")
-    parser.add_argument("--dir", type=pathlib.Path, default=pathlib.Path(f"/var/tmp/postfleet-{os.geteuid()}"))
-    parser.add_argument("--port", type=int, default=2525)
+    parser.add_argument("--dir", type=pathlib.Path, default=pathlib.Path(f"/var/tmp/postfleet-{os.geteuid()}"),
+                        help="configuration, queue, mail and log (default: %(default)s)")
+    parser.add_argument("--port", type=int, help=f"of a new DIR; {DEFAULT_PORT} otherwise")
     arguments = parser.parse_args()
     if arguments.demo:
         return demo.run(arguments.binaries.resolve(), prepare)
