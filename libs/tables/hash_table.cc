@@ -11,7 +11,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "libs/base/concat.h"
-#include "libs/tables/file_watch.h"
+#include "libs/tables/stored_table.h"
 #include "libs/tables/table_types.h"
 
 namespace postfleet::tables {
@@ -33,49 +33,21 @@ class ReadLock {
   int fd_;
 };
 
-class HashTable : public Table {
+class HashTable final : public StoredTable {
  public:
-  HashTable(std::string name, std::string path, const Clock* clock)
-      : Table(std::move(name), true), watch_(std::move(path), clock) {}
+  using StoredTable::StoredTable;
   ~HashTable() override { Close(); }
 
-  absl::StatusOr<std::optional<std::string>> Lookup(std::string_view key) override {
-    if (key.empty()) return std::nullopt;
-    if (watch_.NeedsLoad()) Reopen();
-    if (db_ == nullptr) return failure_;
-    std::optional<std::string> value;
-    int error = Find(key, value);
-    if (error != 0) {
-      // The pages that we hold may be older than the file.
-      Reopen();
-      if (db_ == nullptr) return failure_;
-      error = Find(key, value);
-    }
-    if (error != 0) return LookupFailure(name(), db_strerror(error));
-    return value;
-  }
-
  private:
-  void Close() {
+  void Close() override {
     if (db_ != nullptr) db_->close(db_, 0);
     db_ = nullptr;
     if (fd_ >= 0) close(fd_);
     fd_ = -1;
   }
 
-  void Reopen() {
-    Close();
-    int error = Open();
-    if (error != 0) {
-      Close();
-      failure_ = LookupFailure(
-          name(), Concat("open ", watch_.path(), ": ", std::string_view(db_strerror(error))));
-    }
-    watch_.Loaded(error == 0);
-  }
-
-  int Open() {
-    fd_ = open(watch_.path().c_str(), O_RDONLY | O_CLOEXEC);
+  int Open() override {
+    fd_ = open(path().c_str(), O_RDONLY | O_CLOEXEC);
     if (fd_ < 0) return errno;
     ReadLock lock(fd_);
     int error = db_create(&db_, nullptr, 0);
@@ -84,11 +56,15 @@ class HashTable : public Table {
       return error;
     }
     db_->set_errcall(db_, [](const DB_ENV*, const char*, const char*) {});
-    return db_->open(db_, nullptr, watch_.path().c_str(), nullptr, DB_UNKNOWN, DB_RDONLY, 0);
+    return db_->open(db_, nullptr, path().c_str(), nullptr, DB_UNKNOWN, DB_RDONLY, 0);
   }
 
+  // The pages that we hold may be older than the file: any error may be one of these.
+  bool IsStale(int) const override { return true; }
+  std::string_view Explain(int error) const override { return db_strerror(error); }
+
   // Postfix writes keys with their zero byte; other programs leave it away.
-  int Find(std::string_view key, std::optional<std::string>& value) {
+  int Find(std::string_view key, std::optional<std::string>& value) override {
     ReadLock lock(fd_);
     std::string with_zero = Concat(key, '\0');
     int error = Get(with_zero, value);
@@ -106,15 +82,12 @@ class HashTable : public Table {
     int error = db_->get(db_, nullptr, &key_slice, &value_slice, 0);
     if (error != 0) return error;
     absl::Cleanup release = [&] { free(value_slice.data); };
-    value.emplace(static_cast<const char*>(value_slice.data), value_slice.size);
-    if (!value->empty() && value->back() == '\0') value->pop_back();
+    value = StoredValue(value_slice.data, value_slice.size);
     return 0;
   }
 
-  FileWatch watch_;
   DB* db_ = nullptr;
   int fd_ = -1;
-  absl::Status failure_;
 };
 
 }  // namespace

@@ -7,59 +7,36 @@
 #include <utility>
 
 #include "libs/base/concat.h"
-#include "libs/tables/file_watch.h"
+#include "libs/tables/stored_table.h"
 #include "libs/tables/table_types.h"
 
 namespace postfleet::tables {
 namespace {
 
-class LmdbTable : public Table {
+class LmdbTable final : public StoredTable {
  public:
-  LmdbTable(std::string name, std::string path, const Clock* clock)
-      : Table(std::move(name), true), watch_(std::move(path), clock) {}
+  using StoredTable::StoredTable;
   ~LmdbTable() override { Close(); }
 
-  absl::StatusOr<std::optional<std::string>> Lookup(std::string_view key) override {
-    if (key.empty()) return std::nullopt;
-    if (watch_.NeedsLoad()) Reopen();
-    if (environment_ == nullptr) return failure_;
-    std::optional<std::string> value;
-    int error = Find(key, value);
-    if (error == MDB_MAP_RESIZED || error == MDB_CORRUPTED || error == MDB_PAGE_NOTFOUND) {
-      Reopen();
-      if (environment_ == nullptr) return failure_;
-      error = Find(key, value);
-    }
-    if (error != 0) return LookupFailure(name(), mdb_strerror(error));
-    return value;
-  }
-
  private:
-  void Close() {
+  void Close() override {
     if (environment_ != nullptr) mdb_env_close(environment_);
     environment_ = nullptr;
   }
 
-  void Reopen() {
-    Close();
-    int error = Open();
-    if (error != 0) {
-      Close();
-      failure_ = LookupFailure(
-          name(), Concat("open ", watch_.path(), ": ", std::string_view(mdb_strerror(error))));
-    }
-    watch_.Loaded(error == 0);
-  }
-
-  int Open() {
+  int Open() override {
     int error = mdb_env_create(&environment_);
     if (error != 0) {
       environment_ = nullptr;
       return error;
     }
-    return mdb_env_open(environment_, watch_.path().c_str(), MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK,
-                        0);
+    return mdb_env_open(environment_, path().c_str(), MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0);
   }
+
+  bool IsStale(int error) const override {
+    return error == MDB_MAP_RESIZED || error == MDB_CORRUPTED || error == MDB_PAGE_NOTFOUND;
+  }
+  std::string_view Explain(int error) const override { return mdb_strerror(error); }
 
   void Lock(int operation) {
     mdb_filehandle_t fd;
@@ -68,7 +45,7 @@ class LmdbTable : public Table {
     }
   }
 
-  int Find(std::string_view key, std::optional<std::string>& value) {
+  int Find(std::string_view key, std::optional<std::string>& value) override {
     Lock(LOCK_SH);
     int error = FindLocked(key, value);
     Lock(LOCK_UN);
@@ -95,14 +72,11 @@ class LmdbTable : public Table {
     MDB_val found;
     int error = mdb_get(transaction, table, &key_slice, &found);
     if (error != 0) return error;
-    value.emplace(static_cast<const char*>(found.mv_data), found.mv_size);
-    if (!value->empty() && value->back() == '\0') value->pop_back();
+    value = StoredValue(found.mv_data, found.mv_size);
     return 0;
   }
 
-  FileWatch watch_;
   MDB_env* environment_ = nullptr;
-  absl::Status failure_;
 };
 
 }  // namespace
