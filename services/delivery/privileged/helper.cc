@@ -1,10 +1,13 @@
 // The privileged delivery helper: writes mailbox files as the users that own them.
 //
-//   helper --connections=N --minimum-uid=U
+//   helper --supervise --connections=N --minimum-uid=U
+//   helper --serve     --connections=N --minimum-uid=U
 //
-// Sockets 3 to 2+N are the connections (protocol.h), each served by a thread of its own. It is the
-// only process that stays root, so it does nothing else: no configuration, no tables, no network,
-// no log. It ends when all connections are closed.
+// Two processes of one program, the only ones that stay root. The supervisor (supervisor.h; socket
+// 3 is the server's) starts the worker, and another one when it has ended. The worker's sockets 3
+// to 2+N are the connections (protocol.h), each served by a thread of its own. They do nothing
+// else: no configuration, no tables, no network, no log. Both end when the server's sockets are
+// closed.
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -18,11 +21,10 @@
 
 #include "services/delivery/privileged/mailbox_server.h"
 #include "services/delivery/privileged/spawn.h"
+#include "services/delivery/privileged/supervisor.h"
 
 namespace postfleet::delivery::privileged {
 namespace {
-
-constexpr int kFirstSocket = 3;
 
 bool NumberOption(std::string_view argument, std::string_view name, unsigned* value) {
   if (!argument.starts_with(name)) return false;
@@ -33,13 +35,13 @@ bool NumberOption(std::string_view argument, std::string_view name, unsigned* va
 }
 
 int Usage() {
-  std::fprintf(stderr, "usage: helper --connections=N --minimum-uid=U\n");
+  std::fprintf(stderr, "usage: helper --supervise|--serve --connections=N --minimum-uid=U\n");
   return 2;
 }
 
-void PrepareProcess(unsigned connections) {
+void PrepareProcess(unsigned sockets) {
   // Whatever else the parent had open is not ours.
-  close_range(kFirstSocket + connections, ~0U, 0);
+  close_range(kFirstSocket + sockets, ~0U, 0);
   umask(077);
   signal(SIGPIPE, SIG_IGN);
   // A signal to the whole group is for the server, which drains; this process ends when the server
@@ -47,24 +49,16 @@ void PrepareProcess(unsigned connections) {
   for (int stop : {SIGTERM, SIGINT, SIGHUP}) signal(stop, SIG_IGN);
   // Files over the size limit of a resource class give EFBIG, not death.
   signal(SIGXFSZ, SIG_IGN);
-  struct rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-  }
 }
 
-int Run(int argc, char** argv) {
-  unsigned connections = 0, minimum_uid = 0;
-  for (int i = 1; i < argc; ++i) {
-    if (!NumberOption(argv[i], "--connections=", &connections) &&
-        !NumberOption(argv[i], "--minimum-uid=", &minimum_uid)) {
-      return Usage();
-    }
-  }
-  if (connections < 1 || connections > kConnectionsMax || minimum_uid < 1) return Usage();
-  PrepareProcess(connections);
+void RaiseOpenFiles() {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
 
+void Serve(unsigned connections, unsigned minimum_uid) {
   System system;
   DirectorySyncs syncs(system);
   std::vector<std::thread> threads;
@@ -76,6 +70,31 @@ int Run(int argc, char** argv) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+int Run(int argc, char** argv) {
+  unsigned connections = 0, minimum_uid = 0;
+  const std::string_view role = argc > 1 ? argv[1] : "";
+  for (int i = 2; i < argc; ++i) {
+    if (!NumberOption(argv[i], "--connections=", &connections) &&
+        !NumberOption(argv[i], "--minimum-uid=", &minimum_uid)) {
+      return Usage();
+    }
+  }
+  if (connections < 1 || connections > kConnectionsMax || minimum_uid < 1) return Usage();
+  if (role == "--serve") {
+    PrepareProcess(connections);
+    RaiseOpenFiles();
+    Serve(connections, minimum_uid);
+  } else if (role == "--supervise") {
+    PrepareProcess(1);
+    // This same program, though another one may lie at its path by now (an upgrade).
+    Supervise(kFirstSocket, {.path = "/proc/self/exe",
+                             .connections = static_cast<int>(connections),
+                             .minimum_uid = minimum_uid});
+  } else {
+    return Usage();
+  }
   return 0;
 }
 

@@ -1,16 +1,19 @@
 #include "services/delivery/privileged/helper_connections.h"
 
-#include <array>
+#include <sys/socket.h>
+
 #include <asio/buffer.hpp>
 #include <asio/local/stream_protocol.hpp>
+#include <asio/posix/stream_descriptor.hpp>
 #include <asio/read.hpp>
 #include <asio/write.hpp>
+#include <cerrno>
 #include <deque>
-#include <optional>
 #include <utility>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "services/delivery/privileged/connection_passing.h"
 
 namespace postfleet::delivery::privileged {
 namespace {
@@ -26,19 +29,36 @@ bool FitsRequest(const Target& target) {
 }
 
 struct HelperConnections::Core : std::enable_shared_from_this<Core> {
-  explicit Core(runtime::EventLoop& loop) : loop(loop) {}
+  Core(runtime::EventLoop& loop, std::chrono::milliseconds wait_for_worker)
+      : loop(loop), wait_for_worker(wait_for_worker), no_worker(loop) {}
+
+  struct Supervisor {
+    Supervisor(runtime::EventLoop& loop, int socket) : socket(loop.io(), socket) {}
+    asio::posix::stream_descriptor socket;
+  };
 
   struct Waiting {
     uint64_t number = 0;
     Handover handover;
   };
 
+  void Listen(const std::shared_ptr<Supervisor>& supervisor);
+  void TakeWorker(const std::shared_ptr<Supervisor>& supervisor);
+  void SupervisorEnded(const std::shared_ptr<Supervisor>& supervisor);
+  void Lost(const std::shared_ptr<Connection>& connection);
+  void AwaitWorker();
   void Serve();
-  void AnswerAllWaiting();
+  void GiveUp();
   void AnswerLater(Handover handover, absl::Status status);
 
   runtime::EventLoop& loop;
+  const std::chrono::milliseconds wait_for_worker;
+  std::vector<std::shared_ptr<Supervisor>> supervisors;
+  pid_t worker = 0;       // that came last
+  pid_t lost_worker = 0;  // of which a connection was lost
   std::vector<std::shared_ptr<Connection>> connections;
+  runtime::Timer no_worker;
+  bool given_up = false;  // nothing waits for a worker any more
   std::deque<Waiting> waiting;
   uint64_t last_number = 0;
 };
@@ -46,8 +66,22 @@ struct HelperConnections::Core : std::enable_shared_from_this<Core> {
 // Carries one message at a time: request, contents, answer.
 class HelperConnections::Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<Core> core, int fd)
-      : core_(core), socket_(core->loop.io(), asio::local::stream_protocol(), fd) {}
+  Connection(const std::shared_ptr<Core>& core, pid_t worker, int fd)
+      : worker(worker), core_(core), socket_(core->loop.io(), asio::local::stream_protocol(), fd) {}
+
+  const pid_t worker;
+
+  // The helper says nothing but answers: when there is something to read and none is due, it has
+  // gone. Noticed before a message is lost to it.
+  void Watch() {
+    if (std::exchange(watching_, true)) return;
+    socket_.async_wait(asio::socket_base::wait_read,
+                       [this, self = shared_from_this()](const asio::error_code& error) {
+                         watching_ = false;
+                         if (broken_ || phase_ == Phase::kEnding) return;
+                         error || HasEnded() ? Break() : Watch();
+                       });
+  }
 
   bool idle() const { return number_ == 0; }
   bool broken() const { return broken_; }
@@ -81,7 +115,13 @@ class HelperConnections::Connection : public std::enable_shared_from_this<Connec
 
  private:
   // kEnding: the end, or that it is abandoned, is on its way; the answer comes next.
-  enum class Phase { kContents, kEnding };
+  enum class Phase { kIdle, kContents, kEnding };
+
+  bool HasEnded() {
+    char byte;
+    const ssize_t got = recv(socket_.native_handle(), &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
+    return got >= 0 || (errno != EAGAIN && errno != EINTR);
+  }
 
   void ReadContents() {
     handover_.contents->Next([this, alive = weak_from_this(), number = number_](
@@ -186,19 +226,21 @@ class HelperConnections::Connection : public std::enable_shared_from_this<Connec
   void Finish(absl::Status status, std::vector<TargetResult> results) {
     Handover ended = std::exchange(handover_, {});
     number_ = 0;
+    phase_ = Phase::kIdle;
+    if (!broken_) Watch();
     const std::shared_ptr<Core> core = core_.lock();
     // Those who wait go first, and `done` may end the owner.
     if (core != nullptr) core->Serve();
-    ended.done(status, status.ok() ? std::move(results) : std::vector<TargetResult>());
+    if (ended.done != nullptr) {
+      ended.done(status, status.ok() ? std::move(results) : std::vector<TargetResult>());
+    }
   }
 
   void Break() {
     broken_ = true;
     asio::error_code ignored;
     socket_.close(ignored);
-    maillog::Warning("virtual", "lost a connection to the privileged delivery helper");
-    const std::shared_ptr<Core> core = core_.lock();
-    if (core != nullptr) std::erase(core->connections, shared_from_this());
+    if (const std::shared_ptr<Core> core = core_.lock()) core->Lost(shared_from_this());
     Finish(failure_.ok() ? absl::UnavailableError("the privileged delivery helper went away")
                          : failure_,
            {});
@@ -215,7 +257,8 @@ class HelperConnections::Connection : public std::enable_shared_from_this<Connec
 
   uint64_t number_ = 0;  // of the message that it carries; 0: idle
   Handover handover_;
-  Phase phase_ = Phase::kContents;
+  Phase phase_ = Phase::kIdle;
+  bool watching_ = false;
   absl::Status failure_;
   bool writing_ = false;
   bool abandon_after_write_ = false;
@@ -226,8 +269,63 @@ class HelperConnections::Connection : public std::enable_shared_from_this<Connec
   std::string answer_;
 };
 
+void HelperConnections::Core::Listen(const std::shared_ptr<Supervisor>& supervisor) {
+  supervisor->socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                                [alive = weak_from_this(), supervisor](asio::error_code error) {
+                                  const std::shared_ptr<Core> core = alive.lock();
+                                  if (core != nullptr && !error) core->TakeWorker(supervisor);
+                                });
+}
+
+void HelperConnections::Core::TakeWorker(const std::shared_ptr<Supervisor>& supervisor) {
+  WorkerConnections received;
+  switch (ReceiveConnections(supervisor->socket.native_handle(), &received)) {
+    case Received::kEnd:
+      return SupervisorEnded(supervisor);
+    case Received::kNothingYet:
+      break;
+    case Received::kConnections:
+      for (int socket : received.sockets) {
+        connections.push_back(
+            std::make_shared<Connection>(shared_from_this(), received.worker, socket));
+        connections.back()->Watch();
+      }
+      if (std::exchange(worker, received.worker) != 0) {
+        maillog::Info("virtual", "the privileged delivery helper runs again: process ", worker);
+      }
+      no_worker.Cancel();
+      given_up = false;
+      Serve();
+  }
+  Listen(supervisor);
+}
+
+void HelperConnections::Core::SupervisorEnded(const std::shared_ptr<Supervisor>& supervisor) {
+  maillog::Warning("virtual",
+                   "the supervisor of the privileged delivery helper went away: when the helper "
+                   "ends, mailboxes wait until the mail system is started again");
+  asio::error_code ignored;
+  supervisor->socket.close(ignored);
+  std::erase(supervisors, supervisor);
+  if (connections.empty()) AwaitWorker();
+}
+
+void HelperConnections::Core::Lost(const std::shared_ptr<Connection>& connection) {
+  std::erase(connections, connection);
+  if (std::exchange(lost_worker, connection->worker) != connection->worker) {
+    maillog::Warning("virtual", "lost a connection to the privileged delivery helper, process ",
+                     connection->worker);
+  }
+  if (connections.empty()) AwaitWorker();
+}
+
+void HelperConnections::Core::AwaitWorker() {
+  if (supervisors.empty()) return GiveUp();
+  no_worker.Set(wait_for_worker, [this] { GiveUp(); });
+}
+
 void HelperConnections::Core::Serve() {
-  if (connections.empty()) return AnswerAllWaiting();
+  if (given_up) return GiveUp();
   for (size_t i = 0; i < connections.size() && !waiting.empty(); ++i) {
     const std::shared_ptr<Connection> connection = connections[i];
     if (!connection->idle()) continue;
@@ -237,7 +335,8 @@ void HelperConnections::Core::Serve() {
   }
 }
 
-void HelperConnections::Core::AnswerAllWaiting() {
+void HelperConnections::Core::GiveUp() {
+  given_up = true;
   while (!waiting.empty()) {
     Waiting next = std::move(waiting.front());
     waiting.pop_front();
@@ -251,14 +350,21 @@ void HelperConnections::Core::AnswerLater(Handover handover, absl::Status status
   });
 }
 
-HelperConnections::HelperConnections(runtime::EventLoop& loop, const std::vector<int>& sockets)
-    : core_(std::make_shared<Core>(loop)) {
+HelperConnections::HelperConnections(runtime::EventLoop& loop, const std::vector<int>& sockets,
+                                     std::chrono::milliseconds wait_for_worker)
+    : core_(std::make_shared<Core>(loop, wait_for_worker)) {
   for (int socket : sockets) {
-    core_->connections.push_back(std::make_shared<Connection>(core_, socket));
+    core_->supervisors.push_back(std::make_shared<Core::Supervisor>(loop, socket));
+    core_->supervisors.back()->socket.non_blocking(true);
+    core_->Listen(core_->supervisors.back());
   }
+  core_->AwaitWorker();
 }
 
 HelperConnections::~HelperConnections() {
+  core_->no_worker.Cancel();
+  asio::error_code ignored;
+  for (const auto& supervisor : core_->supervisors) supervisor->socket.close(ignored);
   for (const auto& connection : core_->connections) connection->Close();
 }
 
@@ -283,5 +389,6 @@ void HelperConnections::Cancel(uint64_t number) {
 
 size_t HelperConnections::connections() const { return core_->connections.size(); }
 size_t HelperConnections::waiting() const { return core_->waiting.size(); }
+pid_t HelperConnections::worker() const { return core_->worker; }
 
 }  // namespace postfleet::delivery::privileged

@@ -1,18 +1,22 @@
 // The server's side: owns the sockets to the privileged helper and hands messages over, one at a
-// time on each; those that find no free one wait in order.
+// time on each connection; those that find no free one wait in order.
 //
 // On the loop only. A message's contents are read once it has a connection, and a piece is read
 // when the one before has been taken by the socket: memory is a piece or two for each connection. A
 // message whose contents fit kGatherBytes goes over in one write.
 //
-// A connection that breaks is closed for good (the helper is started once, before privileges are
-// dropped). With none left everything is answered Unavailable: mail waits until the server is
-// started again.
+// The helper's supervisor (supervisor.h) sends the connections to each worker that it starts. When
+// a worker ends, its connections are closed and what they carried is answered Unavailable; what
+// waits goes to the next worker. Where there is none for `wait_for_worker`, everything is answered
+// Unavailable, at once from then on, until one comes. A supervisor that ended (killed: it does not
+// end by itself) starts no more workers; the one that it had serves on.
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,7 +35,7 @@ struct Handover {
   std::unique_ptr<ContentReader> contents;
   // Once, on the loop, never before Deliver returns.
   // OK: one result for each target. Cancelled: Cancel came in time. Unavailable: there is no
-  // helper, or it went away: what it did is not known. Anything else: the contents could not be
+  // worker, or it went away: what it did is not known. Anything else: the contents could not be
   // read, as ContentReader says; nothing was delivered.
   std::function<void(const absl::Status&, std::vector<TargetResult>)> done;
 };
@@ -41,9 +45,12 @@ bool FitsRequest(const Target& target);
 class HelperConnections {
  public:
   static constexpr size_t kGatherBytes = 256 << 10;
+  // Longer than a worker's start and the first delays before one.
+  static constexpr std::chrono::milliseconds kWaitForWorker{5'000};
 
-  // `sockets`: connected stream sockets, owned from now on.
-  HelperConnections(runtime::EventLoop& loop, const std::vector<int>& sockets);
+  // `sockets`: to the supervisor (SpawnHelper), owned from now on. None: all is Unavailable.
+  HelperConnections(runtime::EventLoop& loop, const std::vector<int>& sockets,
+                    std::chrono::milliseconds wait_for_worker = kWaitForWorker);
   // What is under way is forgotten without an answer.
   ~HelperConnections();
   HelperConnections(const HelperConnections&) = delete;
@@ -57,6 +64,8 @@ class HelperConnections {
 
   size_t connections() const;
   size_t waiting() const;
+  // The process that came last; it may have ended. 0: none came yet.
+  pid_t worker() const;
 
  private:
   class Connection;

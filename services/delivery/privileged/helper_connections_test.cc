@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "services/delivery/privileged/connection_passing.h"
 #include "services/delivery/privileged/spawn.h"
 
 namespace postfleet::delivery::privileged {
@@ -20,6 +21,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
+
+constexpr char kHelper[] = "services/delivery/privileged/helper";
 
 // Gives pieces, then the end; or waits until the test gives the next one.
 class FakeContents : public ContentReader {
@@ -74,17 +77,15 @@ class HelperConnectionsTest : public ::testing::Test {
       // It ends by itself: all its connections are closed.
       int status = -1;
       EXPECT_EQ(waitpid(helper_.pid, &status, 0), helper_.pid);
-      EXPECT_EQ(status, expected_status_);
+      EXPECT_EQ(status, 0);
     }
     fs::remove_all(base_);
   }
 
-  void Spawn(int connections) {
-    helper_ = SpawnHelper({.path = "services/delivery/privileged/helper",
-                           .connections = connections,
-                           .minimum_uid = 100});
+  void Spawn(int connections, std::chrono::milliseconds wait = std::chrono::hours(1)) {
+    helper_ = SpawnHelper({.path = kHelper, .connections = connections, .minimum_uid = 100});
     ASSERT_EQ(helper_.error, "");
-    connections_ = std::make_unique<HelperConnections>(loop_, helper_.sockets);
+    connections_ = std::make_unique<HelperConnections>(loop_, helper_.sockets, wait);
   }
 
   Handover Message(const std::string& path, const std::vector<std::string>& pieces) {
@@ -135,7 +136,6 @@ class HelperConnectionsTest : public ::testing::Test {
   uid_t uid_ = getuid();
   gid_t gid_ = getgid();
   HelperProcess helper_;
-  int expected_status_ = 0;
   std::unique_ptr<HelperConnections> connections_;
   int open_ = 0;
 };
@@ -171,6 +171,7 @@ TEST_F(HelperConnectionsTest, RefusalsComeBackForEachTarget) {
 
 TEST_F(HelperConnectionsTest, MoreMessagesThanConnectionsAllGoThrough) {
   Spawn(3);
+  while (connections_->connections() < 3) loop_.io().run_one();
   std::vector<Answer> answers(50);
   for (Answer& answer : answers) {
     Handover handover = Message("a/", {"x\n"});
@@ -233,13 +234,68 @@ TEST_F(HelperConnectionsTest, CancelEndsWhatRunsAndWhatWaits) {
   EXPECT_TRUE(Deliver(Message("a/", {"x\n"})).status.ok());
 }
 
-TEST_F(HelperConnectionsTest, WithoutAHelperEverythingIsUnavailable) {
+TEST_F(HelperConnectionsTest, AWorkerThatDiesIsFollowedByAnother) {
+  Spawn(2);
+  pid_t last = 0;
+  for (int i = 1; i <= 3; ++i) {
+    const Answer answer = Deliver(Message("a/", {"x\n"}));
+    ASSERT_TRUE(answer.status.ok()) << answer.status;
+    EXPECT_NE(connections_->worker(), last);
+    EXPECT_EQ(FileSizes("a").size(), static_cast<size_t>(i));
+    last = connections_->worker();
+    // Until its connections are known to be lost: a message that meets them would be answered so.
+    ASSERT_EQ(kill(last, SIGKILL), 0);
+    while (connections_->connections() > 0) loop_.io().run_one();
+  }
+}
+
+TEST_F(HelperConnectionsTest, AMessageThatAWorkerTakesWithItIsUnavailableAndNotDelivered) {
   Spawn(1);
-  kill(helper_.pid, SIGKILL);
-  expected_status_ = SIGKILL;
-  Answer first = Deliver(Message("a/", {"x\n"}));
-  EXPECT_TRUE(absl::IsUnavailable(first.status)) << first.status;
-  EXPECT_EQ(connections_->connections(), 0u);
+  Handover cut = Message("a/", {"123", "45"});
+  auto contents = std::make_unique<FakeContents>(loop_, std::vector<std::string>{"123"});
+  contents->never_ends = true;
+  contents->stuck = [&] { ASSERT_EQ(kill(connections_->worker(), SIGKILL), 0); };
+  cut.contents = std::move(contents);
+  Handover waiting = Message("a/", {"whole\n"});
+  Answer answers[2];
+  Expect(cut, &answers[0]);
+  Expect(waiting, &answers[1]);
+  connections_->Deliver(std::move(cut));
+  connections_->Deliver(std::move(waiting));
+  RunUntilAnswered();
+  EXPECT_TRUE(absl::IsUnavailable(answers[0].status)) << answers[0].status;
+  ASSERT_TRUE(answers[1].status.ok()) << answers[1].status;
+  EXPECT_EQ(answers[1].results[0].code, Code::kDelivered);
+  EXPECT_THAT(FileSizes("a"), ElementsAre(11));
+}
+
+TEST_F(HelperConnectionsTest, WithoutAWorkerForTooLongEverythingIsUnavailableUntilOneComes) {
+  // The test is the supervisor; its worker is a real helper's.
+  int pair[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+  connections_ = std::make_unique<HelperConnections>(loop_, std::vector<int>{pair[0]},
+                                                     std::chrono::milliseconds(1));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(absl::IsUnavailable(Deliver(Message("a/", {"x\n"})).status));
+  }
+  helper_ = SpawnWorker({.path = kHelper, .connections = 1});
+  ASSERT_TRUE(SendConnections(pair[1], {helper_.pid, helper_.sockets}));
+  close(helper_.sockets[0]);
+  while (connections_->connections() == 0) loop_.io().run_one();
+  EXPECT_TRUE(Deliver(Message("a/", {"x\n"})).status.ok());
+  close(pair[1]);
+}
+
+TEST_F(HelperConnectionsTest, AWorkerOutlivesItsSupervisor) {
+  Spawn(1);
+  ASSERT_TRUE(Deliver(Message("a/", {"x\n"})).status.ok());
+  ASSERT_EQ(kill(helper_.pid, SIGKILL), 0);
+  ASSERT_EQ(waitpid(helper_.pid, nullptr, 0), helper_.pid);
+  helper_.pid = -1;
+  EXPECT_TRUE(Deliver(Message("a/", {"x\n"})).status.ok());
+  ASSERT_EQ(kill(connections_->worker(), SIGKILL), 0);
+  while (connections_->connections() > 0) loop_.io().run_one();
+  // Nobody starts another one: no waiting.
   EXPECT_TRUE(absl::IsUnavailable(Deliver(Message("a/", {"x\n"})).status));
 }
 

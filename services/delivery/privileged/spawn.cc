@@ -12,18 +12,16 @@
 namespace postfleet::delivery::privileged {
 namespace {
 
-constexpr int kFirstSocket = 3;
-
 void CloseAll(std::vector<int>* sockets) {
   for (int socket : *sockets) close(socket);
   sockets->clear();
 }
 
-// Two ends; the helper's is numbered above every number that it gets in the helper, so that dup2
+// Two ends; the spawned process's is numbered above every number that it gets there, so that dup2
 // overwrites none of them.
-bool AddPair(int above, std::vector<int>* ours, std::vector<int>* theirs) {
+bool AddPair(int type, int above, std::vector<int>* ours, std::vector<int>* theirs) {
   int pair[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return false;
+  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) != 0) return false;
   ours->push_back(pair[0]);
   const int moved = fcntl(pair[1], F_DUPFD_CLOEXEC, above);
   const int error = errno;
@@ -34,20 +32,22 @@ bool AddPair(int above, std::vector<int>* ours, std::vector<int>* theirs) {
   return true;
 }
 
-int Spawn(const SpawnOptions& options, const std::vector<int>& theirs, pid_t* pid) {
+int Exec(const SpawnOptions& options, const char* role, char* const* environment,
+         const std::vector<int>& theirs, pid_t* pid) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   for (size_t i = 0; i < theirs.size(); ++i) {
     posix_spawn_file_actions_adddup2(&actions, theirs[i], kFirstSocket + static_cast<int>(i));
   }
-  const std::string connections = "--connections=" + std::to_string(theirs.size());
+  const std::string name = "postfleet-delivery-helper";
+  const std::string connections = "--connections=" + std::to_string(options.connections);
   const std::string minimum = "--minimum-uid=" + std::to_string(options.minimum_uid);
+  const std::string as = role;
   std::vector<char*> arguments;
-  for (const std::string* argument : {&options.path, &connections, &minimum}) {
+  for (const std::string* argument : {&name, &as, &connections, &minimum}) {
     arguments.push_back(const_cast<char*>(argument->c_str()));
   }
   arguments.push_back(nullptr);
-  char* environment[] = {nullptr};
   // A signal that the caller blocks must still end the helper.
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
@@ -62,9 +62,8 @@ int Spawn(const SpawnOptions& options, const std::vector<int>& theirs, pid_t* pi
   return error;
 }
 
-}  // namespace
-
-HelperProcess SpawnHelper(const SpawnOptions& options) {
+HelperProcess Spawn(const SpawnOptions& options, const char* role, char* const* environment,
+                    int socket_type, int socket_count) {
   HelperProcess helper;
   if (options.connections < 1 || options.connections > kConnectionsMax) {
     helper.error = "delivery helper: bad number of connections";
@@ -72,16 +71,27 @@ HelperProcess SpawnHelper(const SpawnOptions& options) {
   }
   std::vector<int> theirs;
   int error = 0;
-  for (int i = 0; i < options.connections && error == 0; ++i) {
-    if (!AddPair(kFirstSocket + options.connections, &helper.sockets, &theirs)) error = errno;
+  for (int i = 0; i < socket_count && error == 0; ++i) {
+    if (!AddPair(socket_type, kFirstSocket + socket_count, &helper.sockets, &theirs)) error = errno;
   }
-  if (error == 0) error = Spawn(options, theirs, &helper.pid);
+  if (error == 0) error = Exec(options, role, environment, theirs, &helper.pid);
   CloseAll(&theirs);
   if (error == 0) return helper;
   CloseAll(&helper.sockets);
   helper.pid = -1;
   helper.error = "cannot start " + options.path + ": " + strerror(error);
   return helper;
+}
+
+}  // namespace
+
+HelperProcess SpawnHelper(const SpawnOptions& options) {
+  char* const nothing[] = {nullptr};
+  return Spawn(options, "--supervise", nothing, SOCK_SEQPACKET, 1);
+}
+
+HelperProcess SpawnWorker(const SpawnOptions& options) {
+  return Spawn(options, "--serve", environ, SOCK_STREAM, options.connections);
 }
 
 }  // namespace postfleet::delivery::privileged

@@ -1,10 +1,11 @@
-// Starts the privileged helper with its connections. By posix_spawn: nothing of the caller is
-// copied, so a process with threads (gRPC) may do it; as root it must come before privileges are
-// dropped.
+// Starts the two processes of the privileged helper (helper.cc). By posix_spawn: nothing of the
+// caller is copied, so a process with threads (gRPC) may do it; as root it must come before
+// privileges are dropped.
 //
-// The launcher calls it as root, clears FD_CLOEXEC of the sockets, drops privileges and gives their
-// numbers to the server that it execs. The helper ends by itself once all sockets are closed: it
-// never outlives its server.
+// The launcher calls SpawnHelper as root, clears FD_CLOEXEC of the socket, drops privileges and
+// gives its number to the server that it execs: HelperConnections receives the connections to each
+// worker over it (connection_passing.h). The helper ends by itself once the server's sockets are
+// closed: it never outlives its server.
 #pragma once
 
 #include <sys/types.h>
@@ -16,6 +17,8 @@ namespace postfleet::delivery::privileged {
 
 inline constexpr int kConnectionsDefault = 20;
 inline constexpr int kConnectionsMax = 100;
+// The spawned process's sockets are numbered from here.
+inline constexpr int kFirstSocket = 3;
 
 struct SpawnOptions {
   std::string path;  // of the helper's program
@@ -29,6 +32,10 @@ struct HelperProcess {
   std::string error;         // empty: started
 };
 
+// The supervisor, with an empty environment. One socket: the one for HelperConnections.
 HelperProcess SpawnHelper(const SpawnOptions& options);
+
+// A worker, with the caller's environment; for the supervisor. Its connections.
+HelperProcess SpawnWorker(const SpawnOptions& options);
 
 }  // namespace postfleet::delivery::privileged
