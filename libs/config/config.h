@@ -2,9 +2,10 @@
 // checked.
 //
 //   Diagnostics diagnostics;
-//   absl::StatusOr<Config> config = Config::Load("/etc/postfix", diagnostics);   // status: the
-//   text after "fatal: " config->GetTime("smtpd_timeout"); absl::StatusOr<Config> port25 =
-//   config->WithOverrides(*service);             // that service's -o
+//   // The status is the text after "fatal: ".
+//   absl::StatusOr<Config> config = Config::Load("/etc/postfix", diagnostics);
+//   config->GetTime("smtpd_timeout");
+//   absl::StatusOr<Config> port25 = config->WithOverrides(*service);  // that service's -o
 //
 // Load checks every honoured parameter by its type, so getters return plain values. A getter for a
 // name that is not in the table, or of another type, is our own bug and crashes.
@@ -12,11 +13,13 @@
 // and parse each time: read at start and keep the values. Copying is cheap (shared, immutable).
 // Thread-safe.
 //
-// Warnings (diagnostics): parameters that are not supported, unused or misspelled names, what the
-// readers of both files warn of. Errors: "open DIR/main.cf: No such file or directory";
-// "DIR/main.cf, line N: ..."; "bad boolean configuration: NAME = VALUE"; "bad numerical
-// configuration: ..."; "parameter NAME: bad time value or unit: ..."; "invalid NAME parameter value
-// 0 < 1".
+// Warnings (diagnostics): parameters that are not supported or only in part, overrides that nobody
+// reads, unused or misspelled names, what the readers of both files warn of. Errors: "open
+// DIR/main.cf: No such file or directory"; "DIR/main.cf, line N: ..."; "bad boolean configuration:
+// NAME = VALUE"; "bad numerical configuration: ..."; "parameter NAME: bad time value or unit: ...";
+// "invalid NAME parameter value 0 < 1"; "parameter NAME = VALUE asks that ..." for a protection
+// that is not there (parameters_protective.inc); "parameter NAME: unsupported dictionary type:
+// ...".
 #pragma once
 
 #include <cstdint>
