@@ -52,6 +52,9 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
   result.bounce_queue_lifetime_ms = milliseconds("bounce_queue_lifetime");
   result.transport_retry_ms = milliseconds("transport_retry_time");
   result.recipient_delimiter = config.GetString("recipient_delimiter");
+  for (std::string& transport : config.GetList("defer_transports")) {
+    result.deferred_transports.insert(std::move(transport));
+  }
   if (const absl::Status read = ReadLimits(config, "default", &result.defaults); !read.ok())
     return read;
   for (const config::MasterService& service : config.master_cf().services) {

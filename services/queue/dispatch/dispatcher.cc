@@ -10,6 +10,8 @@ namespace {
 // Rows read from an index at once: an iterator costs as much as some ten rows.
 constexpr size_t kPageRows = 256;
 
+constexpr size_t kFlushedIdsMax = 20'000;
+
 // Debian's abseil looks strings up by a string_view of its own.
 absl::string_view Lookup(std::string_view key) { return {key.data(), key.size()}; }
 
@@ -95,6 +97,7 @@ void Dispatcher::Close() {
   intake_page_.clear();
   due_page_.clear();
   flush_page_.clear();
+  flushed_ids_.clear();
   next_due_ms_.reset();
   backlog_ = flush_pass_ = false;
 }
@@ -141,6 +144,9 @@ void Dispatcher::OnEffects(const Effects& effects) {
     flush_pass_ = true;
     flush_cursor_ = {partition_, 0, "", 0};
     flush_page_.clear();
+  }
+  for (const std::string& queue_id : effects.flushed) {
+    if (flushed_ids_.size() < kFlushedIdsMax) flushed_ids_.insert(queue_id);
   }
   flushed_ = flushed_ || effects.flushed_all || !effects.flushed.empty();
 }
@@ -416,6 +422,7 @@ absl::StatusOr<bool> Dispatcher::GiveOut(const std::string& queue_id, uint32_t f
     }
   }
   FillRecipients(&*recipients, &activated.activation);
+  activated.activation.set_flushed(flushed_ids_.erase(queue_id) > 0 || recipients->flushed);
   attached_bytes_ += entry.attached_bytes;
   messages_.emplace(queue_id, entry);
   --credit_;

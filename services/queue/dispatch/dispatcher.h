@@ -47,6 +47,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "services/queue/state/effects.h"
 #include "services/queue/state/reader.h"
@@ -182,6 +183,8 @@ class Dispatcher {
   bool flush_pass_ = false;
   DueKey flush_cursor_;
   std::deque<DueEntry> flush_page_;
+  // Flushed by their ids and not given out since; past kFlushedIdsMax an id is due, but not marked.
+  absl::flat_hash_set<std::string> flushed_ids_;
 };
 
 }  // namespace postfleet::queue

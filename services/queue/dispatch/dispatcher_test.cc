@@ -224,10 +224,26 @@ TEST(Dispatcher, AFlushMakesAllThatWaitsDue) {
   DispatchBatch batch = partition.Take();
   EXPECT_TRUE(batch.flushed);
   ASSERT_THAT(batch.activations, SizeIs(1));
+  EXPECT_TRUE(batch.activations[0].activation.flushed());
   // Deferred again, after the flush: waits for its time.
   partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
   partition.dispatcher.OnReleased("A1");
   EXPECT_THAT(partition.TakeIds(), IsEmpty());
+}
+
+TEST(Dispatcher, OnlyTheAttemptAfterAFlushIsMarkedAsFlushed) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  EXPECT_FALSE(partition.Take().activations.at(0).activation.flushed());
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  partition.Tell(Flush(partition.queue, {"A1"}));
+  EXPECT_TRUE(partition.Take().activations.at(0).activation.flushed());
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  partition.queue.now_ms += kMinuteMs;
+  EXPECT_FALSE(partition.Take().activations.at(0).activation.flushed());
 }
 
 TEST(Dispatcher, AFlushOutlivesTheHolder) {

@@ -217,7 +217,8 @@ absl::Status CollectDueJobs(const Store& store, const OpenRecipientsQuery& query
   for (; rows.Valid(); rows.Next()) {
     state::JobRow job;
     if (!rows.Parse(&job)) return Damaged("job", query.queue_id);
-    if (job.due_ms() > query.now_ms && job.index() >= query.flush_index) continue;
+    const bool flushed = job.index() < query.flush_index;
+    if (job.due_ms() > query.now_ms && !flushed) continue;
     // Jobs go out whole: they are at most one activation.
     if (!result->open.empty() &&
         result->open.size() + static_cast<size_t>(job.recipient_numbers_size()) >
@@ -228,6 +229,7 @@ absl::Status CollectDueJobs(const Store& store, const OpenRecipientsQuery& query
     if (absl::Status added = AddJobRecipients(store, query, job, result); !added.ok()) {
       return added;
     }
+    result->flushed = result->flushed || flushed;
   }
   return rows.status();
 }

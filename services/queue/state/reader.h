@@ -36,6 +36,8 @@ struct OpenRecipients {
   std::vector<state::RecipientRow> bounced;
   // Some of `open` were pending.
   bool any_pending = false;
+  // Some of `open` were deferred before the flush of all.
+  bool flushed = false;
   // Pending recipients below this were looked at.
   uint32_t next_number = 0;
   // There is more of either kind than the limit allowed.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -51,6 +52,8 @@ struct Config {
   // transport_retry_time: how long mail waits for the first worker of its transport.
   int64_t transport_retry_ms = 60'000;
   std::string recipient_delimiter;
+  // defer_transports: their mail is deferred at once, unless an administrator flushed it.
+  std::set<std::string, std::less<>> deferred_transports;
   // Bodies that came along with messages which wait; past it the oldest are let go and the worker
   // fetches them.
   uint64_t attached_body_bytes_max = 32 << 20;

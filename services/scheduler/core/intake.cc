@@ -78,6 +78,7 @@ void State::On(Activated& event) {
   Message* message = known == messages.end() ? NewMessage(activation) : known->second.get();
   // What is given out was not deleted: the id is in memory for what still runs of it.
   if (message->deleted) return;
+  message->flushed = activation.flushed();
   if (event.body != nullptr && message->body == nullptr && activation.payload_bytes() > 0) {
     message->body = std::move(event.body);
     message->body_bytes = activation.payload_bytes();
@@ -187,6 +188,11 @@ void State::RouteGroup(Message* message, std::string_view transport_name, std::s
   if (IsAnsweredHere(transport_name)) {
     const StatusText said = SplitStatus(nexthop, ClassOf(transport_name));
     Settle(message, targets, VerdictOf(transport_name, said), transport_name, nexthop);
+    return;
+  }
+  if (!message->flushed && config.deferred_transports.contains(transport_name)) {
+    Settle(message, targets, {.status = "4.3.2", .text = "deferred transport"}, transport_name,
+           nexthop);
     return;
   }
   Transport* transport = TransportOf(transport_name);

@@ -74,6 +74,8 @@ struct Message {
   std::vector<uint64_t> attempts;
   int attempts_lost = 0;
   bool deleted = false;
+  // Of its last activation (queue.proto).
+  bool flushed = false;
   bool expiry_logged = false;
 };
 

@@ -173,6 +173,8 @@ void ScenarioWorld::ConfigureAll(const std::string& key, const std::string& valu
     config_.bounce_queue_lifetime_ms = Milliseconds(value);
   } else if (key == "delimiter") {
     config_.recipient_delimiter = value;
+  } else if (key == "defer") {
+    config_.deferred_transports.insert(value);
   } else if (key == "body-bytes") {
     config_.attached_body_bytes_max = std::stoull(value);
   } else if (key == "dead-max") {
@@ -251,6 +253,7 @@ void ScenarioWorld::ActivateOne(const std::string& queue_id,
   };
   Activated activated;
   queue::v1::Activation& activation = activated.activation;
+  activation.set_flushed(option("flushed") == "yes");
   for (const std::string& address : ExpandList(option("to"))) {
     store(address, activation.add_recipients());
   }

@@ -35,7 +35,8 @@
 //   queue gives out of one message, attached_body_bytes_max and dead_destinations_max.
 //
 // Outcomes made here, without a worker (relay=none): transports error, retry and discard; lookup
-// failures (4.3.0); dead destinations ("delivery temporarily suspended: …"); transports that had no
+// failures (4.3.0); transports of defer_transports (4.3.2 "deferred transport", unless flushed);
+// dead destinations ("delivery temporarily suspended: …"); transports that had no
 // worker for transport_retry_ms (4.3.0 "mail transport unavailable"; new mail too, at once, for as
 // long again or until a worker joins or a flush).
 //
@@ -54,7 +55,7 @@
 // Deleted messages: running deliveries are cancelled; only `sent` outcomes that still come are
 // committed (the queue counts them as late).
 //
-// Not here yet: preemption, delay_warning_time, rate delays, defer_transports, changes of Config
+// Not here yet: preemption, delay_warning_time, rate delays, changes of Config
 // while running, revival of one destination by the flush of one message.
 #pragma once
 
