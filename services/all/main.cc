@@ -1,7 +1,8 @@
 // postfleetd, the embedded default: the five services in one process, over in-process channels. The
 // same classes and contracts as the five processes.
 //
-// Commands reach it at postfleet_control_socket. On SIGTERM: no new connections, sessions end
+// Commands reach it at postfleet_control_socket; what every user may ask, at the public socket
+// (services/queue/public_queue.h). On SIGTERM: no new connections, sessions end
 // between messages, running deliveries are waited for, outcomes are committed, then everything
 // stops; what is left is in the queue.
 
@@ -10,13 +11,16 @@
 
 #include <future>
 
+#include "libs/base/maillog.h"
 #include "libs/server/process.h"
 #include "services/delivery/delivery_service.h"
 #include "services/delivery/transports.h"
 #include "services/ingress/ingress.h"
 #include "services/ingress/listeners.h"
+#include "services/launcher/instance.h"
 #include "services/lookup/core/resolver_parameters.h"
 #include "services/lookup/lookup_service.h"
+#include "services/queue/public_queue.h"
 #include "services/queue/queue.h"
 #include "services/scheduler/options.h"
 #include "services/scheduler/scheduler_service.h"
@@ -53,6 +57,17 @@ std::string ControlAddress(const config::Config& config) {
   return "unix:" + path;
 }
 
+// nullptr: without it only root and mail_owner list and flush.
+std::unique_ptr<queue::PublicQueue> ServeEverybody(server::Process& process,
+                                                   const std::shared_ptr<grpc::Channel>& channel) {
+  auto serving =
+      queue::PublicQueue::Serve(queue::PublicQueueOptions::From(process.config()), channel);
+  if (serving.ok()) return *std::move(serving);
+  maillog::Warning(process.name(), "only root and mail_owner can list and flush the queue: ",
+                   std::string(serving.status().message()));
+  return nullptr;
+}
+
 void DrainScheduler(scheduler::SchedulerService& scheduler) {
   auto drained = std::make_shared<std::promise<void>>();
   scheduler.Drain([drained] { drained->set_value(); });
@@ -74,6 +89,7 @@ int Run(server::Process& process) {
     server::Process::Die(served);
   }
   const std::shared_ptr<grpc::Channel> channel = process.InProcessChannel();
+  std::unique_ptr<queue::PublicQueue> everybody = ServeEverybody(process, channel);
 
   lookup.Start();
   delivery::DeliveryService delivery(
@@ -94,6 +110,7 @@ int Run(server::Process& process) {
   delivery.Stop();
   ingress->Stop();
   scheduler.Stop();
+  everybody.reset();
   queue->CloseStreams();
   process.End();
   lookup.Stop();
@@ -105,6 +122,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
+  if (postfleet::launcher::PrintHelpIfAsked("postfleetd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("master", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

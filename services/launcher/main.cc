@@ -1,17 +1,16 @@
 // postfleet-launcher: what needs root, done before anything else runs.
 //
-//   postfleet-launcher -c DIR [--server postfleet-ingressd]      (or $MAIL_CONFIG; there is no
-//   default)
+//   postfleet-launcher -c DIR [--server postfleet-ingressd]    (or $MAIL_CONFIG; no default)
 //
-// Takes the lock of the instance, makes the queue folder, binds the ports of master.cf, starts the
-// privileged delivery helper, drops to mail_owner and execs postfleetd, which lies beside this
-// program, with the descriptors:
+// Makes the queue folders, takes the program's lock (instance.h), binds the ports of master.cf,
+// starts the privileged delivery helper, drops to mail_owner and execs postfleetd, or the program
+// that was named, which lies beside this one, with the descriptors:
 //
-//   postfleetd -c DIR --listen NAME=FD ... --helper FD ...
+//   postfleetd -c DIR --listen NAME=FD ... --helper FD ... --log FD
 //
-// The process id stays the same, so $queue_directory/postfleet/master.pid names the server; the
-// lock on it is held through the descriptor. Without root all of it works as far as the user may:
-// ports over 1024, mailboxes of its own.
+// The process id stays the same, so the pid file names the server; the lock on it is held through
+// the descriptor. Without root all of it works as far as the user may: ports over 1024, mailboxes
+// of its own.
 //
 // Diagnostics: one line, "postfix/master: fatal: ...", that says what, where and what to do;
 // exit 1.
@@ -21,7 +20,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pwd.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -38,6 +36,8 @@
 #include "libs/base/concat.h"
 #include "libs/config/config.h"
 #include "services/delivery/privileged/spawn.h"
+#include "services/launcher/instance.h"
+#include "services/launcher/queue_folders.h"
 
 namespace postfleet {
 namespace {
@@ -54,11 +54,8 @@ constexpr rlim_t kOpenFilesWanted = 65'536;
 
 [[noreturn]] void DieErrno(const std::string& text) { Die(Concat(text, ": ", strerror(errno))); }
 
-struct Owner {
-  std::string name;
-  uid_t uid = 0;
-  gid_t gid = 0;
-};
+using launcher::Owner;
+using launcher::ServerProgram;
 
 // Whom the server runs as: mail_owner when started by root, else whoever started it.
 Owner FindOwner(const config::Config& config) {
@@ -76,67 +73,26 @@ Owner FindOwner(const config::Config& config) {
   return {.name = name, .uid = entry->pw_uid, .gid = entry->pw_gid};
 }
 
-// A name is durable once the folder that it lies in was synced.
-void SyncFolder(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  // A folder that this user may not read is one where it cannot have made anything either.
-  if (fd < 0 && errno == EACCES) return;
-  if (fd < 0 || fsync(fd) != 0) DieErrno("sync folder " + path);
-  close(fd);
-}
-
-// queue_directory and the server's own folder in it. Mail in them is not more durable than their
-// names, and an earlier start may have been cut off before it synced them: synced at every start.
-std::string PrepareQueue(const config::Config& config, const Owner& owner) {
+// What the server cannot start without, if it keeps the queue. Another one may run where nothing
+// can be written, as in a container: it is then unknown to `postfix status` and `postfix stop`. -1:
+// no lock. The descriptor becomes inheritable just before the server is started: the helper must
+// not hold it.
+int TakeLock(const config::Config& config, const ServerProgram& program, const Owner& owner) {
   umask(022);
-  const std::string queue = config.GetString("queue_directory");
-  if (mkdir(queue.c_str(), 0755) != 0 && errno != EEXIST) {
-    DieErrno(Concat("make queue_directory ", queue,
-                    " (create the folder above it, or set queue_directory in main.cf)"));
-  }
-  const std::string own = queue + "/postfleet";
-  if (mkdir(own.c_str(), 0700) != 0 && errno != EEXIST) {
-    DieErrno(Concat("make ", own, " (queue_directory must be writable for the user that starts)"));
-  }
-  // By descriptor: what lies there may be a link to something that is not ours to give away.
-  const int fd = open(own.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) DieErrno("open " + own);
-  if (geteuid() == 0 && (fchown(fd, owner.uid, owner.gid) != 0 || fchmod(fd, 0700) != 0)) {
-    DieErrno("change the owner of " + own);
-  }
-  close(fd);
-  SyncFolder(queue + "/..");
-  SyncFolder(queue);
-  return own;
-}
-
-// Commands look at the lock for an instant, too.
-bool LockWithin(int fd, int milliseconds) {
-  for (;; milliseconds -= 10) {
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
-    if (errno != EWOULDBLOCK || milliseconds <= 0) return false;
-    usleep(10'000);
-  }
-}
-
-// Held until the server ends. The descriptor becomes inheritable just before the server is started:
-// the helper must not hold it. With the owner's rights: the folder is the owner's, and what it
-// makes of the file must not be done by root.
-int TakeLock(const std::string& folder, const Owner& owner) {
-  const bool root = geteuid() == 0;
-  if (root && (setegid(owner.gid) != 0 || seteuid(owner.uid) != 0)) DieErrno("become mail_owner");
-  const std::string path = folder + "/master.pid";
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-  if (fd < 0) DieErrno("open lock file " + path);
-  if (!LockWithin(fd, 200)) {
-    if (errno != EWOULDBLOCK) DieErrno("lock " + path);
-    Die(Concat("the mail system is already running (", path,
-               " is locked); stop it with `postfix stop`, or use another queue_directory"));
-  }
-  const std::string pid = Concat(getpid(), "\n");
-  if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) < 0) DieErrno("write " + path);
-  if (root && (seteuid(0) != 0 || setegid(0) != 0)) DieErrno("become root again");
-  return fd;
+  const std::string queue_directory = config.GetString("queue_directory");
+  const absl::Status made = launcher::MakeQueueFolders(queue_directory, owner);
+  const absl::StatusOr<int> lock =
+      made.ok() ? launcher::TakeLock(queue_directory, program, owner) : made;
+  if (lock.ok()) return *lock;
+  const std::string reason(lock.status().message());
+  if (program.queue || absl::IsAlreadyExists(lock.status())) Die(reason);
+  const std::string line =
+      Concat("postfix/master: warning: ", program.name,
+             " runs without a pid file, so `postfix status` and `postfix stop` "
+             "do not know of it: ",
+             reason, "\n");
+  std::fputs(line.c_str(), stderr);
+  return -1;
 }
 
 // The log file may lie in a folder of root's, as /var/log: it is opened with this process's rights.
@@ -263,25 +219,9 @@ void CheckReadable(const std::string& directory, const Owner& owner) {
   }
 }
 
-// What each server needs from root.
-struct Server {
-  std::string_view program;
-  bool queue = false;  // the folder, and the lock on it
-  bool ports = false;
-  bool helper = false;
-};
-constexpr Server kServers[] = {
-    {.program = "postfleetd", .queue = true, .ports = true, .helper = true},
-    {.program = "postfleet-queued", .queue = true},
-    {.program = "postfleet-ingressd", .ports = true},
-    {.program = "postfleet-deliveryd", .helper = true},
-    {.program = "postfleet-schedulerd"},
-    {.program = "postfleet-lookupd"},
-};
-
 struct Arguments {
   std::string directory;
-  const Server* server = &kServers[0];
+  const ServerProgram* server = launcher::FindServerProgram("postfleetd");
 };
 
 Arguments ParseArguments(int argc, char** argv) {
@@ -290,16 +230,16 @@ Arguments ParseArguments(int argc, char** argv) {
   for (int i = 1; i < argc; i += 2) {
     const std::string_view option = argv[i];
     if (i + 1 == argc || (option != "-c" && option != "--server")) {
-      Die("usage: postfleet-launcher [-c DIR] [--server PROGRAM]");
+      Die("usage: postfleet-launcher -c DIR [--server PROGRAM]; more by --help");
     }
     if (option == "-c") {
       arguments.directory = argv[i + 1];
       continue;
     }
-    const auto* found =
-        std::find_if(std::begin(kServers), std::end(kServers),
-                     [&](const Server& server) { return server.program == argv[i + 1]; });
-    if (found == std::end(kServers)) Die(Concat("unknown server ", argv[i + 1]));
+    const ServerProgram* found = launcher::FindServerProgram(argv[i + 1]);
+    if (found == nullptr) {
+      Die(Concat("unknown server ", argv[i + 1], "; postfleet-launcher --help lists them"));
+    }
     arguments.server = found;
   }
   if (arguments.directory.empty()) {
@@ -310,15 +250,19 @@ Arguments ParseArguments(int argc, char** argv) {
 }
 
 int Run(int argc, char** argv) {
+  if (argc > 1 && (std::string_view(argv[1]) == "--help" || std::string_view(argv[1]) == "-h")) {
+    std::fputs(launcher::LauncherHelp().c_str(), stdout);
+    return 0;
+  }
   const Arguments given = ParseArguments(argc, argv);
   config::Diagnostics diagnostics;  // the server says them, in its log
   const absl::StatusOr<config::Config> config = config::Config::Load(given.directory, diagnostics);
   if (!config.ok()) Die(std::string(config.status().message()));
 
   const Owner owner = FindOwner(*config);
-  std::vector<std::string> arguments = {Beside(std::string(given.server->program)), "-c",
+  std::vector<std::string> arguments = {Beside(std::string(given.server->name)), "-c",
                                         given.directory};
-  const int lock = given.server->queue ? TakeLock(PrepareQueue(*config, owner), owner) : -1;
+  const int lock = TakeLock(*config, *given.server, owner);
   if (given.server->helper) StartHelper(*config, &arguments);
   if (lock >= 0) PassOn(lock);
   if (given.server->ports) BindPorts(*config, &arguments);

@@ -1,7 +1,11 @@
-// The queue as a process of its own, at postfleet_queue_address.
+// The queue as a process of its own, at postfleet_queue_address; for every user's lists and flushes
+// also at the public socket.
 
 #include "libs/base/concat.h"
+#include "libs/base/maillog.h"
 #include "libs/server/process.h"
+#include "services/launcher/instance.h"
+#include "services/queue/public_queue.h"
 #include "services/queue/queue.h"
 
 namespace postfleet {
@@ -23,8 +27,15 @@ int Run(server::Process& process) {
   if (const absl::Status served = process.Serve({queue->service()}, {address}); !served.ok()) {
     server::Process::Die(served);
   }
+  auto everybody = queue::PublicQueue::Serve(queue::PublicQueueOptions::From(process.config()),
+                                             process.InProcessChannel());
+  if (!everybody.ok()) {
+    maillog::Warning(process.name(), "only root and mail_owner can list and flush the queue: ",
+                     std::string(everybody.status().message()));
+  }
   process.SetReady([&queue] { return queue->Ready(); });
   process.WaitForStop();
+  if (everybody.ok()) everybody->reset();
   queue->CloseStreams();
   process.End();
   queue->Stop();
@@ -35,6 +46,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
+  if (postfleet::launcher::PrintHelpIfAsked("postfleet-queued", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("queue", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }
