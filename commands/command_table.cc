@@ -53,6 +53,19 @@ std::string UsageLine() {
   return usage;
 }
 
+std::string Help() {
+  std::string here, missing;
+  for (const Command& command : kCommands) {
+    ConcatTo(command.run != nullptr ? &here : &missing, "  ", command.name, "\n");
+  }
+  return Concat(kProgram, ": Postfix's commands for this mail system.\n\nusage: ", kProgram,
+                " [-c DIR] COMMAND [ARGUMENT...]\n"
+                "  -c DIR   folder of main.cf and master.cf; else $MAIL_CONFIG, else /etc/postfix\n"
+                "A link of a command's name to this program is that command.\n\ncommands:\n",
+                here, "not supported yet:\n", missing,
+                "\nexample: postfleet -c /etc/postfix postfix status\n");
+}
+
 int RunNamed(Invocation call, const Streams& streams) {
   const Command* command = FindCommand(call.program);
   if (command == nullptr) {
@@ -85,6 +98,9 @@ int RunCommandLine(const std::vector<std::string>& arguments, const std::string&
   size_t rest = 1;
   if (FindCommand(self) == nullptr) {
     Console console(std::string(kProgram), 1, streams);
+    if (arguments.size() == 2 && (arguments[1] == "--help" || arguments[1] == "-h")) {
+      return console.Write(Help()) ? console.Finish() : console.WriteFailed();
+    }
     if (arguments.size() > 2 && arguments[1] == "-c") {
       call.config_directory = std::filesystem::absolute(arguments[2]).string();
       rest = 3;

@@ -2,6 +2,7 @@
 //
 //   postfleet [-c DIR] NAME ARGS...     NAME by its last path component
 //   NAME ARGS...                        through a link of that name
+//   postfleet --help
 //
 // DIR is made absolute. Without it: $MAIL_CONFIG, else /etc/postfix; a command's own -c comes
 // before both. A command that is not here yet says so by its name: "postfleet: fatal: NAME: not

@@ -4,9 +4,11 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -23,10 +25,13 @@ namespace {
 
 namespace v1 = queue::v1;
 
+using testing::AllOf;
+using testing::ContainsRegex;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::StartsWith;
 
 // Keeps messages by id, and what it was asked.
@@ -146,24 +151,102 @@ TEST_F(CommandsTest, MailqIsPostqueueP) {
   EXPECT_EQ(Run({"mailq"}).out, table.out);
 }
 
-TEST_F(CommandsTest, QueueThatIsDownIsSaidInPostfixsWords) {
+TEST_F(CommandsTest, QueueThatIsDownIsSaidInPostfixsWordsAndNoOthers) {
   server_->Shutdown();
   for (const char* option : {"-p", "-j"}) {
     const CommandResult result = Run({"postqueue", option});
     EXPECT_EQ(result.status, 69);
     EXPECT_EQ(result.out, "");
-    EXPECT_THAT(result.err,
-                EndsWith("postqueue: fatal: Queue report unavailable - mail system is down\n"));
+    EXPECT_EQ(result.err, "postqueue: fatal: Queue report unavailable - mail system is down\n");
   }
-  const CommandResult flush = Run({"postqueue", "-f"});
-  EXPECT_EQ(flush.status, 69);
-  EXPECT_THAT(flush.err,
-              EndsWith("postqueue: fatal: Cannot flush mail queue - mail system is down\n"));
+  for (const std::vector<std::string>& flush :
+       std::vector<std::vector<std::string>>{{"postqueue", "-f"}, {"postqueue", "-i", "Q1"}}) {
+    const CommandResult result = Run(flush);
+    EXPECT_EQ(result.status, 69);
+    EXPECT_EQ(result.err, "postqueue: fatal: Cannot flush mail queue - mail system is down\n");
+  }
   const CommandResult removal = Run({"postsuper", "-d", "ALL"});
   EXPECT_EQ(removal.status, 1);
-  EXPECT_THAT(removal.err,
-              EndsWith("postsuper: fatal: Cannot delete mail - mail system is down\n"));
-  EXPECT_THAT(removal.err, Not(HasSubstr("Deleted")));
+  EXPECT_EQ(removal.err, "postsuper: fatal: Cannot delete mail - mail system is down\n");
+}
+
+TEST_F(CommandsTest, ServerThatIsNoQueueIsNamedAsThat) {
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  v1::Queue::CallbackService unimplemented;
+  builder.RegisterService(&unimplemented);
+  const std::unique_ptr<grpc::Server> other = builder.BuildAndStart();
+  address_ = Concat("127.0.0.1:", port);
+  WriteMainCf("");
+  EXPECT_THAT(Run({"postqueue", "-p"}).err,
+              AllOf(StartsWith("postqueue: fatal: Queue report unavailable - what answers there is "
+                               "not the queue"),
+                    HasSubstr("postfleet_queue_address")));
+}
+
+TEST_F(CommandsTest, BadValuesElsewhereInMainCfDoNotStopACommand) {
+  queue_.Add("Q1", v1::QUEUE_NAME_DEFERRED);
+  WriteMainCf("smtpd_timeout = soon\nmessage_size_limit = big\nthis is no definition\n");
+  const std::string line = "missing '=' after attribute name";
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"mailq"},
+                                             {"postqueue", "-j"},
+                                             {"postqueue", "-f"},
+                                             {"postmap", "-q", "x", "static:y"}}) {
+    const CommandResult result = Run(arguments);
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_THAT(result.err, AllOf(HasSubstr(line), Not(HasSubstr("soon")))) << arguments[0];
+  }
+  EXPECT_THAT(Run({"postsuper", "-d", "Q1"}).err, EndsWith("postsuper: Deleted: 1 message\n"));
+  const CommandResult shown = Run({"postconf", "smtpd_timeout"});
+  EXPECT_EQ(shown.status, 0);
+  EXPECT_EQ(shown.out, "smtpd_timeout = soon\n");
+  EXPECT_THAT(Run({"postconf"}).err,
+              HasSubstr("missing '=' after attribute name: \"this is no definition\"; "));
+}
+
+TEST_F(CommandsTest, BadValueThatACommandReadsIsSaid) {
+  WriteMainCf("default_database_type = nosuch\n");
+  const CommandResult result = Run({"postmap", "-q", "x", "static:y"});
+  EXPECT_EQ(result.out, "y\n");
+  EXPECT_THAT(result.err, AllOf(HasSubstr("postmap: warning: "), HasSubstr("nosuch")));
+}
+
+TEST_F(CommandsTest, OtherUsersListAndFlushAtThePublicSocketAndDeleteNothing) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs two users";
+  std::string spool = "/tmp/commands_test_XXXXXX";  // the path of a socket must be short
+  ASSERT_NE(mkdtemp(spool.data()), nullptr);
+  std::filesystem::create_directories(spool + "/postfleet");
+  std::filesystem::create_directories(spool + "/postfleet-public");
+  for (const std::string& path : {spool, spool + "/postfleet-public"}) chmod(path.c_str(), 0755);
+  chmod((spool + "/postfleet").c_str(), 0700);
+  WriteFile("main.cf", Concat("compatibility_level = 3.6\nmyhostname = mail.example.com\n"
+                              "queue_directory = ",
+                              spool, "\n"));
+  FakeQueue everybody;
+  everybody.Add("Q1", v1::QUEUE_NAME_ACTIVE);
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(Concat("unix:", spool, "/postfleet-public/queue"),
+                           grpc::InsecureServerCredentials());
+  builder.RegisterService(&everybody);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  chmod((spool + "/postfleet-public/queue").c_str(), 0666);
+  chmod(folder_.c_str(), 0755);
+
+  ASSERT_EQ(seteuid(65534), 0);
+  const CommandResult list = Run({"mailq"});
+  const CommandResult flush = Run({"postqueue", "-f"});
+  const CommandResult removal = Run({"postsuper", "-d", "ALL"});
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_THAT(list.out, HasSubstr("\nQ1* ")) << list.err;
+  EXPECT_EQ(flush.status, 0) << flush.err;
+  EXPECT_EQ(removal.status, 1);
+  EXPECT_EQ(removal.err, "postsuper: fatal: use of this command is reserved for the superuser\n");
+  // Root asks at the control socket, where nobody listens here.
+  EXPECT_EQ(Run({"mailq"}).status, 69);
+  EXPECT_THAT(everybody.asked_, ElementsAre("list after ''", "flush"));
+  std::filesystem::remove_all(spool);
 }
 
 TEST_F(CommandsTest, QueueThatRefusesIsNotDown) {
@@ -211,9 +294,8 @@ TEST_F(CommandsTest, FlushOfAllAndOfOne) {
 
 TEST_F(CommandsTest, PostqueueRefusesOtherArguments) {
   const std::string usage =
-      "postqueue: fatal: usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p "
-      "| "
-      "postqueue -s site\n";
+      "postqueue: fatal: usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p; "
+      "not supported yet: -s site, -v\n";
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{}, {"-p", "-f"}, {"-p", "x"}}) {
     std::vector<std::string> call = {"postqueue"};
@@ -383,24 +465,60 @@ config::Config ConfigOf(const std::string& main_cf) {
   return *std::move(config);
 }
 
+absl::StatusOr<std::string> AddressOf(const std::string& main_cf,
+                                      QueuePower power = QueuePower::kEverything, uid_t user = 0) {
+  return QueueAddress(ConfigOf(main_cf), power, user);
+}
+
 TEST(QueueAddress, IsTheControlSocketUnlessAnAddressIsSet) {
-  EXPECT_EQ(*QueueAddress(ConfigOf("queue_directory = /q\n")), "unix:/q/postfleet/control.sock");
-  EXPECT_EQ(*QueueAddress(ConfigOf("postfleet_queue_address = 127.0.0.1:7001\n")),
+  EXPECT_EQ(*AddressOf("queue_directory = /q\n"), "unix:/q/postfleet/control.sock");
+  EXPECT_EQ(*AddressOf("postfleet_queue_address = 127.0.0.1:7001\n"), "127.0.0.1:7001");
+}
+
+TEST(QueueAddress, OfOtherUsersIsThePublicSocketForListsAndFlushesOnly) {
+  const std::string folder = testing::TempDir() + "address";
+  std::filesystem::create_directories(folder + "/postfleet");
+  struct stat status;
+  ASSERT_EQ(stat((folder + "/postfleet").c_str(), &status), 0);
+  const std::string main_cf =
+      Concat("queue_directory = ", folder, "\n", "postfleet_control_socket = /c\n");
+  const uid_t owner = status.st_uid, other = owner + 1;
+  const std::string everybodys = Concat("unix:", folder, "/postfleet-public/queue");
+  EXPECT_EQ(*AddressOf(main_cf, QueuePower::kListAndFlush, other), everybodys);
+  EXPECT_EQ(*AddressOf(main_cf, QueuePower::kEverything, other), "unix:/c");
+  EXPECT_EQ(*AddressOf(main_cf, QueuePower::kListAndFlush, owner), "unix:/c");
+  EXPECT_EQ(*AddressOf(main_cf, QueuePower::kListAndFlush, 0), "unix:/c");
+  // Of five processes: a socket of the queue's is not everybody's, a port is.
+  EXPECT_EQ(
+      *AddressOf(main_cf + "postfleet_queue_address = unix:/s\n", QueuePower::kListAndFlush, other),
+      everybodys);
+  EXPECT_EQ(*AddressOf(main_cf + "postfleet_queue_address = 127.0.0.1:7001\n",
+                       QueuePower::kListAndFlush, other),
             "127.0.0.1:7001");
 }
 
 TEST(QueueAddress, SocketPathsThatCannotWorkAreAnError) {
   const std::string fits = "/" + std::string(106, 'a');
-  EXPECT_EQ(*QueueAddress(ConfigOf(Concat("postfleet_control_socket = ", fits, "\n"))),
-            "unix:" + fits);
-  const auto control = QueueAddress(ConfigOf(Concat("postfleet_control_socket = ", fits, "b\n")));
+  EXPECT_EQ(*AddressOf(Concat("postfleet_control_socket = ", fits, "\n")), "unix:" + fits);
+  const auto control = AddressOf(Concat("postfleet_control_socket = ", fits, "b\n"));
   EXPECT_EQ(control.status().message(),
             Concat("parameter postfleet_control_socket: the path of a unix socket has at most 107 "
                    "bytes, this one has 108: ",
                    fits, "b; set a shorter one in main.cf"));
-  const auto queue = QueueAddress(ConfigOf(Concat("postfleet_queue_address = unix:", fits, "b\n")));
+  const auto queue = AddressOf(Concat("postfleet_queue_address = unix:", fits, "b\n"));
   EXPECT_THAT(std::string(queue.status().message()),
               HasSubstr("parameter postfleet_queue_address"));
+}
+
+TEST(CommandTable, HelpSaysWhatThereIsAndWhatNotAndGivesAnExample) {
+  const CommandResult help = Capture("", [](const Streams& streams) {
+    return RunCommandLine({"postfleet", "--help"}, "/nonexistent", streams);
+  });
+  EXPECT_EQ(help.status, 0);
+  EXPECT_EQ(help.err, "");
+  EXPECT_THAT(help.out, HasSubstr("\n  postqueue\n"));
+  EXPECT_THAT(help.out, ContainsRegex("not supported yet:\n(.|\n)*  sendmail\n"));
+  EXPECT_THAT(help.out, HasSubstr("example: postfleet -c /etc/postfix postfix status\n"));
 }
 
 TEST_F(CommandsTest, PostconfPrintsValuesAndDefaults) {
@@ -464,9 +582,10 @@ TEST_F(CommandsTest, PostmapErrors) {
   EXPECT_THAT(table.err, HasSubstr("open /nonexistent.db: No such file or directory"));
   EXPECT_EQ(Run({"postmap", "-d", "x", "hash:/y"}).err,
             "postmap: fatal: option -d: not supported yet\n");
-  EXPECT_EQ(Run({"postmap"}).err,
-            "postmap: fatal: usage: postmap [-bfFhimnNoprsuUvw] [-c config_dir] [-d key] [-q key] "
-            "[map_type:]file...\n");
+  EXPECT_EQ(
+      Run({"postmap"}).err,
+      "postmap: fatal: usage: postmap [-c config_dir] [-q key] [map_type:]file...; not supported "
+      "yet: -bfFhimnNoprsuUvw, -d key\n");
 }
 
 }  // namespace

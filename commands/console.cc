@@ -10,13 +10,37 @@
 
 namespace postfleet::commands {
 
+namespace {
+
+// As a checked configuration has it: root appends to no other file.
+bool IsBelowAny(const std::string& path, const std::vector<std::string>& folders) {
+  for (std::string folder : folders) {
+    if (path == folder) return true;
+    if (!folder.ends_with('/')) folder += '/';
+    if (path.starts_with(folder)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 Console::~Console() {
   if (!log_program_.empty()) maillog::Flush();
+}
+
+absl::StatusOr<config::Config> Console::LoadUnchecked(
+    const std::string& directory, std::initializer_list<std::string_view> wanted) {
+  config::Diagnostics diagnostics;
+  absl::StatusOr<config::Config> config =
+      config::Config::LoadUnchecked(directory, wanted, diagnostics);
+  for (const config::Diagnostic& warning : diagnostics.warnings()) Warn(warning.text);
+  return config;
 }
 
 void Console::LogTo(const config::Config& config, std::string_view log_program) {
   const std::string path = config.GetString("maillog_file");
   if (path.empty() || path == "/dev/stdout" || access(path.c_str(), W_OK) != 0) return;
+  if (!IsBelowAny(path, config.GetList("maillog_file_prefixes"))) return;
   const std::string hostname = config.GetString("myhostname");
   const absl::Status opened = maillog::Open({.path = path,
                                              .syslog_name = config.GetString("syslog_name"),
@@ -31,6 +55,8 @@ void Console::Say(std::string_view text) {
 }
 
 void Console::Warn(std::string_view text) { Say(Concat("warning: ", text)); }
+
+void Console::Error(std::string_view text) { Say(Concat("error: ", text)); }
 
 int Console::Fatal(std::string_view text) {
   // What was printed before comes before it.

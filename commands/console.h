@@ -9,10 +9,12 @@
 #pragma once
 
 #include <cstdio>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "libs/config/config.h"
 
 namespace postfleet::commands {
@@ -33,11 +35,18 @@ class Console {
   // Writes out the mail log's lines.
   ~Console();
 
-  // Also into maillog_file, if it exists and is writable: the server makes it, as its own user.
+  // The configuration for a command that must work whatever else main.cf holds; warns of bad values
+  // of the parameters in `wanted`. Errors: main.cf cannot be read.
+  absl::StatusOr<config::Config> LoadUnchecked(const std::string& directory,
+                                               std::initializer_list<std::string_view> wanted);
+
+  // Also into maillog_file, if it exists, is writable and lies in maillog_file_prefixes: the server
+  // makes it, as its own user.
   void LogTo(const config::Config& config, std::string_view log_program);
 
   void Say(std::string_view text);
   void Warn(std::string_view text);
+  void Error(std::string_view text);
   // Returns the exit status: `return console.Fatal(...)`.
   int Fatal(std::string_view text);
   int Fatal(const absl::Status& status);

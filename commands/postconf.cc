@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::string_view kUsage =
     "postconf [-c config_dir] [-d (parameter defaults)] [-h (no names)] [-n (non-default "
-    "parameters)] [-x (expand parameter values)] [name...]";
+    "parameters)] [-x (expand parameter values)] [name...]; not supported yet: "
+    "-abeEfFHlmMopPqtTvX#, -C class";
 // Postfix's other options.
 constexpr std::string_view kKnown = "aAbc:C:deEfFhHlmMno:pPqtT:vxX#";
 
@@ -107,8 +108,14 @@ int RunPostconf(const Invocation& call, const Streams& streams) {
   if (wanted.defaults && wanted.only_set) return console.Fatal("specify one of -d -n");
 
   config::Diagnostics diagnostics;
-  const absl::StatusOr<config::Config> config =
+  absl::StatusOr<config::Config> config =
       wanted.defaults ? LoadDefaults(directory) : config::Config::Load(directory, diagnostics);
+  // What is wrong is looked for with this command.
+  if (!config.ok() && !wanted.defaults) {
+    const std::string wrong(config.status().message());
+    config = config::Config::LoadUnchecked(directory, {"config_directory"}, diagnostics);
+    if (config.ok()) diagnostics.Warn(Concat(wrong, "; the mail system would not start"));
+  }
   if (!config.ok()) return console.Fatal(config.status());
   if (!line->operands.empty()) return Print(console, *config, wanted, line->operands);
   const std::set<std::string> names = NamesToPrint(*config, wanted);

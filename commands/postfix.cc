@@ -9,12 +9,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
+#include "commands/folder_check.h"
 #include "commands/options.h"
 #include "commands/postqueue.h"
 #include "commands/queue_address.h"
 #include "commands/server_control.h"
 #include "commands/server_lock.h"
+#include "commands/table_check.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 
@@ -36,16 +39,38 @@ struct Call {
 
 int NotRunning(Call& call) { return call.console.Fatal("the Postfix mail system is not running"); }
 
+// nullopt: said why not.
+std::optional<Servers> LookForServers(Call& call, int* status) {
+  absl::StatusOr<Servers> servers = FindServers(call.config);
+  if (servers.ok()) return *std::move(servers);
+  *status = absl::IsPermissionDenied(servers.status())
+                ? call.console.Fatal("the postfix command is reserved for the superuser")
+                : call.console.Fatal(servers.status());
+  return std::nullopt;
+}
+
 // 0 if no server runs; else says why not to start one.
 int RefuseIfRunning(Call& call) {
-  const auto running = FindServer(ServerLockPath(call.config));
-  if (!running.ok()) return call.console.Fatal(running.status());
-  if (*running) return call.console.Fatal("the Postfix mail system is already running");
-  return 0;
+  int status = 0;
+  const std::optional<Servers> servers = LookForServers(call, &status);
+  if (!servers) return status;
+  if (servers->running.empty()) return 0;
+  return call.console.Fatal("the Postfix mail system is already running");
+}
+
+std::vector<TableFault> TableFaults(Call& call) {
+  const RightsOf mail_owner(call.config.GetString("mail_owner"));
+  return FindTableFaults(call.config);
+}
+
+// Mail that needs a table waits until the table is there: no reason not to start.
+void WarnOfTables(Call& call) {
+  for (const TableFault& fault : TableFaults(call)) call.console.Warn(fault.text);
 }
 
 int StartInForeground(Call& call) {
   if (const int refused = RefuseIfRunning(call); refused != 0) return refused;
+  WarnOfTables(call);
   call.console.Say("starting the Postfix mail system");
   maillog::Flush();  // exec keeps nothing
   execl(call.launcher.c_str(), call.launcher.c_str(), "-c", call.directory.c_str(), nullptr);
@@ -57,6 +82,7 @@ int Start(Call& call) {
   if (const int refused = RefuseIfRunning(call); refused != 0) return refused;
   const absl::StatusOr<std::string> address = ControlAddress(call.config);
   if (!address.ok()) return call.console.Fatal(address.status());
+  WarnOfTables(call);
   call.console.Say("starting the Postfix mail system");
   const absl::Status started =
       StartServer({call.launcher, "-c", call.directory}, *address, call.streams.err);
@@ -64,26 +90,45 @@ int Start(Call& call) {
   return call.console.Fatal(Concat("mail system startup failed: ", std::string(started.message())));
 }
 
+// All of them, even if one cannot be stopped.
 int Stop(Call& call) {
-  const auto running = FindServer(ServerLockPath(call.config));
-  if (!running.ok()) return call.console.Fatal(running.status());
-  if (!*running) return NotRunning(call);
+  int status = 0;
+  const std::optional<Servers> servers = LookForServers(call, &status);
+  if (!servers) return status;
+  if (servers->running.empty()) return NotRunning(call);
   call.console.Say("stopping the Postfix mail system");
-  const absl::Status stopped = StopServer(**running, ServerLockPath(call.config), [&] {
-    call.console.Say("waiting for the Postfix mail system to terminate");
-  });
-  return stopped.ok() ? 0 : call.console.Fatal(stopped);
+  for (const RunningServer& server : servers->running) {
+    const absl::Status stopped = StopServer(
+        server, [&] { call.console.Say("waiting for the Postfix mail system to terminate"); });
+    if (!stopped.ok()) status = call.console.Fatal(stopped);
+  }
+  return status;
 }
 
+// In one process that is Postfix's line. Of five each is named, with what is missing.
 int Status(Call& call) {
-  const auto running = FindServer(ServerLockPath(call.config));
-  if (!running.ok()) return call.console.Fatal(running.status());
-  if (!*running) {
+  int status = 0;
+  const std::optional<Servers> servers = LookForServers(call, &status);
+  if (!servers) return status;
+  if (servers->running.empty()) {
     call.console.Say("the Postfix mail system is not running");
     return 1;
   }
-  call.console.Say(Concat("the Postfix mail system is running: PID: ", **running));
-  return 0;
+  const bool in_part = !servers->ended.empty();
+  // The queue, or all in one, comes last of those that run.
+  call.console.Say(Concat("the Postfix mail system is running", in_part ? " in part" : "",
+                          ": PID: ", servers->running.back().pid));
+  if (servers->running.size() == 1 && !in_part && servers->absent.empty()) return 0;
+  for (const RunningServer& server : servers->running) {
+    call.console.Say(Concat(server.program, " is running: PID: ", server.pid));
+  }
+  for (const std::string& program : servers->ended) {
+    call.console.Say(Concat(program, " is not running"));
+  }
+  for (const std::string& program : servers->absent) {
+    call.console.Say(Concat(program, " was never started on this machine"));
+  }
+  return in_part ? 1 : 0;
 }
 
 // After a rotation the server opens its log as mail_owner, who may not make files in a folder of
@@ -105,42 +150,66 @@ void MakeLogFile(const config::Config& config) {
 }
 
 int Reload(Call& call) {
-  const auto running = FindServer(ServerLockPath(call.config));
-  if (!running.ok()) return call.console.Fatal(running.status());
-  if (!*running) return NotRunning(call);
+  int status = 0;
+  const std::optional<Servers> servers = LookForServers(call, &status);
+  if (!servers) return status;
+  if (servers->running.empty()) return NotRunning(call);
   call.console.Say("refreshing the Postfix mail system");
   call.console.Warn(
       "only the log file is opened anew; to apply changes of main.cf and master.cf, use `postfix "
       "stop` and `postfix start`");
   MakeLogFile(call.config);
-  const absl::Status sent = ReloadServer(**running, ServerLockPath(call.config));
-  return sent.ok() ? 0 : call.console.Fatal(sent);
+  for (const RunningServer& server : servers->running) {
+    const absl::Status sent = ReloadServer(server);
+    if (!sent.ok()) status = call.console.Fatal(sent);
+  }
+  return status;
 }
 
 int Flush(Call& call) { return RunPostqueue({"postqueue", call.directory, {"-f"}}, call.streams); }
 
-// Errors have ended the command before; what is left are warnings.
+// Errors of main.cf and master.cf have ended the command before. What is left are warnings; but a
+// table that somebody asked for and that cannot be opened makes the check fail.
 int Check(Call& call) {
   for (const config::Diagnostic& warning : call.diagnostics.warnings()) {
     call.console.Warn(warning.text);
   }
-  return 0;
+  const auto folders = FindFolderFaults(call.config, geteuid());
+  if (!folders.ok()) return call.console.Fatal(folders.status());
+  for (const std::string& fault : *folders) call.console.Warn(fault);
+  int status = 0;
+  for (const TableFault& fault : TableFaults(call)) {
+    if (fault.by_default) {
+      call.console.Warn(fault.text);
+    } else {
+      call.console.Error(fault.text);
+      status = 1;
+    }
+  }
+  return status;
 }
+
+// What a subcommand needs of the configuration.
+enum class Needs {
+  kValid,   // all of it: a server would not start otherwise
+  kLegible  // to be read: stopping must be possible whatever is wrong
+};
 
 struct Subcommand {
   std::string_view name;
   int (*run)(Call& call);  // nullptr: not supported yet
+  Needs needs = Needs::kValid;
 };
 
 constexpr Subcommand kSubcommands[] = {
     {"start", Start},
     {"start-fg", StartInForeground},
-    {"stop", Stop},
-    {"reload", Reload},
+    {"stop", Stop, Needs::kLegible},
+    {"reload", Reload, Needs::kLegible},
     {"abort", nullptr},
-    {"flush", Flush},
+    {"flush", Flush, Needs::kLegible},
     {"check", Check},
-    {"status", Status},
+    {"status", Status, Needs::kLegible},
     {"set-permissions", nullptr},
     {"upgrade-configuration", nullptr},
     {"logrotate", nullptr},
@@ -189,7 +258,11 @@ int RunPostfixWith(const std::string& launcher, const Invocation& call, const St
   }
 
   config::Diagnostics diagnostics;
-  const absl::StatusOr<config::Config> config = config::Config::Load(directory, diagnostics);
+  const absl::StatusOr<config::Config> config =
+      found->needs == Needs::kValid
+          ? config::Config::Load(directory, diagnostics)
+          : script.LoadUnchecked(directory,
+                                 {"queue_directory", "maillog_file", "postfleet_queue_address"});
   if (!config.ok()) return console.Fatal(config.status());
   script.LogTo(*config, "postfix-script");
   Call checked = {launcher, directory, streams, *config, diagnostics, script};

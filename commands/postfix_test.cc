@@ -31,6 +31,7 @@ namespace postfleet::commands {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 class PostfixTest : public testing::Test {
  protected:
@@ -38,10 +39,13 @@ class PostfixTest : public testing::Test {
   PostfixTest() : folder_("/tmp/postfix_test_XXXXXX") {
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     std::filesystem::create_directories(folder_ + "/postfleet");
+    chmod((folder_ + "/postfleet").c_str(), 0700);
     WriteFile("master.cf", "smtp unix - - n - - smtp\n");
     WriteFile("main.cf", Concat("compatibility_level = 3.6\nmyhostname = mail.example.com\n"
-                                "queue_directory = ",
-                                folder_, "\n"));
+                                "alias_maps =\n",
+                                // What is in here belongs to whoever runs the test.
+                                geteuid() == 0 ? "mail_owner = root\n" : "",
+                                "queue_directory = ", folder_, "\n"));
   }
   ~PostfixTest() override { std::filesystem::remove_all(folder_); }
 
@@ -52,11 +56,13 @@ class PostfixTest : public testing::Test {
     WriteFile("launcher", "#!/bin/sh\n" + script);
     chmod((folder_ + "/launcher").c_str(), 0755);
   }
-  std::string LockPath() const { return folder_ + "/postfleet/master.pid"; }
+  std::string LockPath(const std::string& name = "master") const {
+    return Concat(folder_, "/postfleet/", name, ".pid");
+  }
 
   // As a running server has it. Closing the descriptor gives it back.
-  int Lock(const std::string& text) {
-    const int fd = open(LockPath().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  int Lock(const std::string& text, const std::string& name = "master") {
+    const int fd = open(LockPath(name).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     EXPECT_EQ(flock(fd, LOCK_EX | LOCK_NB), 0);
     EXPECT_EQ(pwrite(fd, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
     return fd;
@@ -254,9 +260,106 @@ TEST_F(PostfixTest, LauncherThatIsNotThereIsNamed) {
   }
 }
 
+TEST_F(PostfixTest, StopEndsAllFiveProcessesTheQueueLast) {
+  const std::vector<std::pair<std::string, std::string>> five = {
+      {"ingress", "postfleet-ingressd"},
+      {"delivery", "postfleet-deliveryd"},
+      {"scheduler", "postfleet-schedulerd"},
+      {"lookup", "postfleet-lookupd"},
+      {"master", "postfleet-queued"}};
+  std::vector<std::pair<pid_t, int>> processes;
+  for (const auto& [file, program] : five) {
+    const pid_t pid = SpawnWaiter();
+    processes.emplace_back(pid, Lock(Concat(pid, "\n", program, "\n"), file));
+  }
+  const CommandResult running = Run({"status"});
+  EXPECT_EQ(running.status, 0);
+  EXPECT_THAT(running.err, HasSubstr(Concat("postfix/postfix-script: the Postfix mail system is "
+                                            "running: PID: ",
+                                            processes.back().first, "\n")));
+  for (size_t i = 0; i < five.size(); ++i) {
+    EXPECT_THAT(running.err,
+                HasSubstr(Concat(five[i].second, " is running: PID: ", processes[i].first, "\n")));
+  }
+  // Each is waited for before the next gets its signal: waiting in another order would not end.
+  std::vector<int> statuses(five.size());
+  std::thread reaper([&] {
+    for (size_t i = 0; i < five.size(); ++i) {
+      EXPECT_EQ(waitpid(processes[i].first, &statuses[i], 0), processes[i].first);
+      close(processes[i].second);
+    }
+  });
+  const CommandResult stopped = Run({"stop"});
+  reaper.join();
+  EXPECT_EQ(stopped.status, 0) << stopped.err;
+  EXPECT_EQ(stopped.err, "postfix/postfix-script: stopping the Postfix mail system\n");
+  for (int status : statuses) EXPECT_EQ(WTERMSIG(status), SIGTERM);
+  EXPECT_EQ(Run({"status"}).err,
+            "postfix/postfix-script: the Postfix mail system is not running\n");
+}
+
+TEST_F(PostfixTest, StatusNamesWhatOfFiveEndedAndWhatWasNeverStarted) {
+  const int queue = Lock("4711\npostfleet-queued\n");
+  close(Lock("4712\npostfleet-ingressd\n", "ingress"));
+  std::ofstream(folder_ + "/main.cf", std::ios::app) << "postfleet_queue_address = unix:/q\n";
+  const CommandResult in_part = Run({"status"});
+  EXPECT_EQ(in_part.status, 1);
+  EXPECT_EQ(in_part.err,
+            "postfix/postfix-script: the Postfix mail system is running in part: PID: 4711\n"
+            "postfix/postfix-script: postfleet-queued is running: PID: 4711\n"
+            "postfix/postfix-script: postfleet-ingressd is not running\n"
+            "postfix/postfix-script: postfleet-deliveryd was never started on this machine\n"
+            "postfix/postfix-script: postfleet-schedulerd was never started on this machine\n"
+            "postfix/postfix-script: postfleet-lookupd was never started on this machine\n");
+  close(queue);
+}
+
+TEST_F(PostfixTest, FilesThatFiveProcessesLeftSayNothingOfOneProcess) {
+  const int lock = Lock("4711\npostfleetd\n");
+  close(Lock("4712\npostfleet-ingressd\n", "ingress"));
+  std::ofstream(folder_ + "/main.cf", std::ios::app) << "postfleet_queue_address = unix:/q\n";
+  const CommandResult status = Run({"status"});
+  EXPECT_EQ(status.status, 0);
+  EXPECT_EQ(status.err, "postfix/postfix-script: the Postfix mail system is running: PID: 4711\n");
+  close(lock);
+}
+
+TEST_F(PostfixTest, StatusAndStopWorkWithABadMainCfAndStartDoesNot) {
+  std::ofstream(folder_ + "/main.cf", std::ios::app) << "smtpd_timeout = soon\nno definition\n";
+  WriteFile("master.cf", "smtp inet n\n");
+  const int lock = Lock("4711\n");
+  const CommandResult status = Run({"status"});
+  EXPECT_EQ(status.status, 0) << status.err;
+  EXPECT_THAT(status.err, HasSubstr("is running: PID: 4711\n"));
+  EXPECT_THAT(status.err, HasSubstr("warning: "));
+  EXPECT_THAT(status.err, Not(HasSubstr("soon")));
+  close(lock);
+  EXPECT_THAT(Run({"stop"}).err, HasSubstr("fatal: the Postfix mail system is not running"));
+  const CommandResult flush = Run({"flush"});
+  EXPECT_EQ(flush.status, 69);
+  EXPECT_THAT(flush.err,
+              HasSubstr("postqueue: fatal: Cannot flush mail queue - mail system is down\n"));
+  EXPECT_THAT(Run({"start"}).err, HasSubstr("postfix: fatal: "));
+}
+
+TEST_F(PostfixTest, OtherUsersAreToldThatItIsReservedForTheSuperuser) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs two users";
+  chmod(folder_.c_str(), 0755);
+  chmod((folder_ + "/postfleet").c_str(), 0700);
+  close(Lock("4711\n"));
+  ASSERT_EQ(seteuid(65534), 0);
+  const CommandResult status = Run({"status"});
+  const CommandResult stop = Run({"stop"});
+  ASSERT_EQ(seteuid(0), 0);
+  EXPECT_EQ(status.status, 1);
+  EXPECT_EQ(stop.err,
+            "postfix/postfix-script: fatal: the postfix command is reserved for the superuser\n");
+}
+
 TEST_F(PostfixTest, CheckShowsWarningsAndErrors) {
-  EXPECT_EQ(Run({"check"}).status, 0);
-  EXPECT_EQ(Run({"check"}).err, "");
+  const CommandResult good = Run({"check"});
+  EXPECT_EQ(good.status, 0);
+  EXPECT_EQ(good.err, "");
   std::ofstream(folder_ + "/main.cf", std::ios::app) << "smtpd_timeuot = 5s\n";
   const CommandResult warned = Run({"check"});
   EXPECT_EQ(warned.status, 0);
@@ -267,6 +370,29 @@ TEST_F(PostfixTest, CheckShowsWarningsAndErrors) {
   EXPECT_EQ(broken.status, 1);
   EXPECT_THAT(broken.err, HasSubstr("postfix: fatal: "));
   EXPECT_THAT(broken.err, HasSubstr("smtpd_timeout"));
+}
+
+TEST_F(PostfixTest, TableThatCannotBeOpenedFailsTheCheckAndOnlyWarnsAtStart) {
+  std::ofstream(folder_ + "/main.cf", std::ios::app)
+      << "transport_maps = hash:" << folder_ << "/transport\n";
+  const std::string what = Concat("parameter transport_maps (", folder_, "/main.cf, line ");
+  const CommandResult check = Run({"check"});
+  EXPECT_EQ(check.status, 1);
+  EXPECT_THAT(check.err, HasSubstr("postfix/postfix-script: error: " + what));
+  WriteLauncher("exit 3\n");
+  EXPECT_THAT(Run({"start"}).err, HasSubstr(Concat("postfix/postfix-script: warning: ", what)));
+}
+
+TEST_F(PostfixTest, CheckWarnsOfFoldersThatOthersMayWriteOrEnter) {
+  chmod((folder_ + "/main.cf").c_str(), 0666);
+  chmod((folder_ + "/postfleet").c_str(), 0755);
+  const CommandResult check = Run({"check"});
+  EXPECT_EQ(check.status, 0);
+  EXPECT_EQ(check.err,
+            Concat("postfix/postfix-script: warning: group or other writable: ", folder_,
+                   "/main.cf\npostfix/postfix-script: warning: group or other may enter what holds "
+                   "the mail: ",
+                   folder_, "/postfleet\n"));
 }
 
 TEST_F(PostfixTest, OtherCommandsAreAnswered) {

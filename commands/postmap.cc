@@ -12,7 +12,8 @@ namespace postfleet::commands {
 namespace {
 
 constexpr std::string_view kUsage =
-    "postmap [-bfFhimnNoprsuUvw] [-c config_dir] [-d key] [-q key] [map_type:]file...";
+    "postmap [-c config_dir] [-q key] [map_type:]file...; not supported yet: -bfFhimnNoprsuUvw, -d "
+    "key";
 
 using Tables = std::vector<std::unique_ptr<tables::Table>>;
 
@@ -101,8 +102,8 @@ int RunPostmap(const Invocation& call, const Streams& streams) {
   }
   if (line->operands.empty()) return console.Usage(kUsage);
 
-  config::Diagnostics unsaid;  // the server and `postfix check` say them
-  const absl::StatusOr<config::Config> config = config::Config::Load(directory, unsaid);
+  const absl::StatusOr<config::Config> config =
+      console.LoadUnchecked(directory, {"default_database_type"});
   if (!config.ok()) return console.Fatal(config.status());
   const std::string type = config->GetString("default_database_type");
   if (!key) return Build(console, line->operands, type);

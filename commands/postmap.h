@@ -5,6 +5,7 @@
 //   postmap -q - [type:]name...         keys from standard input; prints "key<TAB>value" lines
 //
 // Keys that are asked for are looked up in lower case, as Postfix does for such tables.
+// Nothing but default_database_type has to be right in main.cf.
 #pragma once
 
 #include "commands/command_table.h"

@@ -3,6 +3,7 @@
 #include <sysexits.h>
 
 #include "commands/options.h"
+#include "commands/queue_address.h"
 #include "commands/queue_client.h"
 #include "commands/queue_report.h"
 #include "libs/base/concat.h"
@@ -12,15 +13,15 @@ namespace postfleet::commands {
 namespace {
 
 constexpr std::string_view kUsage =
-    "postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site";
+    "postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p; not supported yet: -s "
+    "site, "
+    "-v";
 constexpr std::string_view kMailqUsage = "mailq [-C config_dir]";
 
-// A server that is not there is said in Postfix's words, after the reason.
+// Postfix's words, whatever the reason.
 int Failed(Console& console, std::string_view what, const absl::Status& status) {
   const std::string reason(status.message());
-  if (!absl::IsUnavailable(status)) return console.Fatal(Concat(what, " - ", reason));
-  console.Warn(Concat("connect to the queue: ", reason));
-  return console.Fatal(Concat(what, " - mail system is down"));
+  return console.Fatal(Concat(what, " - ", reason));
 }
 
 // Calls `print` with each message, page by page; `print` returns false when it cannot write.
@@ -88,10 +89,10 @@ int RunPostqueue(const Invocation& call, const Streams& streams) {
     return console.Fatal(Concat("Cannot flush queue ID - invalid name: \"", mode->argument, "\""));
   }
 
-  config::Diagnostics unsaid;  // the server and `postfix check` say them
-  const absl::StatusOr<config::Config> config = config::Config::Load(directory, unsaid);
+  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
+      directory, {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
   if (!config.ok()) return console.Fatal(config.status());
-  absl::StatusOr<QueueClient> client = QueueClient::At(*config);
+  absl::StatusOr<QueueClient> client = QueueClient::At(*config, QueuePower::kListAndFlush);
   if (!client.ok()) return console.Fatal(client.status());
   switch (mode->letter) {
     case 'p':

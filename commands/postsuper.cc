@@ -1,12 +1,16 @@
 #include "commands/postsuper.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <optional>
 #include <set>
 
 #include "commands/options.h"
+#include "commands/queue_address.h"
 #include "commands/queue_client.h"
 #include "commands/queue_report.h"
+#include "commands/server_lock.h"
 #include "libs/base/concat.h"
 #include "libs/base/queue_id.h"
 
@@ -14,10 +18,10 @@ namespace postfleet::commands {
 namespace {
 
 constexpr std::string_view kUsage =
-    "postsuper [-c config_dir] [-d queue_id (delete)] [-e queue_id (expire)] [-f queue_id (expire "
-    "and/or un-hold)] [-h queue_id (hold)] [-H queue_id (un-hold)] [-p (purge temporary files)] "
-    "[-r queue_id (requeue)] [-s (structure fix)] [-S (redundant structure fix)][-v (verbose)] "
-    "[queue...]";
+    "postsuper [-c config_dir] -d queue_id (delete) [queue...]; not supported yet: -e queue_id "
+    "(expire), -f queue_id (expire and/or un-hold), -h queue_id (hold), -H queue_id (un-hold), -p "
+    "(purge temporary files), -r queue_id (requeue), -s (structure fix), -S (redundant structure "
+    "fix), -v (verbose)";
 
 using queue::v1::QueueName;
 
@@ -155,11 +159,15 @@ int RunPostsuper(const Invocation& call, const Streams& streams) {
     queues.insert(*name);
   }
 
-  config::Diagnostics unsaid;  // the server and `postfix check` say them
-  const absl::StatusOr<config::Config> config = config::Config::Load(directory, unsaid);
+  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
+      directory,
+      {"queue_directory", "postfleet_control_socket", "postfleet_queue_address", "maillog_file"});
   if (!config.ok()) return console.Fatal(config.status());
+  if (!MayAdminister(*config, geteuid())) {
+    return console.Fatal("use of this command is reserved for the superuser");
+  }
   console.LogTo(*config, "postsuper");
-  absl::StatusOr<QueueClient> client = QueueClient::At(*config);
+  absl::StatusOr<QueueClient> client = QueueClient::At(*config, QueuePower::kEverything);
   if (!client.ok()) return console.Fatal(client.status());
   Deletion deletion = {*std::move(client), console, std::move(queues)};
   const bool done = deletion.Run(targets, streams.in);
@@ -169,10 +177,7 @@ int RunPostsuper(const Invocation& call, const Streams& streams) {
   }
   if (done) return 0;
   const std::string reason(deletion.status.message());
-  if (!absl::IsUnavailable(deletion.status))
-    return console.Fatal(Concat("Cannot delete mail - ", reason));
-  console.Warn(Concat("connect to the queue: ", reason));
-  return console.Fatal("Cannot delete mail - mail system is down");
+  return console.Fatal(Concat("Cannot delete mail - ", reason));
 }
 
 }  // namespace postfleet::commands

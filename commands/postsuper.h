@@ -6,7 +6,7 @@
 // to standard error and the mail log: "postsuper: ID: removed" for ids that were named,
 // "postsuper: Deleted: N messages" at the end. Deletions are durable when the command returns. ALL
 // works through the queue in pages of 1,000; mail that arrives meanwhile may be deleted too, as in
-// Postfix.
+// Postfix. For root, and for the user whom the servers belong to.
 #pragma once
 
 #include "commands/command_table.h"

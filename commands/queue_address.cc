@@ -1,8 +1,12 @@
 #include "commands/queue_address.h"
 
+#include <unistd.h>
+
 #include <string_view>
 
+#include "commands/server_lock.h"
 #include "libs/base/concat.h"
+#include "services/launcher/instance.h"
 
 namespace postfleet::commands {
 namespace {
@@ -27,10 +31,18 @@ absl::StatusOr<std::string> ControlAddress(const config::Config& config) {
                  Concat(kUnixPrefix, config.GetString("postfleet_control_socket")));
 }
 
-absl::StatusOr<std::string> QueueAddress(const config::Config& config) {
-  std::string address = config.GetString("postfleet_queue_address");
+absl::StatusOr<std::string> QueueAddress(const config::Config& config, QueuePower power,
+                                         uid_t user) {
+  const std::string address = config.GetString("postfleet_queue_address");
+  const bool on_this_machine = address.empty() || address.starts_with(kUnixPrefix);
+  if (power == QueuePower::kListAndFlush && !MayAdminister(config, user)) {
+    const std::string socket = Concat(config.GetString("queue_directory"), launcher::kPublicSocket);
+    if (on_this_machine || access(socket.c_str(), F_OK) == 0) {
+      return Checked("queue_directory", Concat(kUnixPrefix, socket));
+    }
+  }
   if (address.empty()) return ControlAddress(config);
-  return Checked("postfleet_queue_address", std::move(address));
+  return Checked("postfleet_queue_address", address);
 }
 
 }  // namespace postfleet::commands

@@ -1,9 +1,16 @@
-// Where the queue's service is: postfleet_queue_address if it is set, else the control socket of
-// the server on this machine, postfleet_control_socket.
+// Where the queue's service is, for what the caller wants to do.
+//
+//   kEverything    postfleet_queue_address if it is set, else the control socket of the server on
+//                  this machine, postfleet_control_socket. It gives every power, deletion too.
+//   kListAndFlush  the same for who may administer the instance (server_lock.h); for all others
+//                  the public socket, which gives no more than that
+//                  (services/queue/public_queue.h), if the queue is on this machine.
 //
 // The result is an address of gRPC's form: "127.0.0.1:7001", "unix:/path". Errors: InvalidArgument
 // if the socket's path is longer than a unix socket's can be.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstddef>
 #include <string>
@@ -16,7 +23,10 @@ namespace postfleet::commands {
 // sockaddr_un's 108 bytes with the zero that ends them (unix(7)).
 inline constexpr size_t kSocketPathBytesMax = 107;
 
-absl::StatusOr<std::string> QueueAddress(const config::Config& config);
+enum class QueuePower { kEverything, kListAndFlush };
+
+absl::StatusOr<std::string> QueueAddress(const config::Config& config, QueuePower power,
+                                         uid_t user);
 absl::StatusOr<std::string> ControlAddress(const config::Config& config);
 
 }  // namespace postfleet::commands

@@ -5,11 +5,12 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdlib>
 
-#include "commands/queue_address.h"
+#include "libs/base/concat.h"
 #include "libs/rpc/payload.h"
 
 namespace postfleet::commands {
@@ -17,7 +18,21 @@ namespace {
 
 namespace v1 = queue::v1;
 
+// What gRPC itself says ("failed to connect to all addresses; last error: ...") helps nobody.
 absl::Status ToStatus(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+      return absl::UnavailableError("mail system is down");
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return absl::DeadlineExceededError(
+          Concat("mail system does not answer, not even after ", kCallSecondsMax, " s"));
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return absl::UnimplementedError(
+          "what answers there is not the queue, or one of another version; see "
+          "postfleet_control_socket and postfleet_queue_address in main.cf");
+    default:
+      break;
+  }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
@@ -43,8 +58,8 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
 QueueClient::QueueClient(std::shared_ptr<grpc::Channel> channel)
     : stub_(v1::Queue::NewStub(channel)) {}
 
-absl::StatusOr<QueueClient> QueueClient::At(const config::Config& config) {
-  const absl::StatusOr<std::string> address = QueueAddress(config);
+absl::StatusOr<QueueClient> QueueClient::At(const config::Config& config, QueuePower power) {
+  const absl::StatusOr<std::string> address = QueueAddress(config, power, geteuid());
   if (!address.ok()) return address.status();
   return QueueClient(OpenChannel(*address));
 }

@@ -1,7 +1,9 @@
 // The queue's administration calls, for commands: each blocks until the answer is there.
 //
-// Errors keep gRPC's code: Unavailable when nothing listens at the address, PermissionDenied and so
-// on; DeadlineExceeded after kCallSecondsMax.
+// Errors keep gRPC's code, and its text where a server of ours wrote it: Unavailable ("mail system
+// is down") when nothing listens at the address or it went away, DeadlineExceeded after
+// kCallSecondsMax, Unimplemented when what listens there is no queue; PermissionDenied and others
+// as the queue says them.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "commands/queue_address.h"
 #include "libs/config/config.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 
@@ -23,8 +26,8 @@ inline constexpr size_t kCallIdsMax = 1'000;
 class QueueClient {
  public:
   explicit QueueClient(std::shared_ptr<grpc::Channel> channel);
-  // At QueueAddress(config). Does not connect yet.
-  static absl::StatusOr<QueueClient> At(const config::Config& config);
+  // At the address that gives this user that power (queue_address.h). Does not connect yet.
+  static absl::StatusOr<QueueClient> At(const config::Config& config, QueuePower power);
 
   // The page that follows `request`'s cursor.
   absl::StatusOr<queue::v1::ListResponse> List(const queue::v1::ListRequest& request);

@@ -118,8 +118,9 @@ absl::Status CheckOwner(pid_t pid, const std::string& lock_path) {
                                             " belongs to; it gets no signal"));
 }
 
-absl::Status StopServer(pid_t pid, const std::string& lock_path,
-                        const std::function<void()>& on_waiting) {
+absl::Status StopServer(const RunningServer& server, const std::function<void()>& on_waiting) {
+  const pid_t pid = server.pid;
+  const std::string& lock_path = server.lock_path;
   const int fd = pidfd_open(pid, 0);
   if (fd < 0 && errno != ESRCH) return Failed(Concat("open process ", pid), errno);
   absl::Cleanup close_fd = [fd] { close(fd); };
@@ -140,15 +141,17 @@ absl::Status StopServer(pid_t pid, const std::string& lock_path,
   while (SteadyClock::now() < until) {
     const auto running = FindServer(lock_path);
     if (!running.ok() || !*running) return running.status();
-    if (**running != pid) return absl::OkStatus();  // another one has started
+    if ((*running)->pid != pid) return absl::OkStatus();  // another one has started
     poll(nullptr, 0, kPollMs);
   }
   return absl::DeadlineExceededError(Concat(lock_path, " is still locked"));
 }
 
-absl::Status ReloadServer(pid_t pid, const std::string& lock_path) {
-  if (const absl::Status owner = CheckOwner(pid, lock_path); !owner.ok()) return owner;
-  if (kill(pid, SIGHUP) != 0) return Failed(Concat("signal process ", pid), errno);
+absl::Status ReloadServer(const RunningServer& server) {
+  if (const absl::Status owner = CheckOwner(server.pid, server.lock_path); !owner.ok()) {
+    return owner;
+  }
+  if (kill(server.pid, SIGHUP) != 0) return Failed(Concat("signal process ", server.pid), errno);
   return absl::OkStatus();
 }
 

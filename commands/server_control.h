@@ -1,14 +1,13 @@
 // Starting, stopping and signalling the server process.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdio>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "commands/server_lock.h"
 
 namespace postfleet::commands {
 
@@ -25,10 +24,9 @@ absl::Status StartServer(const std::vector<std::string>& argv, const std::string
 
 // SIGTERM; blocks until the process is gone and the lock is free. `on_waiting` is called every
 // kStopWordEverySeconds. A process that is gone already is no error.
-absl::Status StopServer(pid_t pid, const std::string& lock_path,
-                        const std::function<void()>& on_waiting);
+absl::Status StopServer(const RunningServer& server, const std::function<void()>& on_waiting);
 
 // SIGHUP.
-absl::Status ReloadServer(pid_t pid, const std::string& lock_path);
+absl::Status ReloadServer(const RunningServer& server);
 
 }  // namespace postfleet::commands
