@@ -14,6 +14,7 @@ import facts
 import harness
 import machine
 import smtp_client
+import stock
 from deadlines import Missed, wait_until
 from smtp_peer import RecordingServer
 
@@ -41,7 +42,7 @@ class AFullDisk(unittest.TestCase):
     def _mount(self):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0755", "tmpfs", self.mta.queue], check=True)
         self.stack.callback(subprocess.run, ["umount", "-l", self.mta.queue], check=True)
-        machine.give_to(self.mta.queue, machine.MAIL_OWNER)
+        stock.give_to(self.mta.queue, machine.MAIL_OWNER)
 
     def fill(self, bytes_left):
         with open(self.ballast, "wb") as ballast:

@@ -6,12 +6,16 @@ skipped is neither passed nor failed. Arguments name facts or classes to run, as
 
 import faulthandler
 import os
+import pathlib
 import signal
 import sys
 import time
 import traceback
 import unittest
 from xml.etree import ElementTree
+
+# Shared with other folders of tests; every file of facts imports this one before what needs it.
+sys.path.insert(1, str(pathlib.Path(__file__).parent.parent / "node"))
 
 import harness
 import machine

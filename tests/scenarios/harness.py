@@ -12,47 +12,17 @@ import contextlib
 import json
 import os
 import pathlib
-import pwd
 import re
 import signal
 import subprocess
 
-import smtp_client
-from deadlines import wait_until
-from machine import IS_ROOT, MAIL_OWNER, MAILBOX_OWNER, ORACLE, Port, bin_folder, give_to
+import stock
+from deadlines import FolderChanges, Missed, wait_for_exit, wait_until
+from machine import MAIL_OWNER, MAILBOX_OWNER, ORACLE, Port, bin_folder
+from stock import MASTER_CF, START_SECONDS_MAX, greets
 
-START_SECONDS_MAX = 30.0
 DRAIN_SECONDS_MAX = 30.0
 COMMAND_SECONDS_MAX = 30.0
-_LOG_LINES_SHOWN = 60
-
-MASTER_CF = """\
-127.0.0.1:{port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-local unix - n n - - local
-virtual unix - n n - - virtual
-lmtp unix - - n - - lmtp
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
-"""
-
 
 _started = []
 
@@ -63,65 +33,26 @@ def print_last_words():
         print(instance.last_words(), flush=True)
 
 
-class Instance:
-    """main_cf: parameters over the defaults (None takes a default out). master_cf: {port} is replaced."""
+class Instance(stock.Node):
+    """main_cf: parameters over the stock ones (None takes one out). master_cf: {port} is replaced."""
 
     def __init__(self, folder, main_cf=None, master_cf=MASTER_CF, name="mta"):
-        self.folder = folder / name
-        self.config = self.folder / "etc"
-        self.queue = self.folder / "queue"
-        self.mail = self.folder / "mail"
-        self.log_path = self.folder / "log" / "mail.log"
-        self.output_path = self.folder / "log" / "output"
+        super().__init__(folder / name, MAIL_OWNER, MAILBOX_OWNER)
         self._port = Port()
         self.port = self._port.number
-        self.parameters = {**self._defaults(), **(main_cf or {})}
+        self.parameters = {**self.stock_parameters(), **(main_cf or {})}
+        if ORACLE:
+            self.parameters.setdefault("enable_long_queue_ids", "yes")  # we know no other
         self._master_cf = master_cf
         self._processes = []
-        self._write_folders()
+        self.folder.mkdir()
+        self.folder.chmod(0o755)
+        self.make_folders(owns_queue=not ORACLE)
         self.write_configuration()
 
-    def _defaults(self):
-        box = pwd.getpwnam(MAILBOX_OWNER)
-        return {
-            "compatibility_level": "3.6",
-            "queue_directory": self.queue,
-            "data_directory": self.folder / "data",
-            "maillog_file": self.log_path,
-            "maillog_file_prefixes": self.folder,
-            "mail_owner": MAIL_OWNER,
-            "myhostname": "mta.example",
-            "mydestination": "",
-            "mynetworks": "127.0.0.0/8",
-            "inet_interfaces": "127.0.0.1",
-            "inet_protocols": "ipv4",
-            "alias_maps": "",
-            "local_recipient_maps": "",
-            # A client on this machine is not a user on this machine.
-            "local_header_rewrite_clients": "",
-            "virtual_mailbox_base": self.mail,
-            "virtual_uid_maps": f"static:{box.pw_uid}",
-            "virtual_gid_maps": f"static:{box.pw_gid}",
-            # We know no other.
-            **({"enable_long_queue_ids": "yes"} if ORACLE else {}),
-        }
-
-    def _write_folders(self):
-        for path in (self.folder, self.config, self.mail, self.folder / "log", self.folder / "data"):
-            path.mkdir()
-            path.chmod(0o755)
-        self.queue.mkdir(mode=0o755)
-        give_to(self.mail, MAILBOX_OWNER)
-        give_to(self.folder / "data", MAIL_OWNER)
-        give_to(self.folder / "log", MAIL_OWNER)
-        if not ORACLE:
-            give_to(self.queue, MAIL_OWNER)
-
     def write_configuration(self):
-        """Again after a change of parameters; read at the next start."""
-        lines = [f"{name} = {value}\n" for name, value in self.parameters.items() if value is not None]
-        (self.config / "main.cf").write_text("".join(lines))
-        (self.config / "master.cf").write_text(self._master_cf.format(port=self.port))
+        """Again after a change of parameters."""
+        self.write_files(self.parameters, self.port, self._master_cf)
 
     def __enter__(self):
         _started.append(self)
@@ -174,7 +105,7 @@ class Instance:
         self.wait_for_greeting()
 
     def wait_for_greeting(self, port=None):
-        wait_until("a greeting", lambda: greets(port or self.port), START_SECONDS_MAX, self.why_ended)
+        stock.wait_for_greeting(port or self.port, self.why_ended)
 
     def why_ended(self):
         for process in self._processes:
@@ -189,11 +120,18 @@ class Instance:
 
     def wait_for_end(self, seconds_max=DRAIN_SECONDS_MAX):
         """The exit status of what launch started."""
-        wait_until("the end of the server", lambda: self.process.poll() is not None, seconds_max)
+        self.exit_status("the server", self.process, seconds_max)
         status = self.process.returncode
         self._end_group(self.process)
         self._processes.remove(self.process)
         return 0 if ORACLE and status == -signal.SIGTERM else status
+
+    @staticmethod
+    def exit_status(what, process, seconds_max=DRAIN_SECONDS_MAX):
+        """The exit status of a process that was spawned."""
+        if not wait_for_exit(process.pid, seconds_max):
+            raise Missed(f"the end of {what}: not within {seconds_max:g} s")
+        return process.wait()
 
     def kill(self):
         """SIGKILL to everything this instance started; returns when all of it is gone."""
@@ -210,7 +148,14 @@ class Instance:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        wait_until("the end of a process group", lambda: not self.group_members(process.pid))
+        self.wait_for_group_end(process.pid)
+
+    def wait_for_group_end(self, group, seconds_max=DRAIN_SECONDS_MAX):
+        """All processes of it, orphans too; those that are made meanwhile."""
+        while members := self.group_members(group):
+            for pid in members:
+                if not wait_for_exit(pid, seconds_max):
+                    raise Missed(f"the end of process {pid} of group {group}: not within {seconds_max:g} s")
 
     @staticmethod
     def group_members(group):
@@ -275,25 +220,9 @@ class Instance:
         def enough():
             found = self.find_log(pattern)
             return found if len(found) >= count else None
-        return wait_until(f"{count} x {pattern!r} in the log", enough, seconds_max, self.why_ended)
+        with FolderChanges(self.log_path.parent) as changes:
+            return wait_until(f"{count} x {pattern!r} in the log", enough, seconds_max, self.why_ended, changes)
 
     def maildir(self, name):
         """The contents of what is new in one Maildir below the mailbox base."""
         return [path.read_bytes() for path in sorted((self.mail / name / "new").glob("*"))]
-
-    def last_words(self):
-        parts = []
-        for path in (self.output_path, self.log_path):
-            lines = path.read_text(errors="replace").splitlines() if path.exists() else ["(no file)"]
-            parts.append("\n".join([f"--- {path}, {len(lines)} lines"] + lines[-_LOG_LINES_SHOWN:]))
-        return "\n".join(parts)
-
-
-def greets(port):
-    try:
-        with smtp_client.Client(port, ehlo=None, seconds_max=5) as client:
-            greeted = client.greeting.code == 220
-            client.quit()
-            return greeted
-    except OSError:
-        return False

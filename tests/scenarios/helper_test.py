@@ -1,17 +1,17 @@
 """The privileged delivery helper is killed in the midst of deliveries: it comes back, and so does mail."""
 
 import collections
+import contextlib
 import os
 import re
 import signal
-import threading
 import unittest
 
 import facts
 import harness
 import machine
-import smtp_client
 from deadlines import wait_until
+from smtp_load import Load
 
 KILLS = 5
 CLIENTS = 6
@@ -22,64 +22,26 @@ _END = b"the last line\n"
 RUNS_AGAIN = r"postfix/virtual.*delivery helper runs again: process (\d+)"
 
 
-class _Load:
-    """Clients that send numbered messages until they are told to stop; what was answered with 250."""
-
-    def __init__(self, port):
-        self.acknowledged = []
-        self.failed = []
-        self._port = port
-        self._stop = threading.Event()
-        self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._send, args=(client,)) for client in range(CLIENTS)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _send(self, client):
-        number = 0
-        try:
-            with smtp_client.Client(self._port) as connection:
-                while not self._stop.is_set():
-                    number += 1
-                    to = f"c{client}m{number}@box.example"
-                    content = b"Subject: %d\n\n" % number + (b"y" * 98 + b"\n") * (_CONTENT_BYTES // 99) + _END
-                    reply = connection.send("sender@client.example", [to], content)
-                    with self._changed:
-                        (self.acknowledged if reply.code == 250 else self.failed).append(to)
-                        self._changed.notify_all()
-        except OSError as error:
-            self.failed.append(error)
-
-    def wait_for_more(self, count):
-        """That many more than now."""
-        with self._changed:
-            wanted = len(self.acknowledged) + count
-            if not self._changed.wait_for(lambda: len(self.acknowledged) >= wanted, _ARRIVAL_SECONDS_MAX):
-                raise AssertionError(f"{len(self.acknowledged)} acknowledged, {wanted} wanted; {self.failed}")
+def _message(number):
+    return f"m{number}@box.example", (b"Subject: %d\n\n" % number +
+                                      (b"y" * 98 + b"\n") * (_CONTENT_BYTES // 99) + _END)
 
 
 @unittest.skipIf(machine.ORACLE, "Postfix has no such helper")
 class AHelperThatIsKilled(unittest.TestCase):
     def test_comes_back_and_no_mail_is_lost_or_half(self):
-        with machine.folder() as folder, harness.Instance(folder, {
-                "virtual_mailbox_domains": "box.example",
-                "virtual_mailbox_maps": "static:all/",
-                "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s"}) as mta:
-            with _Load(mta.port) as load:
+        with machine.folder() as folder, contextlib.closing(Load(CLIENTS, _message)) as load, \
+                harness.Instance(folder, {
+                    "virtual_mailbox_domains": "box.example",
+                    "virtual_mailbox_maps": "static:all/",
+                    "minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "queue_run_delay": "1s"}) as mta:
+            with load.run(mta.port):
                 for kill in range(1, KILLS + 1):
-                    load.wait_for_more(10)
+                    load.wait_for_more(10, mta.why_ended)
                     os.kill(self.worker(mta), signal.SIGKILL)
                     mta.wait_for_log(RUNS_AGAIN, count=kill, seconds_max=_ARRIVAL_SECONDS_MAX)
-                load.wait_for_more(10)
-            self.assertEqual(load.failed, [])
+                load.wait_for_more(10, mta.why_ended)
+            self.assertEqual(load.refused, [])
             mta.wait_until_empty(_ARRIVAL_SECONDS_MAX)
             arrived = collections.Counter()
             for content in mta.maildir("all"):
@@ -99,7 +61,7 @@ class AHelperThatIsKilled(unittest.TestCase):
             group = mta.process.pid
             self.assertEqual(len(mta.group_members(group)), 3, "server, supervisor, worker")
             mta.process.terminate()
-            wait_until("the end of all three", lambda: not mta.group_members(group))
+            mta.wait_for_group_end(group)
             self.assertEqual(mta.wait_for_end(), 0)
 
     @staticmethod

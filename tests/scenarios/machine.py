@@ -65,12 +65,6 @@ class Port:
         self._holder.close()
 
 
-def give_to(path, owner):
-    if IS_ROOT:
-        entry = pwd.getpwnam(owner)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
-
-
 _bin_folder = None
 
 

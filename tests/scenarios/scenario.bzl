@@ -15,12 +15,12 @@ _PROGRAMS = [
 # What more than one file of facts uses.
 _SHARED = [
     "corpus.py",
-    "deadlines.py",
     "facts.py",
     "harness.py",
     "machine.py",
     "postfix_form.py",
     "smtp_client.py",
+    "smtp_load.py",
     "smtp_peer.py",
 ]
 
@@ -31,6 +31,6 @@ def scenario_test(name, size = "medium", tags = []):
         size = size,
         srcs = ["run_scenario.sh"],
         args = ["tests/scenarios/%s.py" % name],
-        data = [name + ".py"] + _SHARED + _PROGRAMS,
+        data = [name + ".py", "//tests/node"] + _SHARED + _PROGRAMS,
         tags = tags,
     )

@@ -10,6 +10,7 @@ import facts
 import harness
 import machine
 import smtp_client
+import stock
 from deadlines import wait_until
 from smtp_peer import RecordingServer
 
@@ -30,7 +31,7 @@ class Services:
         self.processes = {}
         self._metrics_ports = {}
         # The sockets are made by the servers.
-        machine.give_to(folder, machine.MAIL_OWNER)
+        stock.give_to(folder, machine.MAIL_OWNER)
 
     def __enter__(self):
         try:
@@ -121,8 +122,7 @@ class FiveServices(unittest.TestCase):
         for name in reversed(SERVICES):
             process = self.services.processes[name]
             process.send_signal(signal.SIGTERM)
-            wait_until(f"the end of {name}", lambda process=process: process.poll() is not None)
-            self.assertEqual((name, process.returncode), (name, 0))
+            self.assertEqual((name, self.mta.exit_status(name, process)), (name, 0))
 
     def test_deliver_after_each_of_them_was_killed_and_started_again(self):
         """At least once: a duplicate is allowed only for what was under way."""

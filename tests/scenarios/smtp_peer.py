@@ -16,7 +16,7 @@ import re
 import threading
 import time
 
-from deadlines import wait_until
+from deadlines import Signal, wait_until
 
 DROP = "drop"  # hangs up instead of answering
 
@@ -51,7 +51,6 @@ class _Rule:
     reply: str
     to: str
     times: int
-    delay_seconds: float
 
 
 @dataclasses.dataclass
@@ -71,6 +70,7 @@ class RecordingServer:
         self.connections = 0
         self.open_connections = 0
         self._rules = []
+        self._changed = Signal()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -85,17 +85,19 @@ class RecordingServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._changed.close()
 
-    def answer(self, verb, reply, to=None, times=1 << 60, delay_seconds=0.0):
+    def answer(self, verb, reply, to=None, times=1 << 60):
         """From now on. verb: CONNECT, a command, or END (after the content's dot). reply: text or DROP.
         to: only for RCPT of this address."""
-        self._rules.append(_Rule(verb, reply, to, times, delay_seconds))
+        self._rules.append(_Rule(verb, reply, to, times))
 
     def forget_answers(self):
         self._rules = []
 
     def wait_for(self, count, seconds_max=30.0, hopeless=None):
-        wait_until(f"{count} messages at the peer", lambda: len(self.messages) >= count, seconds_max, hopeless)
+        wait_until(f"{count} messages at the peer", lambda: len(self.messages) >= count, seconds_max, hopeless,
+                   self._changed)
         return self.messages
 
     def count(self, verb):
@@ -159,6 +161,7 @@ class RecordingServer:
             if code == 250:
                 self.messages.append(Message(session.sender, session.recipients, content, session.parameters,
                                              session.number, time.time()))
+                self._changed.set()
             session.sender, session.parameters, session.recipients = None, "", []
         return code not in (0, 421) and verb != "QUIT"
 
@@ -170,8 +173,6 @@ class RecordingServer:
         if rule:
             rule.times -= 1
             reply = rule.reply
-            if rule.delay_seconds:
-                await asyncio.sleep(rule.delay_seconds)
         if reply == DROP:
             writer.transport.abort()
             return 0
