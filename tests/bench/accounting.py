@@ -13,6 +13,7 @@ Both promise: pids() are processes of this MTA only, so kill_all() ends nothing 
 import ctypes
 import os
 import pathlib
+import select
 import signal
 import time
 
@@ -74,23 +75,26 @@ class CgroupAccount:
             return None
 
     def kill_all(self):
-        deadline = time.monotonic() + _KILL_WAIT_SECONDS
-        while self.pids() and time.monotonic() < deadline:
-            for pid in self.pids():
-                _signal(pid, signal.SIGKILL)
-            time.sleep(0.02)
+        end_group(self._folder)
 
     def close(self):
         self.kill_all()
-        deadline = time.monotonic() + _KILL_WAIT_SECONDS
-        while True:
-            try:
-                self._folder.rmdir()
-                return
-            except OSError:  # the last process is not reaped yet
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
+        self._folder.rmdir()
+
+
+def end_group(folder):
+    """SIGKILL to every process of a cgroup, again for those that are made meanwhile; returns when all have ended.
+    TimeoutError when one does not."""
+    deadline = time.monotonic() + _KILL_WAIT_SECONDS
+    with open(folder / "cgroup.events", encoding="ascii") as events:
+        changes = select.poll()
+        changes.register(events, select.POLLPRI)  # cgroup v2: on every change of the file
+        while "populated 1" in events.read():
+            for pid in (folder / "cgroup.procs").read_text().split():
+                _signal(int(pid), signal.SIGKILL)
+            if not changes.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError(f"{folder}: processes that do not end")
+            events.seek(0)
 
 
 class TreeAccount:

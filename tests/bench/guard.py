@@ -9,15 +9,11 @@ Only processes that run inside the comparison's accounts are ended: their groups
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import accounting
-
-_WAIT_SECONDS = 5.0
 
 
 def start(root):
@@ -38,14 +34,7 @@ def _left_groups(owner):
 
 def _end_groups(owner):
     for group in _left_groups(owner):
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while (pids := (group / "cgroup.procs").read_text().split()) and time.monotonic() < deadline:
-            for pid in pids:
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.05)
+        accounting.end_group(group)
         group.rmdir()
 
 

@@ -10,9 +10,11 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import time
+
+import stock
+from deadlines import Missed, wait_for_exit
 
 _SBIN_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 _F_SETPIPE_SZ = 1031
@@ -30,29 +32,6 @@ def program(name):
     if path is None:
         raise LoadError(f"{name} not found: install the package postfix")
     return path
-
-
-def free_port():
-    """A loopback port that nobody listens on now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for_greeting(port, alive, timeout_seconds):
-    """True when 127.0.0.1:port greets with 220; False when alive() ends or time is up."""
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline and alive():
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds) as peer:
-                if peer.recv(512).startswith(b"220"):
-                    peer.sendall(b"QUIT\r\n")
-                    peer.recv(512)
-                    return True
-        except OSError:
-            pass
-        time.sleep(0.05)
-    return False
 
 
 def _raise_file_limit():
@@ -102,9 +81,9 @@ class Tool:
             if self.ended():
                 break
             os.kill(self._child.pid, number)
-            deadline = time.monotonic() + (0 if number == signal.SIGCONT else _END_WAIT_SECONDS)
-            while not self.ended() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            if number != signal.SIGCONT:
+                wait_for_exit(self._child.pid, _END_WAIT_SECONDS)
+        self.ended()
 
     def close(self):
         self.stop()
@@ -123,14 +102,16 @@ class Sink(Tool):
     """An smtp-sink of its own for each run."""
 
     def __init__(self, sessions, enter):
-        self.port = free_port()
+        self.port = stock.free_port()
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         super().__init__([program("smtp-sink"), "-c", "-m", str(4 * sessions + 100), *user,
                           f"inet:127.0.0.1:{self.port}", str(_SINK_BACKLOG)], enter)
-        if not wait_for_greeting(self.port, lambda: not self.ended(), 5.0):
+        try:
+            stock.wait_for_greeting(self.port, lambda: "smtp-sink ended" if self.ended() else None, 5.0)
+        except Missed as missed:
             complaint = self.complaint()
             self.close()
-            raise LoadError(f"smtp-sink does not greet: {complaint}")
+            raise LoadError(f"{missed}: {complaint}") from missed
 
     def messages(self):
         """Messages received so far."""

@@ -50,12 +50,3 @@ class LogTail:
     def first_attempt_delays(self):
         """Seconds from a message's arrival to its first attempt, sorted."""
         return sorted(self._delays.values()) if self._delays else []
-
-
-def last_lines(path, count=25):
-    """The end of a log, for a failure's report."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as log:
-            return "".join(log.readlines()[-count:])
-    except OSError as error:
-        return f"({error})\n"

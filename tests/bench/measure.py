@@ -17,6 +17,7 @@ import accounting
 import load
 import log_tail
 import rows
+import stock
 
 _POLL_SECONDS = 0.02
 _PACED_POLL_SECONDS = 0.005  # the length of a paced source's bursts
@@ -168,7 +169,7 @@ def _sink_port(row, setup, stack, sink):
         held = stack.enter_context(contextlib.closing(socket.socket()))
         held.bind(("127.0.0.1", 0))
         return held.getsockname()[1]
-    return load.free_port()
+    return stock.free_port()
 
 
 def _open_folder(setup, stack, name):
@@ -211,7 +212,7 @@ def measure(node_class, row, count, setup, offered_rate=None):
 
 
 def _measure_started(node, row, count, setup, sink, offered_rate, stack):
-    tail = stack.enter_context(contextlib.closing(log_tail.LogTail(node.log, delays=row.paced)))
+    tail = stack.enter_context(contextlib.closing(log_tail.LogTail(node.log_path, delays=row.paced)))
     memory = accounting.MemorySampler(node.account)
     if setup.profiler is not None:
         setup.profiler.attach(node.account.pids())

@@ -13,6 +13,7 @@ class PostfixNode(node.Node):
     """`postfix -c DIR start` and `stop`. Needs root, as Postfix does."""
 
     name = "postfix"
+    owns_queue = False
 
     def launch(self):
         if os.geteuid() != 0:
@@ -34,7 +35,7 @@ class PostfixNode(node.Node):
         self.account.kill_all()
 
     def _postfix(self, command, enter=None):
-        with open(self.output(), "ab") as output:
+        with open(self.output_path, "ab") as output:
             done = subprocess.run(
                 [load.program("postfix"), "-c", self.config, command], check=False, stdout=output,
                 stdin=subprocess.DEVNULL, stderr=output, preexec_fn=enter, timeout=_STOP_SECONDS_MAX)

@@ -1,7 +1,5 @@
 """Postfleet, embedded: `postfleet -c DIR postfix start-fg` until SIGTERM."""
 
-import os
-import pwd
 import signal
 import subprocess
 
@@ -18,11 +16,7 @@ class PostfleetNode(node.Node):
     _child = None
 
     def launch(self):
-        owner = pwd.getpwnam(node.MAIL_OWNER)
-        if os.geteuid() == 0:
-            for folder in (self.queue, self.log.parent):
-                os.chown(folder, owner.pw_uid, owner.pw_gid)
-        with open(self.output(), "ab") as output:
+        with open(self.output_path, "ab") as output:
             self._child = subprocess.Popen(
                 [self.program, "-c", self.config, "postfix", "start-fg"], stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, preexec_fn=self.account.enter)
