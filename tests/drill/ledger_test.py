@@ -4,14 +4,17 @@
 import random
 import sys
 import unittest
+from pathlib import Path
 
 sys.dont_write_bytecode = True
+sys.path.insert(1, str(Path(__file__).parent.parent / "node"))
 
 import ledger
 import load
 import messages
 import plan
 import sink
+from deadlines import wait_until
 
 BOX = f"box1@{messages.BOX_DOMAIN}"
 
@@ -111,8 +114,7 @@ class LoadTest(unittest.TestCase):
         writers = [messages.Writer(1, f"r1c{i}", random.Random(i)) for i in range(3)]
         senders = load.Load(recorder.port, account, writers, 30)
         senders.start()
-        while senders.running():
-            senders.first_acknowledged.wait(0.1)
+        self.assertTrue(senders.finished.wait(30))
         self.assertTrue(recorder.wait_idle(30))
         recorder.close()
         self.assertEqual(account.findings, [])
@@ -124,8 +126,7 @@ class LoadTest(unittest.TestCase):
         recorder = sink.Sink(account, 1, 1.0)
         senders = load.Load(recorder.port, account, [messages.Writer(1, "r1c1", random.Random(1))], 1)
         senders.start()
-        while "1 refused" not in account.summary():
-            senders.first_acknowledged.wait(0.01)
+        wait_until("a refusal", lambda: "1 refused" in account.summary())
         senders.stop()
         recorder.close()
 

@@ -5,7 +5,8 @@ A message is acknowledged when the 250 after its final dot was read, and only th
 
 import socket
 import threading
-import time
+
+from deadlines import Signal
 
 _REPLY_SECONDS_MAX = 30.0
 _REFUSED_PAUSE_SECONDS = 0.05
@@ -23,6 +24,9 @@ class Load:
         self._messages_each = messages_each
         self._stop = threading.Event()
         self.first_acknowledged = threading.Event()
+        self.finished = Signal()  # all messages are sent, or the server has gone
+        self._left = len(writers)
+        self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._send_all, args=(writer,), daemon=True)
                          for writer in writers]
 
@@ -30,23 +34,31 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def running(self):
-        return any(thread.is_alive() for thread in self._threads)
-
     def stop(self):
         """Ends after the messages that are being sent now; the server should be gone or answering."""
         self._stop.set()
         for thread in self._threads:
             thread.join(_REPLY_SECONDS_MAX + 5)
+        if not any(thread.is_alive() for thread in self._threads):
+            self.finished.close()
 
     def _send_all(self, writer):
+        try:
+            self._send_share(writer)
+        finally:
+            with self._lock:
+                self._left -= 1
+                if self._left == 0:
+                    self.finished.set()
+
+    def _send_share(self, writer):
         left = self._messages_each
         while left > 0 and not self._stop.is_set():
             try:
                 with _Connection(self._port) as connection:
                     left -= self._send_some(connection, writer, min(left, _MESSAGES_PER_CONNECTION_MAX))
             except _Refused:
-                time.sleep(_REFUSED_PAUSE_SECONDS)
+                self._stop.wait(_REFUSED_PAUSE_SECONDS)
             except OSError:
                 return  # no server any more
 

@@ -10,56 +10,28 @@ import json
 import os
 import pwd
 import signal
-import socket
 import subprocess
-import time
 
 import messages
 import programs
+import stock
+from deadlines import Missed
 
 _START_SECONDS_MAX = 60.0
 _DRAIN_SECONDS_MAX = 40.0
 _LIST_SECONDS_MAX = 30.0
-_LAST_WORDS_BYTES = 3_000
 _PR_SET_CHILD_SUBREAPER = 36
 _USER_OF_ROOT = "nobody"
 
-_MAIN_CF = """\
-compatibility_level = 3.6
-queue_directory = {tree}/queue
-data_directory = {folder}/data
-maillog_file = {log}
-maillog_file_prefixes = {folder}
-mail_owner = {owner}
-myhostname = mta.example
-mydestination =
-mynetworks = 127.0.0.0/8
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-alias_maps =
-local_recipient_maps =
-smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_client_connection_count_limit = 0
-transport_maps = inline:{{ {sink_domain}=smtp:[127.0.0.1]:{sink_port} }}
-virtual_mailbox_domains = {box_domain}
-virtual_mailbox_base = {tree}/mail
-virtual_mailbox_maps = inline:{{ {mailboxes} }}
-virtual_uid_maps = static:{uid}
-virtual_gid_maps = static:{gid}
-minimal_backoff_time = 1s
-maximal_backoff_time = 2s
-queue_run_delay = 1s
-"""
-
-_MASTER_CF = """\
-127.0.0.1:{port} inet n - n - - smtpd
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-virtual unix - n n - - virtual
-error unix - - n - - error
-retry unix - - n - - error
-bounce unix - - n - 0 bounce
-"""
+# No message waits long for its next attempt.
+_OWN_PARAMETERS = {
+    "smtpd_relay_restrictions": "permit_mynetworks, reject",
+    "smtpd_client_connection_count_limit": 0,
+    "virtual_mailbox_domains": messages.BOX_DOMAIN,
+    "minimal_backoff_time": "1s",
+    "maximal_backoff_time": "2s",
+    "queue_run_delay": "1s",
+}
 
 
 class ProductError(Exception):
@@ -71,61 +43,57 @@ def adopt_orphans():
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class Product:
+class Product(stock.Node):
+    """Queue and mailboxes lie in the tree that loses power, all else in the folder."""
+
     def __init__(self, bin_folder, folder, tree, sink_port):
+        user = _user()
+        super().__init__(folder, user.pw_name, user.pw_name, tree)
         self._programs = bin_folder
-        self._config = folder / "etc"
-        self._output = folder / "output"
-        self._log = folder / "mail.log"
         self._child = None
         self.port = None
-        user = _user()
         self._wrapper = _wrapper(user)
-        self._log.touch()
-        for path in (self._config, folder / "data", tree / "queue", tree / "mail"):
-            path.mkdir()
-        for path in (self._log, folder / "data", tree / "queue", tree / "mail"):
-            os.chown(path, user.pw_uid, user.pw_gid)
+        self.make_folders()
         boxes = ", ".join(f"{{ {box}@{messages.BOX_DOMAIN} = {box}/ }}" for box in messages.BOXES)
-        self._main_cf = _MAIN_CF.format(
-            tree=tree, folder=folder, log=self._log, owner=user.pw_name, uid=user.pw_uid,
-            gid=user.pw_gid, sink_domain=messages.SINK_DOMAIN, sink_port=sink_port,
-            box_domain=messages.BOX_DOMAIN, mailboxes=boxes)
+        self._parameters = {
+            **self.stock_parameters(),
+            **_OWN_PARAMETERS,
+            "transport_maps": f"inline:{{ {messages.SINK_DOMAIN}=smtp:[127.0.0.1]:{sink_port} }}",
+            "virtual_mailbox_maps": f"inline:{{ {boxes} }}",
+        }
 
     def start(self, environment):
         """Returns True when it greets, False when it ended before."""
-        self.port = _free_port()
-        (self._config / "main.cf").write_text(self._main_cf)
-        (self._config / "master.cf").write_text(_MASTER_CF.format(port=self.port))
+        self.port = stock.free_port()
+        self.write_files(self._parameters, self.port)
         programs.shim_helper(self._programs, environment)
-        with open(self._output, "ab") as output:
+        with open(self.output_path, "ab") as output:
             self._child = subprocess.Popen(
-                self._wrapper + [self._programs / "postfleet-launcher", "-c", self._config],
+                self._wrapper + [self._programs / "postfleet-launcher", "-c", self.config],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env=dict(os.environ, **environment), start_new_session=True)
         return self._wait_for_greeting()
 
     def _wait_for_greeting(self):
-        deadline = time.monotonic() + _START_SECONDS_MAX
-        while time.monotonic() < deadline:
+        try:
+            stock.wait_for_greeting(self.port, lambda: None if self.running() else "it ended", _START_SECONDS_MAX)
+        except Missed as missed:
             if not self.running():
                 return False
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
-                    if connection.recv(4) == b"220 ":
-                        return True
-            except OSError:
-                pass
-            time.sleep(0.02)
-        raise ProductError(f"no greeting in {_START_SECONDS_MAX:.0f} s\n{self.last_words()}")
+            raise ProductError(f"{missed}\n{self.last_words()}") from missed
+        return True
 
     def running(self):
         return self._child is not None and self._child.poll() is None
 
-    def queue(self):
+    def exited(self):
+        """A descriptor that becomes readable when it has ended; the caller's."""
+        return os.pidfd_open(self._child.pid)
+
+    def listed(self):
         """{(message id, recipient)} of everything that the queue lists."""
         done = subprocess.run(
-            [self._programs / "postfleet", "-c", self._config, "postqueue", "-j"],
+            [self._programs / "postfleet", "-c", self.config, "postqueue", "-j"],
             capture_output=True, text=True, timeout=_LIST_SECONDS_MAX, check=False)
         if done.returncode != 0:
             raise ProductError(f"postqueue -j: {done.returncode} {done.stderr.strip()}")
@@ -161,16 +129,6 @@ class Product:
                 break
         self._child = None
 
-    def last_words(self):
-        return "".join(f"--- {path}\n{_end_of(path)}" for path in (self._output, self._log))
-
-
-def _end_of(path):
-    try:
-        return path.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace")
-    except FileNotFoundError:
-        return "(no file)\n"
-
 
 def _user():
     return pwd.getpwnam(_USER_OF_ROOT) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
@@ -181,9 +139,3 @@ def _wrapper(user):
     if os.geteuid() == 0:
         command += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
     return command
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

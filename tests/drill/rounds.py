@@ -1,5 +1,7 @@
 """The rounds of the power drill: start, load, cut, restore, account; at the end drain and account."""
 
+import contextlib
+import os
 import random
 import time
 
@@ -7,6 +9,7 @@ import load
 import maildirs
 import messages
 import plan
+from deadlines import Missed, wait_for_any, wait_until
 from product import ProductError
 
 _CONNECTIONS = 8
@@ -90,22 +93,21 @@ class Rounds:
 
     def _wait_for_cut(self, senders, moment_seconds):
         """Until the boundary's cut, the moment, or the end of all that a round has to do."""
-        deadline = time.monotonic() + _LOAD_SECONDS_MAX
-        if moment_seconds is not None:
-            senders.first_acknowledged.wait(_LOAD_SECONDS_MAX)
-            deadline = time.monotonic() + moment_seconds
-        whole = moment_seconds is None
-        while self._product.running() and time.monotonic() < deadline:
-            time.sleep(0.005)
-            if whole and not senders.running():
-                deadline = min(deadline, time.monotonic() + _QUIET_SECONDS)
-                whole = False
+        exited = self._product.exited()
+        try:
+            if moment_seconds is not None:
+                senders.first_acknowledged.wait(_LOAD_SECONDS_MAX)
+                wait_for_any([exited], moment_seconds)
+            elif senders.finished.fileno() in wait_for_any([exited, senders.finished], _LOAD_SECONDS_MAX):
+                wait_for_any([exited], _QUIET_SECONDS)
+        finally:
+            os.close(exited)
         self._boundaries = max(self._boundaries, self._disk.boundaries())
 
     def _check_queue(self, owed):
         """What was owed before this start is listed, or has arrived since."""
         try:
-            listed = self._product.queue()
+            listed = self._product.listed()
         except ProductError:
             if self._disk.is_cut() or not self._product.running():
                 return  # the next round looks again
@@ -115,10 +117,9 @@ class Rounds:
 
     def _wait_until_drained(self):
         """The queue's listing when it became empty, or when there is no more time."""
-        deadline = time.monotonic() + _DRAIN_SECONDS_MAX
-        while (listed := self._product.queue()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return listed
+        with contextlib.suppress(Missed):
+            wait_until("an empty queue", lambda: not self._product.listed(), _DRAIN_SECONDS_MAX, poll_seconds=0.2)
+        return self._product.listed()
 
     def _lose_power(self, restore_seed):
         self._ledger.cut(time.time())
