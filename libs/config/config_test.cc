@@ -151,8 +151,8 @@ TEST(Config, OpenRelayDoesNotStart) {
 }
 
 TEST(Config, UnsupportedParameterWarnsUnlessItIsTheDefault) {
-  EXPECT_EQ(WarningsOf("virtual_alias_maps = hash:/x\n"),
-            std::vector<std::string>{"main.cf line 2: parameter \"virtual_alias_maps\" is not "
+  EXPECT_EQ(WarningsOf("luser_relay = x\n"),
+            std::vector<std::string>{"main.cf line 2: parameter \"luser_relay\" is not "
                                      "supported yet; its value is ignored"});
   EXPECT_TRUE(WarningsOf("canonical_classes = envelope_sender envelope_recipient,\n"
                          "  header_sender header_recipient\nlocal_header_rewrite_clients = "
@@ -227,8 +227,7 @@ TEST(UncheckedConfig, SkipsBadLinesAndABadMasterCf) {
 TEST(UncheckedConfig, ValuesThatReferToEachOtherFallBack) {
   std::vector<std::string> warnings;
   Config config = ReadUnchecked(
-      "queue_directory = $data_directory\ndata_directory = $queue_directory\n",
-      {}, &warnings);
+      "queue_directory = $data_directory\ndata_directory = $queue_directory\n", {}, &warnings);
   EXPECT_EQ(config.GetString("queue_directory"), "/var/spool/postfix");
   EXPECT_EQ(warnings.size(), 2u);
 }

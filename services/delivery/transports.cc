@@ -8,6 +8,7 @@
 #include "libs/base/maillog.h"
 #include "libs/dns/unbound_resolver.h"
 #include "services/delivery/bounce/bounce_agent.h"
+#include "services/delivery/core/absent_agent.h"
 #include "services/delivery/mailbox/virtual_agent.h"
 #include "services/delivery/privileged/helper_connections.h"
 #include "services/delivery/smtp/smtp_agent.h"
@@ -22,6 +23,11 @@ uint32_t SlotsOf(const config::Config& config, const config::MasterService& serv
   const int64_t maxproc =
       service.maxproc.value_or(static_cast<int>(config.GetInt("default_process_limit")));
   return maxproc <= 0 ? kSlotsMax : static_cast<uint32_t>(std::min<int64_t>(maxproc, kSlotsMax));
+}
+
+// error, retry and discard by these names need no agent.
+bool IsAnsweredByScheduler(const config::MasterService& service) {
+  return service.name == "error" || service.name == "retry" || service.name == "discard";
 }
 
 // One resolver for all SMTP transports: made on the loop by the first of them.
@@ -114,8 +120,14 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                         clock = world.clock](runtime::EventLoop&) {
         return std::make_unique<BounceAgent>(options, *clock);
       };
+    } else if (config::IsDeliveryAgent(service.command) && !IsAnsweredByScheduler(service)) {
+      // config has said that it is not supported; mail that is routed there must not wait in
+      // silence
+      transport.make = [program = service.command, clock = world.clock](runtime::EventLoop&) {
+        return std::make_unique<AbsentAgent>(program, *clock);
+      };
     } else {
-      continue;  // config has said what is not supported
+      continue;
     }
     transports.push_back(std::move(transport));
   }
