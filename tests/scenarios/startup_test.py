@@ -84,9 +84,13 @@ class StartUp(unittest.TestCase):
                          r"\(did you mean \"relayhost\"\?\)")
 
     def test_warns_of_a_parameter_that_it_does_not_support(self):
-        mta = self.started({"smtpd_milters": "inet:127.0.0.1:1"})
-        mta.wait_for_log(r"warning: main\.cf line \d+: parameter \"smtpd_milters\" is not supported yet; "
+        mta = self.started({"anvil_status_update_time": "60s"})
+        mta.wait_for_log(r"warning: main\.cf line \d+: parameter \"anvil_status_update_time\" is not supported yet; "
                          r"its value is ignored")
+
+    def test_refuses_to_leave_out_a_protection_that_is_asked_for(self):
+        self.assert_refuses(self.instance({"smtpd_milters": "inet:127.0.0.1:1"}),
+                            r"fatal: parameter smtpd_milters = inet:127\.0\.0\.1:1 asks .*main\.cf, line \d+")
 
     # Tables
 
