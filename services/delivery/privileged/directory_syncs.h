@@ -1,8 +1,9 @@
 // fsync of directories, shared: deliveries that renamed into one directory while a sync of it ran
 // are covered by the next sync, which one of them does for all.
 //
-// A directory that this process delivers into for the first time may have been made by another one, or a moment ago by
-// another delivery: IsRooted says whether its name, and those of the folders above, were seen durable.
+// A directory that this process delivers into for the first time may have been made by another one,
+// or a moment ago by another delivery: IsRooted says whether its name, and those of the folders
+// above, were seen durable.
 //
 // Sync returns after a sync that *started* after the call: whatever the caller did in the directory
 // before is durable then. 0, or the errno of that sync. Thread-safe; holds no lock while it syncs.

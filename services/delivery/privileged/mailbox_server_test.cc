@@ -169,11 +169,11 @@ TEST_F(MailboxServerTest, EveryNewFolderIsSyncedWhereItWasMade) {
       calls.push_back(call);
     }
   }
-  EXPECT_THAT(calls, ElementsAre("mkdir a", "sync .", "mkdir b", "sync .", "mkdir tmp", "sync .",
-                                 "sync file", "mkdir a", "mkdir b", "mkdir cur", "sync .",
-                                 "mkdir a", "mkdir b", "mkdir new", "sync .",
-                                 "rename a/b/tmp to a/b/new", "sync a/b/new", "sync .", "sync ./a",
-                                 "sync ./a/b"));
+  EXPECT_THAT(calls,
+              ElementsAre("mkdir a", "sync .", "mkdir b", "sync .", "mkdir tmp", "sync .",
+                          "sync file", "mkdir a", "mkdir b", "mkdir cur", "sync .", "mkdir a",
+                          "mkdir b", "mkdir new", "sync .", "rename a/b/tmp to a/b/new",
+                          "sync a/b/new", "sync .", "sync ./a", "sync ./a/b"));
 }
 
 // Another delivery may have made new/ a moment ago and not synced it yet, or have been cut off.

@@ -111,8 +111,8 @@ bool Maildir::Commit() {
   return RootNew();
 }
 
-// new/ may have been made a moment ago by another delivery, or by a process that was cut off before it synced the entry: once in
-// a process's life the folders above are synced, too.
+// new/ may have been made a moment ago by another delivery, or by a process that was cut off before
+// it synced the entry: once in a process's life the folders above are synced, too.
 bool Maildir::RootNew() {
   if (syncs_.IsRooted(new_)) return true;
   std::string path = ".";
