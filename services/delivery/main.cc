@@ -3,6 +3,7 @@
 #include "libs/server/process.h"
 #include "services/delivery/delivery_service.h"
 #include "services/delivery/transports.h"
+#include "services/launcher/instance.h"
 
 namespace postfleet {
 namespace {
@@ -28,6 +29,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
+  if (postfleet::launcher::PrintHelpIfAsked("postfleet-deliveryd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("delivery", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

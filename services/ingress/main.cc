@@ -3,6 +3,7 @@
 #include "libs/server/process.h"
 #include "services/ingress/ingress.h"
 #include "services/ingress/listeners.h"
+#include "services/launcher/instance.h"
 
 namespace postfleet {
 namespace {
@@ -31,6 +32,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
+  if (postfleet::launcher::PrintHelpIfAsked("postfleet-ingressd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("smtpd", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }
