@@ -149,29 +149,49 @@ void Cleanup::FlushField(std::string* out) {
   // A field that was cut behind a line end must not end the header.
   while (!field_.empty() && field_.back() == '\n') field_.pop_back();
   if (field_.empty()) return;
-  const std::string name = mail::LowerCasedAscii(field_.substr(0, name_length_));
-  constexpr std::string_view kResent = "resent-";
-  has_resent_ |= name.compare(0, kResent.size(), kResent) == 0;
-  const auto& drop = options_.drop_headers;
-  if (std::find(drop.begin(), drop.end(), name) != drop.end()) return field_.clear();
+  name_.assign(field_, 0, name_length_);
+  mail::LowerCaseAscii(&name_);
+  const KnownField* known = FindKnownField(name_);
+  if (known != nullptr) seen_ |= known->seen;
+  if (IsDropped()) return field_.clear();
 
-  HeaderReader reader(field_);
-  const std::string_view value = reader.Next() ? reader.field().value : std::string_view();
-  if (name == "received") ++hops_;
-  if (name == "message-id" && message_id_.empty()) message_id_ = value;
-  if (name == "resent-message-id" && resent_message_id_.empty()) resent_message_id_ = value;
+  if (name_ == "received") ++hops_;
+  if (known != nullptr) {
+    const bool resent = (known->seen & kSeenResentMessageId) != 0;
+    std::string& id = resent ? resent_message_id_ : message_id_;
+    if ((resent || (known->seen & kSeenMessageId) != 0) && id.empty()) {
+      HeaderReader reader(field_);
+      if (reader.Next()) id = reader.field().value;
+    }
+    if (known->has_addresses && options_.rewriting != nullptr) {
+      RewriteAddressField(*options_.rewriting, &field_);
+    }
+  }
   header_8bit_ |= Has8Bit(field_.data(), field_.size());
-  if (options_.editor != nullptr) options_.editor->OnField(name, &field_);
+  if (options_.editor != nullptr) options_.editor->OnField(name_, &field_);
   if (!field_.empty()) out->append(field_).push_back('\n');
   field_.clear();
+}
+
+bool Cleanup::IsDropped() const {
+  const auto& drop = options_.drop_headers;
+  return std::find(drop.begin(), drop.end(), name_) != drop.end();
 }
 
 // The empty line that ends the header, its own or the one that was missing.
 void Cleanup::EndHeader(bool add_empty_line, std::string* out) {
   FlushField(out);
+  if (options_.missing.has_value()) AddMissing(out);
   if (options_.editor != nullptr) options_.editor->OnHeaderEnd(out);
   if (add_empty_line) out->push_back('\n');
   state_ = State::kBody;
+}
+
+void Cleanup::AddMissing(std::string* out) {
+  const size_t start = out->size();
+  const bool resent = (seen_ & kSeenResent) != 0;
+  AppendMissingFields(*options_.missing, seen_, out, resent ? &resent_message_id_ : &message_id_);
+  header_8bit_ |= Has8Bit(out->data() + start, out->size() - start);
 }
 
 void Cleanup::NoteBody(const char* data, size_t size) {

@@ -1,13 +1,27 @@
-// What cleanup does to mail from remote SMTP clients, as a stream between DataReader (LF lines) and
-// the stored content.
+// What cleanup does to mail, as a stream between DataReader (LF lines) and the stored content. To
+// mail of all SMTP clients:
 //
 //   prepended fields                 first, as given (Received, PREPEND actions)
+//
 //   first line `From ` or `>From `   X-Mailbox-Line: From … (SMTP); left out with kDelete
-//   (sendmail: all such lines) dropped fields                   message_drop_headers: bcc,
-//   content-length, resent-bcc, return-path `Name : v`                       `Name: v` a field over
-//   header_size_limit   cut there, the rest lost body right under the header, a first line that is
-//   no field or starts with a blank: an empty line goes in front CR (a stray one: line ends are LF
-//   here), and NUL never touched: CR becomes a blank, in header and body
+//   (sendmail:
+//                                    all such lines)
+//
+//   dropped fields                   message_drop_headers: bcc, content-length, resent-bcc,
+//                                    return-path
+//
+//   `Name : v`                       `Name: v`
+//
+//   a field over header_size_limit   cut there, the rest lost
+//
+//   body right under the header      an empty line goes in front; also of a first line that is no
+//                                    field or starts with a blank
+//
+//   CR (line ends are LF here)       a blank, in header and body; NUL is never touched
+//
+// To mail of local origin (local_header_rewrite_clients), where CleanupOptions ask for it:
+// incomplete addresses of header fields are completed (address_rewriting.h), missing fields are
+// added (missing_fields.h).
 //
 // Bounded memory: one header field (at most header_bytes_max and a little) while in the header,
 // nothing in the body. Any split of the input gives the same output. Body bytes pass in bulk: one
@@ -16,9 +30,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "libs/message/address_rewriting.h"
+#include "libs/message/known_fields.h"
+#include "libs/message/missing_fields.h"
 
 namespace postfleet::message {
 
@@ -42,7 +61,9 @@ struct CleanupOptions {
   bool replace_stray_cr = true;  // cleanup_replace_stray_cr_lf
   enum class MailboxLines { kRename, kDelete };
   MailboxLines mailbox_lines = MailboxLines::kRename;
-  HeaderEditor* editor = nullptr;  // not owned
+  const AddressRewriting* rewriting = nullptr;  // not owned; null: addresses stay as they came
+  std::optional<MissingFields> missing;         // nullopt: nothing is added
+  HeaderEditor* editor = nullptr;               // not owned
 };
 
 class Cleanup {
@@ -67,12 +88,11 @@ class Cleanup {
   int hop_count() const { return hops_; }  // Received fields, ours included
   const std::string& message_id() const {
     return message_id_;
-  }  // the first Message-Id's value, for the log; "" if none
+  }  // the first Message-Id's value, or the one that was added, for the log; "" if none
   const std::string& resent_message_id() const { return resent_message_id_; }
   bool header_has_8bit() const { return header_8bit_; }
   bool body_has_8bit() const { return body_8bit_; }
   bool header_was_cut() const { return header_cut_; }
-  bool has_resent() const { return has_resent_; }  // some Resent- field, dropped ones too
   uint64_t output_bytes() const { return output_bytes_; }
 
  private:
@@ -83,7 +103,9 @@ class Cleanup {
   void StartField(size_t name_length);
   void AddToField(std::string_view bytes);
   void FlushField(std::string* out);
+  bool IsDropped() const;
   void EndHeader(bool add_empty_line, std::string* out);
+  void AddMissing(std::string* out);
   void AppendBody(std::string_view in, std::string* out);
   void NoteBody(const char* data, size_t size);
   void WritePrepended(std::string* out);
@@ -98,6 +120,7 @@ class Cleanup {
   bool skip_line_ = false;  // inside a long line that is left out
   std::string field_;       // the current field, lines joined by LF
   size_t name_length_ = 0;  // of field_'s name
+  std::string name_;        // that, in lower case
   bool body_takes_newline_ = false;  // the line that opened the body has its LF still to come
   bool last_byte_lf_ = true;
 
@@ -107,7 +130,7 @@ class Cleanup {
   bool header_8bit_ = false;
   bool body_8bit_ = false;
   bool header_cut_ = false;
-  bool has_resent_ = false;
+  uint8_t seen_ = 0;  // SeenField, dropped ones too
   uint64_t output_bytes_ = 0;
 };
 

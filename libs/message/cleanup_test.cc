@@ -112,7 +112,88 @@ TEST(Cleanup, NotesTheFirstMessageId) {
       &out);
   EXPECT_EQ(cleanup.message_id(), "<a@b>");
   EXPECT_EQ(cleanup.resent_message_id(), "<r@s>");
-  EXPECT_TRUE(cleanup.has_resent());
+}
+
+// What is added to mail of local origin; every expected value was seen on Postfix 3.7.11.
+const AddressRewriting kLocal = {.origin = "example.com", .domain = "example.com"};
+
+CleanupOptions LocalOptions(std::string_view sender = "snd@example.org") {
+  return {.rewriting = &kLocal,
+          .missing = MissingFields{.queue_id = "4jXQUEUEID",
+                                   .myhostname = "mx.example.com",
+                                   .sender = sender,
+                                   .time = {.seconds = 1'795'381'572}}};
+}
+constexpr std::string_view kId = "Message-Id: <20261122210612.4jXQUEUEID@mx.example.com>\n";
+constexpr std::string_view kDate = "Date: Sun, 22 Nov 2026 21:06:12 +0000 (UTC)\n";
+constexpr std::string_view kFrom = "From: snd@example.org\n";
+
+std::string Lines(std::initializer_list<std::string_view> parts) {
+  std::string all;
+  for (std::string_view part : parts) all += part;
+  return all;
+}
+
+TEST(MissingFields, FollowTheHeaderInPostfixsOrder) {
+  EXPECT_EQ(Clean("A: b\n\nc\n", LocalOptions()), Lines({"A: b\n", kId, kDate, kFrom, "\nc\n"}));
+  EXPECT_EQ(Clean("A: b\n", LocalOptions()), Lines({"A: b\n", kId, kDate, kFrom}));
+  EXPECT_EQ(Clean("c\n", LocalOptions()), Lines({kId, kDate, kFrom, "\nc\n"}));
+  EXPECT_EQ(Clean("date: x\nMESSAGE-ID : <y>\n\nc\n", LocalOptions()),
+            Lines({"date: x\nMESSAGE-ID: <y>\n", kFrom, "\nc\n"}));
+}
+
+TEST(MissingFields, AreNotAddedToMailOfOthers) { EXPECT_EQ(Clean("A: b\n"), "A: b\n"); }
+
+TEST(MissingFields, AreResentOnesWhereThereIsAnyOfThem) {
+  EXPECT_EQ(
+      Clean("Resent-To: bob\n", LocalOptions()),
+      Lines({"Resent-To: bob@example.com\nResent-", kId, "Resent-", kDate, "Resent-", kFrom}));
+  EXPECT_EQ(Clean("Message-Id: <q>\nResent-Date: x\n", LocalOptions()),
+            Lines({"Message-Id: <q>\nResent-Date: x\nResent-", kId, "Resent-", kFrom}));
+  EXPECT_EQ(Clean("Resent-Bcc: x\n", LocalOptions()),
+            Lines({"Resent-", kId, "Resent-", kDate, "Resent-", kFrom}))
+      << "one that was dropped counts too";
+  EXPECT_EQ(Clean("Resent-Foo: x\n", LocalOptions()),
+            Lines({"Resent-Foo: x\n", kId, kDate, kFrom}));
+}
+
+TEST(MissingFields, SenderIsWrittenAsHeadersWant) {
+  EXPECT_EQ(Clean("Date: x\nMessage-Id: y\n", LocalOptions("")),
+            "Date: x\nMessage-Id: y\nFrom: MAILER-DAEMON\n");
+  EXPECT_EQ(Clean("Date: x\nMessage-Id: y\n", LocalOptions("a b@c.d")),
+            "Date: x\nMessage-Id: y\nFrom: \"a b\"@c.d\n");
+}
+
+TEST(MissingFields, UndisclosedRecipientsOnlyWhereNoneIsNamed) {
+  CleanupOptions options = LocalOptions();
+  options.missing->undisclosed_recipients = "To: undisclosed-recipients:;";
+  const std::string complete = "Date: x\nMessage-Id: y\nFrom: a@b\n";
+  EXPECT_EQ(Clean(complete, options), complete + "To: undisclosed-recipients:;\n");
+  EXPECT_EQ(Clean("Apparently-To: c@d\n" + complete, options),
+            "Apparently-To: c@d\n" + complete + "To: undisclosed-recipients:;\n");
+  EXPECT_EQ(Clean(complete + "Cc: c@d\n", options), complete + "Cc: c@d\n");
+}
+
+TEST(MissingFields, TheAddedMessageIdIsTheMessages) {
+  Cleanup plain(LocalOptions(), ""), resent(LocalOptions(), "");
+  std::string out;
+  plain.Append("A: b\n\n", &out);
+  EXPECT_EQ(plain.message_id(), "<20261122210612.4jXQUEUEID@mx.example.com>");
+  resent.Append("Resent-To: b\n\n", &out);
+  EXPECT_EQ(resent.message_id(), "");
+  EXPECT_EQ(resent.resent_message_id(), "<20261122210612.4jXQUEUEID@mx.example.com>");
+}
+
+TEST(Rewriting, FieldsWithoutAddressesStay) {
+  const CleanupOptions options = {.rewriting = &kLocal};
+  EXPECT_EQ(Clean("X-To: u\nSubject: u\nTo: u\nBody: u\n\nTo: u\n", options),
+            "X-To: u\nSubject: u\nTo: u@example.com\nBody: u\n\nTo: u\n");
+  for (const char* name :
+       {"From", "Sender", "Reply-To", "Errors-To", "Return-Receipt-To",
+        "Disposition-Notification-To", "Mail-Followup-To", "Resent-From", "Resent-Sender", "To",
+        "Cc", "Apparently-To", "Resent-To", "Resent-Cc", "Resent-Reply-To"}) {
+    EXPECT_EQ(Clean(std::string(name) + ": u\n", options), std::string(name) + ": u@example.com\n");
+  }
 }
 
 TEST(Cleanup, NotesBytesOver127) {

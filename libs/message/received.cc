@@ -35,6 +35,19 @@ Date DateOfDay(int64_t days) {
   return {year_of_era + era * 400 + (month < 2 ? 1 : 0), month, day};
 }
 
+struct CivilTime {
+  Date date;
+  int week_day;  // 0: Sunday
+  int second;    // of the day
+};
+
+CivilTime CivilTimeAt(int64_t seconds) {
+  const int64_t day =
+      seconds >= 0 ? seconds / kDaySeconds : -((kDaySeconds - 1 - seconds) / kDaySeconds);
+  const int week_day = static_cast<int>(((day + 4) % 7 + 7) % 7);  // 1 January 1970: a Thursday
+  return {DateOfDay(day), week_day, static_cast<int>(seconds - day * kDaySeconds)};
+}
+
 // Client data cannot end a line or start one.
 std::string Printable(std::string_view text, std::string_view also_not = "") {
   std::string printable(text);
@@ -62,20 +75,29 @@ void AppendExtraLines(std::string_view lines, std::string* out) {
 }  // namespace
 
 std::string FormatMailDate(const MailTime& time) {
-  const int64_t local = time.seconds + time.utc_offset_seconds;
-  const int64_t day = local >= 0 ? local / kDaySeconds : -((kDaySeconds - 1 - local) / kDaySeconds);
-  const int second = static_cast<int>(local - day * kDaySeconds);
-  const Date date = DateOfDay(day);
-  const int week_day = static_cast<int>(((day + 4) % 7 + 7) % 7);  // 1 January 1970 was a Thursday
+  const CivilTime civil = CivilTimeAt(time.seconds + time.utc_offset_seconds);
   const int offset_minutes = std::abs(time.utc_offset_seconds) / 60;
   char text[96];
-  std::snprintf(text, sizeof text, "%s, %02d %s %lld %02d:%02d:%02d %c%02d%02d", kDays[week_day],
-                date.day, kMonths[date.month], static_cast<long long>(date.year), second / 3600,
-                second / 60 % 60, second % 60, time.utc_offset_seconds < 0 ? '-' : '+',
+  std::snprintf(text, sizeof text, "%s, %02d %s %lld %02d:%02d:%02d %c%02d%02d",
+                kDays[civil.week_day], civil.date.day, kMonths[civil.date.month],
+                static_cast<long long>(civil.date.year), civil.second / 3600,
+                civil.second / 60 % 60, civil.second % 60, time.utc_offset_seconds < 0 ? '-' : '+',
                 offset_minutes / 60, offset_minutes % 60);
   std::string result = text;
   if (!time.zone.empty()) result += " (" + std::string(time.zone) + ")";
   return result;
+}
+
+std::string FormatMessageId(int64_t seconds, std::string_view queue_id,
+                            std::string_view myhostname) {
+  const CivilTime civil = CivilTimeAt(seconds);
+  char text[64];
+  std::snprintf(text, sizeof text, "<%04lld%02d%02d%02d%02d%02d.",
+                static_cast<long long>(civil.date.year), civil.date.month + 1, civil.date.day,
+                civil.second / 3600, civil.second / 60 % 60, civil.second % 60);
+  std::string id = text;
+  id.append(queue_id).append("@").append(myhostname).push_back('>');
+  return id;
 }
 
 std::string FormatSmtpReceived(const SmtpReceived& received) {

@@ -16,6 +16,7 @@
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/write.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -23,6 +24,7 @@
 #include <sstream>
 
 #include "libs/base/concat.h"
+#include "libs/config/config.h"
 #include "services/ingress/core/scripted_session.h"
 
 extern char** environ;
@@ -64,6 +66,17 @@ class Postfix {
     std::stringstream text;
     text << file.rdbuf();
     return text.str();
+  }
+  // A message's content as it lies in the queue, which nothing takes from.
+  std::string Stored(const std::string& queue_id) const {
+    const std::string command = Concat("postcat -c ", (root_ / "etc").string(), " -bh 2>/dev/null ",
+                                       (root_ / "spool/incoming" / queue_id).string());
+    std::string text;
+    FILE* out = popen(command.c_str(), "r");
+    char buffer[4096];
+    while (const size_t size = fread(buffer, 1, sizeof(buffer), out)) text.append(buffer, size);
+    pclose(out);
+    return text;
   }
 
  private:
@@ -440,6 +453,130 @@ TEST(OracleSettings, JunkCommands) {
   config.hard_error_limit = 2;
   BothWith("smtpd_junk_command_limit = 3\nsmtpd_hard_error_limit = 2\n", config,
            Lines({"EHLO a", "NOOP", "NOOP", "RSET", "NOOP", "NOOP", "NOOP"}));
+}
+
+// What of a message is stored, below the Received field. Times and ids that were added become
+// words.
+std::string WithoutReceived(const std::string& content) {
+  size_t end = content.find('\n');
+  while (end + 1 < content.size() && content[end + 1] == '\t') end = content.find('\n', end + 1);
+  static const std::regex id("(Message-Id: <)[0-9]{14}\\.[0-9A-Za-z]+@");
+  static const std::regex date("(Date: )[A-Z][a-z]{2}, [ 0-9]{2} .* \\+0000 \\(UTC\\)");
+  return std::regex_replace(std::regex_replace(content.substr(end + 1), id, "$1TIME.ID@"), date,
+                            "$1NOW");
+}
+
+SessionConfig ConfigFromText(const std::string& main_cf) {
+  config::Diagnostics diagnostics;
+  const config::HostFacts facts = {"mx.example.com", {{*config::IpAddress::Parse("127.0.0.1"), 8}}};
+  const auto config = config::Config::FromText(
+      Concat("compatibility_level = 3.6\nmyhostname = mx.example.com\nmydomain = example.com\n"
+             "myorigin = example.com\nsmtpd_relay_restrictions = reject_unauth_destination\n",
+             main_cf),
+      "", facts, diagnostics);
+  return *SessionConfig::From(*config);
+}
+
+// The same message to both: what they store, and whether one of them changed it.
+class StoredContents {
+ public:
+  StoredContents(const std::string& main_cf, const std::string& from)
+      : postfix_(Concat("enable_long_queue_ids = no\nin_flow_delay = 0\n", main_cf)),
+        theirs_(postfix_.port(), from),
+        ours_(ConfigFromText(main_cf), {.name = "unknown", .address = from}) {
+    theirs_.Read();
+    theirs_.Do({"EHLO a\r\n"});
+    ours_.Connect();
+    ours_.SayLine("EHLO a");
+  }
+
+  void Compare(const std::string& sender, const std::string& content) {
+    std::string reply;
+    for (const std::string& step :
+         {Concat("MAIL FROM:", sender, "\r\n"), std::string("RCPT TO:<alice@virt.example>\r\n"),
+          std::string("DATA\r\n"), Concat(content, "\r\n.\r\n")}) {
+      reply = theirs_.Do({step});
+      ours_.Say(step);
+    }
+    std::smatch queued;
+    ASSERT_TRUE(std::regex_search(reply, queued, std::regex("queued as (\\w+)"))) << reply;
+    EXPECT_EQ(WithoutReceived(ours_.LastContent()), WithoutReceived(postfix_.Stored(queued.str(1))))
+        << sender << " " << content;
+  }
+
+ private:
+  Postfix postfix_;
+  PostfixClient theirs_;
+  ScriptedSession ours_;
+};
+
+constexpr const char* kHeaderForms[] = {
+    "From: user",
+    "FROM : user",
+    "From: user@x.y\r\nTo: a@b.c,d@e.f,\r\n  g@h.i",
+    "To: John Doe",
+    "To: a@b.c, d@e.f,\r\nCc: g,",
+    "From: \"bob\"@x.y",
+    "From: a@b@c",
+    "From: .foo@bar",
+    "From: Johnny B. Goode <jb>",
+    "From: Johnny B. Goode <jb@x.y>",
+    "From: (c1) foo (c2) bar (c3)",
+    "To: grp: a, b@c.d;, e",
+    "To: undisclosed-recipients:;",
+    "To: \"Last, First\" <recipient0@verylongdomain.example>, recipient1@verylongdomain.example,"
+    "recipient2@verylongdomain.example, recipient3@verylongdomain.example,\r\n\tx",
+    "Resent-Foo: x",
+    "Resent-To: bob",
+    "Resent-Bcc: bob",
+    "Resent-Date: x\r\nResent-Message-Id: <y>",
+    "Message-Id: <q>\r\nResent-From: z",
+    "Bcc: x\r\nFrom: q",
+    "From: <>",
+    "From:",
+    "To: <@a,@b:user@c.d>, x!y, p%q@r.s, u%v",
+    "From: user@host.",
+    "From: user@localhost",
+    "From: x <y> z",
+    "Reply-To: \"A, B\" <a@b.c>,\r\n\tfoo",
+    "From: a(b)@(c)d.e (f)",
+    "Cc: <a@b.c",
+    "Cc: a@b.c>",
+    "Cc: a@",
+    "Cc: @",
+    "Cc: [1.2.3.4], a@[1.2.3.4]",
+    "From: =?utf-8?q?x?= <u>",
+    "From: \xc3\xa4 <\xc3\xb6>",
+    "From: J\\\"r <u>",
+    "From: a!b!c, \\@x",
+    "Return-Receipt-To: u\r\nErrors-To: u\r\nMail-Followup-To: u\r\nApparently-To: u",
+    "X-To: u\r\nDelivered-To: u",
+    "date: x\r\nmessage-id: y\r\nfrom: z",
+    "no field",
+    "",
+};
+
+void CompareForms(const std::string& main_cf, const std::string& from) {
+  StoredContents both(main_cf, from);
+  for (const char* form : kHeaderForms)
+    both.Compare("<snd@example.org>", Concat(form, "\r\n\r\nb"));
+  for (const char* sender : {"<>", "<snd>", "<\"a b\"@c.d>", "<x%y>", "<x!y>", "<u@host>",
+                             "<mailer-daemon@example.com>", "<MAILER-DAEMON>", "<@a.b:u>"}) {
+    both.Compare(sender, "A: b");
+  }
+}
+
+TEST(OracleHeaders, OfLocalClients) { CompareForms("", "127.0.0.1"); }
+TEST(OracleHeaders, OfOthers) { CompareForms("", "127.0.0.3"); }
+TEST(OracleHeaders, WithOtherSettings) {
+  CompareForms(
+      "append_dot_mydomain = yes\nundisclosed_recipients_header = To: undisclosed-recipients:;\n"
+      "swap_bangpath = no\n",
+      "127.0.0.1");
+  CompareForms("remote_header_rewrite_domain = domain.invalid\nappend_dot_mydomain = yes\n",
+               "127.0.0.3");
+  CompareForms("always_add_missing_headers = yes\nallow_percent_hack = no\n", "127.0.0.3");
+  CompareForms("local_header_rewrite_clients = static:all\n", "127.0.0.3");
 }
 
 }  // namespace

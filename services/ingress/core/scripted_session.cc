@@ -14,7 +14,7 @@ SessionConfig ScriptedSession::Config() {
   SessionConfig config;
   config.myhostname = "mx.example.com";
   config.banner = "mx.example.com ESMTP Postfleet";
-  config.myorigin = "example.com";
+  config.local_rewriting.origin = "example.com";
   config.message_size_limit = 100'000;
   config.recipient_limit = 5;
   config.relay_restrictions = {config::Restriction::kPermitMynetworks,

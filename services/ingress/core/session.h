@@ -20,6 +20,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "libs/message/cleanup.h"
 #include "libs/message/received.h"
 #include "libs/smtp/command.h"
 #include "libs/smtp/line_reader.h"
@@ -224,6 +226,8 @@ class Session {
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, std::string text, Actions* actions);
   std::string CompletedSender(const mail::Address& sender) const;
+  absl::StatusOr<bool> HeadersAreLocal() const;
+  message::CleanupOptions MakeCleanupOptions() const;
   // Counts a command that is over and the errors and junk of it.
   void FinishCommand(smtp::Verb verb, bool good, Actions* actions);
 

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "libs/message/address_rewriting.h"
 #include "services/ingress/core/session.h"
 #include "services/ingress/core/transaction.h"
 
@@ -107,8 +108,11 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   transaction.body = mail.body;
   transaction.size_hint = mail.size_bytes;
 
+  transaction.completed_sender = CompletedSender(transaction.sender);
+
   bool good = true;
   std::optional<Refusal> refusal;
+  const absl::StatusOr<bool> local_headers = HeadersAreLocal();
   if (config_.message_size_limit > 0 && mail.size_bytes > config_.message_size_limit) {
     good =
         Refuse("MAIL", RejectReason::kSize, 552, "5.3.4 Message size exceeds fixed limit", actions);
@@ -119,11 +123,16 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   } else if (!config_.delay_reject && (refusal = Check(config_.sender_restrictions, Stage::kSender,
                                                        transaction.sender_text, {}, nullptr))) {
     good = Refuse("MAIL", *refusal, actions);
+  } else if (!local_headers.ok()) {
+    good =
+        Refuse("MAIL", RejectReason::kLookup, 451,
+               Concat("4.3.0 <", transaction.sender_text, ">: Temporary lookup failure"), actions);
   }
   if (!good) {
     transaction_.reset();
     return false;
   }
+  transaction.local_headers = *local_headers;
   mail_ms_ = surroundings_.WallMillis();
   Reply(250, "2.1.0 Ok", actions);
   return true;
@@ -143,7 +152,8 @@ bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
     return transaction_->overshoot++ < config_.recipient_overshoot_limit;
   }
   asked_ = std::move(rcpt);
-  return AskLookup(Verb::kRcpt, asked_.recipient.ToString(), actions);
+  return AskLookup(Verb::kRcpt, message::CompleteAddress(config_.local_rewriting, asked_.recipient),
+                   actions);
 }
 
 bool Session::AskLookup(Verb verb, std::string_view recipient, Actions* actions) {

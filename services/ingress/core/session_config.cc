@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
+#include "libs/message/header.h"
+#include "services/ingress/core/header_rewrite_clients.h"
 
 namespace postfleet::ingress {
 namespace {
@@ -43,10 +46,32 @@ void ReadNames(const Config& config, SessionConfig* session) {
   session->myhostname = config.GetString("myhostname");
   session->banner = config.GetString("smtpd_banner");
   session->mail_name = config.GetString("mail_name");
-  session->myorigin = config.GetString("myorigin");
-  session->mydomain = config.GetString("mydomain");
-  session->append_at_myorigin = config.GetBool("append_at_myorigin");
-  session->append_dot_mydomain = config.GetBool("append_dot_mydomain");
+}
+
+absl::Status ReadRewriting(const Config& config, SessionConfig* session) {
+  message::AddressRewriting rules = {
+      .origin = config.GetString("myorigin"),
+      .domain = config.GetString("mydomain"),
+      .append_at_origin = config.GetBool("append_at_myorigin"),
+      .append_dot_domain = config.GetBool("append_dot_mydomain"),
+      .swap_bangpath = config.GetBool("swap_bangpath"),
+      .percent_hack = config.GetBool("allow_percent_hack"),
+      .tokens_max = static_cast<size_t>(config.GetInt("header_address_token_limit"))};
+  session->local_rewriting = rules;
+  rules.origin = rules.domain = config.GetString("remote_header_rewrite_domain");
+  session->rewrite_remote_headers = !rules.origin.empty();
+  session->remote_rewriting = std::move(rules);
+  session->always_add_missing_headers = config.GetBool("always_add_missing_headers");
+  std::string& header = session->undisclosed_recipients_header;
+  header = config.GetString("undisclosed_recipients_header");
+  if (!header.empty() && message::FieldNameLength(header) == 0) {
+    return absl::InvalidArgumentError(Concat("bad undisclosed_recipients_header header text \"",
+                                             header, "\" -- need \"headername: headervalue\""));
+  }
+  absl::StatusOr<HeaderRewriteClients> clients = HeaderRewriteClients::Open(config);
+  if (!clients.ok()) return clients.status();
+  session->header_rewrite_clients = std::make_shared<HeaderRewriteClients>(*std::move(clients));
+  return absl::OkStatus();
 }
 
 void ReadLimits(const Config& config, SessionConfig* session) {
@@ -128,6 +153,7 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   ReadLimits(config, &session);
   ReadManners(config, &session);
   ReadAccess(config, &session);
+  if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRestrictions(config, &session); !status.ok()) return status;
   return session;
 }

@@ -4,16 +4,20 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "libs/config/config.h"
 #include "libs/config/restrictions.h"
+#include "libs/message/address_rewriting.h"
 #include "libs/smtp/data_reader.h"
 #include "libs/smtp/line_reader.h"
 
 namespace postfleet::ingress {
+
+class HeaderRewriteClients;
 
 using Restrictions = std::vector<config::Restriction>;
 
@@ -22,11 +26,19 @@ struct SessionConfig {
   std::string myhostname = "localhost";
   std::string banner = "localhost ESMTP Postfleet";  // what follows "220 "
   std::string mail_name = "Postfleet";
-  std::string myorigin = "localhost";
-  std::string mydomain = "localdomain";
-  bool append_at_myorigin = true;
-  bool append_dot_mydomain = false;
   std::string service = "smtp";  // of the line about too many connections
+
+  // How incomplete addresses are completed: with $myorigin and $mydomain in envelopes and in
+  // headers of local clients, with remote_header_rewrite_domain in headers of others, if it is not
+  // empty.
+  message::AddressRewriting local_rewriting = {.origin = "localhost", .domain = "localdomain"};
+  message::AddressRewriting remote_rewriting;
+  bool rewrite_remote_headers = false;
+  bool always_add_missing_headers = false;
+  std::string undisclosed_recipients_header;
+  // Whose headers are local; null: nobody's. It may read tables, so it is no value; sessions of one
+  // loop share it.
+  std::shared_ptr<HeaderRewriteClients> header_rewrite_clients;
 
   // Sizes, in bytes. The limit of a message counts its content, our Received included.
   uint64_t message_size_limit = 10'240'000;  // 0: none
@@ -79,8 +91,9 @@ struct SessionConfig {
   Restrictions data_restrictions;
   Restrictions end_of_data_restrictions;
 
-  // Errors: a restriction that is not supported; nothing in relay and recipient restrictions that
-  // stops an open relay. `config` has the service's overrides.
+  // Errors: a restriction or a kind of local_header_rewrite_clients that is not supported; nothing
+  // in relay and recipient restrictions that stops an open relay. `config` has the service's
+  // overrides.
   static absl::StatusOr<SessionConfig> From(const config::Config& config);
 };
 

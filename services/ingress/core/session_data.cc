@@ -6,6 +6,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "libs/base/concat.h"
 #include "libs/base/crc32c.h"
+#include "libs/message/address_rewriting.h"
+#include "services/ingress/core/header_rewrite_clients.h"
 #include "services/ingress/core/session.h"
 #include "services/ingress/core/transaction.h"
 
@@ -22,14 +24,37 @@ constexpr size_t kEarlyChunkBytesMin = 16 * 1024;
 
 }  // namespace
 
-void Session::BeginData() {
-  Transaction& transaction = *transaction_;
-  const smtp::BareNewline mode =
-      facts_.bare_newline_excluded ? smtp::BareNewline::kNo : config_.bare_newline;
+absl::StatusOr<bool> Session::HeadersAreLocal() const {
+  if (config_.header_rewrite_clients == nullptr) return false;
+  return config_.header_rewrite_clients->AreLocal(facts_.address, facts_.mynetworks);
+}
+
+message::CleanupOptions Session::MakeCleanupOptions() const {
+  const Transaction& transaction = *transaction_;
   message::CleanupOptions options{.drop_headers = config_.drop_headers,
                                   .header_bytes_max = config_.header_size_limit,
                                   .hop_count_max = config_.hopcount_limit,
                                   .replace_stray_cr = config_.replace_stray_cr};
+  if (transaction.local_headers) {
+    options.rewriting = &config_.local_rewriting;
+  } else if (config_.rewrite_remote_headers) {
+    options.rewriting = &config_.remote_rewriting;
+  }
+  if (options.rewriting != nullptr || config_.always_add_missing_headers) {
+    options.missing =
+        message::MissingFields{.queue_id = transaction.queue_id,
+                               .myhostname = config_.myhostname,
+                               .sender = transaction.completed_sender,
+                               .undisclosed_recipients = config_.undisclosed_recipients_header,
+                               .time = surroundings_.MailTimeAt(mail_ms_)};
+  }
+  return options;
+}
+
+void Session::BeginData() {
+  Transaction& transaction = *transaction_;
+  const smtp::BareNewline mode =
+      facts_.bare_newline_excluded ? smtp::BareNewline::kNo : config_.bare_newline;
   const std::string received = message::FormatSmtpReceived({
       .helo_name = helo_,
       .client_name = facts_.name,
@@ -43,7 +68,7 @@ void Session::BeginData() {
                        : std::string_view(),
       .time = surroundings_.MailTimeAt(surroundings_.WallMillis()),
   });
-  transaction.content = std::make_unique<Content>(mode, std::move(options), received);
+  transaction.content = std::make_unique<Content>(mode, MakeCleanupOptions(), received);
   size_t capacity = kFirstChunkCapacity;
   if (transaction.size_hint > capacity) capacity = transaction.size_hint + 1024;
   transaction.content->chunk.reserve(std::min(capacity, config_.chunk_bytes));
@@ -192,18 +217,10 @@ bool Session::RefuseContent(Actions* actions) {
 }
 
 std::string Session::CompletedSender(const mail::Address& sender) const {
-  if (sender.IsNull()) return "";
-  std::string text = sender.ToString();
-  if (!sender.HasDomain()) {
-    if (!config_.append_at_myorigin) return text;
-    ConcatTo(&text, '@', config_.myorigin);
-  } else if (config_.append_dot_mydomain && sender.domain.find('.') == std::string::npos &&
-             sender.domain.front() != '[') {
-    ConcatTo(&text, '.', config_.mydomain);
-  }
+  std::string text = message::CompleteAddress(config_.local_rewriting, sender);
   // Bounces that were sent under a name are bounces still.
   if (mail::LowerCasedAscii(text) ==
-      Concat("mailer-daemon@", mail::LowerCasedAscii(config_.myorigin)))
+      Concat("mailer-daemon@", mail::LowerCasedAscii(config_.local_rewriting.origin)))
     return "";
   return text;
 }
@@ -215,7 +232,7 @@ void Session::SubmitMessage(Actions* actions) {
   auto* message = submit.submission.mutable_message();
   message->set_content_bytes(content.bytes_sent);
   auto* envelope = message->mutable_envelope();
-  envelope->set_sender(CompletedSender(transaction.sender));
+  envelope->set_sender(transaction.completed_sender);
   envelope->set_arrival_ms(mail_ms_);
   envelope->set_body_8bitmime(transaction.body == smtp::Body::k8BitMime);
   auto* origin = envelope->mutable_origin();

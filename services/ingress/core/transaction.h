@@ -37,6 +37,9 @@ struct Content {
 struct Session::Transaction {
   mail::Address sender;
   std::string sender_text;
+  std::string completed_sender;  // what the envelope gets; "": the null path
+  // Client in local_header_rewrite_clients.
+  bool local_headers = false;
   smtp::Body body = smtp::Body::kUnspecified;
   uint64_t size_hint = 0;
 

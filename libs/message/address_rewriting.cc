@@ -1,0 +1,398 @@
+#include "libs/message/address_rewriting.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "libs/message/address_tokens.h"
+
+namespace postfleet::message {
+namespace {
+
+using Kind = AddressToken::Kind;
+
+constexpr size_t kLineBytesMax = 70;
+
+AddressToken Operator(char op) { return {Kind::kOperator, op, {}}; }
+
+size_t FindOperator(const AddressTokens& tokens, char op) {
+  const auto found = std::find_if(tokens.begin(), tokens.end(),
+                                  [op](const AddressToken& token) { return token.IsOperator(op); });
+  return found - tokens.begin();
+}
+
+// tokens.size(): there is none.
+size_t FindLastOperator(const AddressTokens& tokens, char op) {
+  for (size_t i = tokens.size(); i-- > 0;) {
+    if (tokens[i].IsOperator(op)) return i;
+  }
+  return tokens.size();
+}
+
+void AppendDomain(std::string_view domain, AddressTokens* tokens) {
+  for (AddressToken& token : TokenizeAddresses(domain, 0)) tokens->push_back(std::move(token));
+}
+
+void DropSourceRoute(AddressTokens* tokens) {
+  if (!tokens->front().IsOperator('@')) return;
+  const size_t colon = FindOperator(*tokens, ':');
+  if (colon + 1 < tokens->size()) tokens->erase(tokens->begin(), tokens->begin() + colon + 1);
+}
+
+void AddDomain(const AddressRewriting& rules, AddressTokens* tokens) {
+  if (FindLastOperator(*tokens, '@') < tokens->size()) return;
+  const size_t bang = FindOperator(*tokens, '!');
+  const size_t percent = FindLastOperator(*tokens, '%');
+  if (rules.swap_bangpath && bang < tokens->size()) {
+    (*tokens)[bang] = Operator('@');
+    // site @ user -> user @ site: the three parts turn around.
+    std::rotate(tokens->begin(), tokens->begin() + bang + 1, tokens->end());
+    std::rotate(tokens->end() - bang - 1, tokens->end() - 1, tokens->end());
+  } else if (rules.percent_hack && percent < tokens->size()) {
+    (*tokens)[percent] = Operator('@');
+  } else if (rules.append_at_origin && !rules.origin.empty()) {
+    tokens->push_back(Operator('@'));
+    AppendDomain(rules.origin, tokens);
+  }
+}
+
+void CompleteDomain(const AddressRewriting& rules, AddressTokens* tokens) {
+  const size_t at = FindLastOperator(*tokens, '@');
+  // What ends in @ is wrong, and said to be so elsewhere.
+  if (rules.append_dot_domain && !rules.domain.empty() && at + 1 < tokens->size() &&
+      std::none_of(tokens->begin() + at, tokens->end(), [](const AddressToken& token) {
+        return token.kind == Kind::kLiteral || token.IsOperator('.');
+      })) {
+    tokens->push_back(Operator('.'));
+    AppendDomain(rules.domain, tokens);
+  }
+  if (tokens->size() < 2 || !tokens->back().IsOperator('.')) return;
+  const AddressToken& before = (*tokens)[tokens->size() - 2];
+  if (!before.IsOperator('.') && !before.IsOperator('@')) tokens->pop_back();
+}
+
+// One address; `tokens` is not empty.
+void Complete(const AddressRewriting& rules, AddressTokens* tokens) {
+  if (tokens->size() == 1) {
+    AddressToken& only = tokens->front();
+    // A lone @ is the empty address, "".
+    if (only.IsOperator('@')) only = {Kind::kQuoted, 0, {}};
+    if (only.kind == Kind::kQuoted && only.text.empty()) return;
+  }
+  DropSourceRoute(tokens);
+  AddDomain(rules, tokens);
+  CompleteDomain(rules, tokens);
+}
+
+// Internal form with the quotes that the local part needs; a source route stays in front.
+std::string Quoted(std::string_view plain) {
+  size_t start = 0;
+  if (plain.starts_with('@')) start = plain.find(':') + 1;
+  const std::string_view mailbox = plain.substr(start);
+  const size_t at = mailbox.rfind('@');
+  std::string text(plain.substr(0, start));
+  text += mail::QuoteLocalPart(mailbox.substr(0, at));
+  if (at != std::string_view::npos) text += mailbox.substr(at);
+  return text;
+}
+
+// Internal form.
+std::string Plain(const AddressTokens& tokens) {
+  std::string text;
+  AppendAddressTokens(tokens, {.quoted = false}, &text);
+  return text;
+}
+
+// One address in quoted form, not empty.
+std::string Completed(const AddressRewriting& rules, std::string_view address) {
+  AddressTokens tokens = TokenizeAddresses(address, 0);
+  Complete(rules, &tokens);
+  return Quoted(Plain(tokens));
+}
+
+// One address of a list becomes one token, as it is to be written. True: that is another than it
+// was.
+bool CompleteListed(const AddressRewriting& rules, AddressTokens* tokens) {
+  std::string before;
+  AppendAddressTokens(*tokens, {.quoted = true, .spaced = false}, &before);
+  if (before.empty()) {  // a lone backslash
+    *tokens = {{Kind::kAddress, 0, "\"\""}};
+    return false;
+  }
+  const std::string after = Completed(rules, before);
+  // Postfix reads it once more. Of what is no address, more can become apart.
+  *tokens = {{Kind::kAddress, 0, Quoted(Plain(TokenizeAddresses(after, 0)))}};
+  return before != after;
+}
+
+// Finds the addresses of a list, from its end to its start: what a word is shows behind it.
+class ListReader {
+ public:
+  ListReader(const AddressRewriting& rules, AddressTokens tokens)
+      : rules_(rules), in_(std::move(tokens)) {}
+
+  // True: some address changed, and `*out` is the list.
+  bool Run(AddressTokens* out) {
+    while (!in_.empty()) Take();
+    EndAddress(/*add_comma=*/false);
+    std::reverse(out_.begin(), out_.end());
+    *out = std::move(out_);
+    return changed_;
+  }
+
+ private:
+  AddressToken Pop() {
+    AddressToken token = std::move(in_.back());
+    in_.pop_back();
+    return token;
+  }
+
+  void Take() {
+    AddressToken token = Pop();
+    if (token.kind == Kind::kComment) {
+      out_.push_back(std::move(token));
+    } else if (token.IsOperator(';')) {
+      EndAddress(true);
+      out_.push_back(std::move(token));
+      in_group_ = after_operator_ = true;
+    } else if (token.IsOperator(':') && in_group_) {
+      EndAddress(false);
+      token.kind = Kind::kGroupStart;
+      out_.push_back(std::move(token));
+      SkipName(",");
+    } else if (token.IsOperator('>')) {
+      EndAddress(true);
+      out_.push_back(std::move(token));
+      TakeBracketed();
+    } else if (token.IsOperator(',')) {
+      EndAddress(false);
+      out_.push_back(std::move(token));
+      after_operator_ = true;
+    } else if (token.IsWord()) {
+      if (!after_operator_) EndAddress(true);
+      after_operator_ = false;
+      address_.push_back(std::move(token));
+    } else {
+      after_operator_ = true;
+      address_.push_back(std::move(token));
+    }
+  }
+
+  // Between the brackets, and the name in front of them.
+  void TakeBracketed() {
+    while (!in_.empty() && !in_.back().IsOperator('<')) {
+      AddressToken token = Pop();
+      (token.kind == Kind::kComment ? out_ : address_).push_back(std::move(token));
+    }
+    EndAddress(false);
+    SkipName(">;,:");
+    after_operator_ = true;
+    // What is in front of the name is another address, though no comma says so.
+    if (!in_group_ && !in_.empty() && in_.back().IsOperator(':')) out_.push_back(Pop());
+  }
+
+  void SkipName(std::string_view ends) {
+    while (!in_.empty() && !(in_.back().kind == Kind::kOperator &&
+                             ends.find(in_.back().op) != std::string_view::npos)) {
+      out_.push_back(Pop());
+    }
+  }
+
+  void EndAddress(bool add_comma) {
+    if (address_.empty()) return;
+    std::reverse(address_.begin(), address_.end());
+    changed_ |= CompleteListed(rules_, &address_);
+    out_.push_back(std::move(address_.front()));
+    if (add_comma) out_.push_back(Operator(','));
+    address_.clear();
+  }
+
+  const AddressRewriting& rules_;
+  AddressTokens in_;       // not yet read; from its end
+  AddressTokens address_;  // the address being gathered, last token first
+  AddressTokens out_;      // last token first
+  bool after_operator_ = true;
+  bool in_group_ = false;
+  bool changed_ = false;
+};
+
+// Joins lines while they stay short; the others get a tab.
+std::string Folded(std::string_view text) {
+  std::string out(text.substr(0, text.find('\n')));
+  size_t line_bytes = out.size();
+  for (size_t at = out.size(); at < text.size();) {
+    const std::string_view line = text.substr(at + 1, text.find('\n', at + 1) - at - 1);
+    if (line_bytes + 1 + line.size() < kLineBytesMax) {
+      out += ' ';
+      line_bytes += 1 + line.size();
+    } else {
+      out += line.starts_with(' ') || line.starts_with('\t') ? "\n" : "\n\t";
+      line_bytes = line.size();
+    }
+    out += line;
+    at += 1 + line.size();
+  }
+  return out;
+}
+
+// Whether every address of a list has what it needs, for lists that keep to RFC 5322's common
+// forms: `a@b.c`, `a@b.c (comment)`, `words <a@b.c>`, `name:;`. False says nothing.
+class QuickLook {
+ public:
+  QuickLook(std::string_view text, bool dot_needed) : text_(text), dot_needed_(dot_needed) {}
+
+  bool AllComplete() {
+    while (true) {
+      if (!SkipBlanksAndComments()) return false;
+      if (AtEnd()) return true;
+      if (text_[at_] != ',' && !SkipItem()) return false;
+      if (AtEnd()) return true;
+      if (text_[at_++] != ',') return false;
+    }
+  }
+
+ private:
+  enum Class : uint8_t { kOther, kAtom, kBlank };
+  static constexpr std::array<Class, 256> kClasses = [] {
+    std::array<Class, 256> classes{};
+    for (int c = 33; c < 256; ++c) classes[c] = c == 127 ? kOther : kAtom;
+    for (char c : std::string_view("()<>@,;:\\\".[]")) classes[c] = kOther;
+    for (char c : std::string_view(" \t\r\n")) classes[c] = kBlank;
+    return classes;
+  }();
+
+  bool AtEnd() const { return at_ >= text_.size(); }
+  bool At(char c) const { return at_ < text_.size() && text_[at_] == c; }
+  bool At(Class wanted) const {
+    return at_ < text_.size() && kClasses[static_cast<unsigned char>(text_[at_])] == wanted;
+  }
+
+  bool SkipItem() {
+    const size_t start = at_;
+    if (SkipAddress() && SkipBlanksAndComments() && (AtEnd() || At(','))) return true;
+    at_ = start;
+    if (!SkipWords()) return false;
+    if (At(':')) {
+      ++at_;
+      while (At(kBlank)) ++at_;
+      if (!At(';')) return false;
+      ++at_;
+      // What follows a group is not common.
+      while (At(kBlank)) ++at_;
+      return AtEnd();
+    }
+    ++at_;
+    if (!SkipAddress() || !At('>')) return false;
+    ++at_;
+    return SkipBlanksAndComments();
+  }
+
+  // Words joined by dots; how many.
+  int SkipDotAtom() {
+    int words = 0;
+    while (At(kAtom)) {
+      ++words;
+      while (At(kAtom)) ++at_;
+      if (!At('.')) return words;
+      ++at_;
+    }
+    return 0;
+  }
+
+  bool SkipAddress() {
+    if (SkipDotAtom() == 0 || !At('@')) return false;
+    ++at_;
+    if (!At('[')) return SkipDotAtom() > (dot_needed_ ? 1 : 0);
+    ++at_;
+    while (At(kAtom) || At('.') || At(':')) ++at_;
+    if (!At(']')) return false;
+    ++at_;
+    return !At('.') && !At('@') && !At(kAtom) && !At('[');
+  }
+
+  // A name, up to the < or : behind it.
+  bool SkipWords() {
+    while (!AtEnd()) {
+      if (At('<') || At(':')) return true;
+      if (At('"')) {
+        if (!SkipQuoted()) return false;
+      } else if (At('(')) {
+        if (!SkipComment()) return false;
+      } else if (At(kAtom) || At(kBlank) || At('.') || At('@')) {
+        ++at_;
+      } else {
+        return false;
+      }
+    }
+    return false;
+  }
+
+  bool SkipQuoted() {
+    for (++at_; !AtEnd(); ++at_) {
+      if (At('"')) return ++at_, true;
+      if (At('\\')) ++at_;
+    }
+    return false;
+  }
+
+  bool SkipComment() {
+    int depth = 0;
+    for (; !AtEnd(); ++at_) {
+      if (At('\\')) {
+        ++at_;
+      } else if (At('(')) {
+        ++depth;
+      } else if (At(')') && --depth == 0) {
+        return ++at_, true;
+      }
+    }
+    return false;
+  }
+
+  bool SkipBlanksAndComments() {
+    while (At(kBlank) || At('(')) {
+      if (At('(')) {
+        if (!SkipComment()) return false;
+      } else {
+        ++at_;
+      }
+    }
+    return true;
+  }
+
+  const std::string_view text_;
+  const bool dot_needed_;
+  size_t at_ = 0;
+};
+
+bool DotNeeded(const AddressRewriting& rules) {
+  return rules.append_dot_domain && !rules.domain.empty();
+}
+
+}  // namespace
+
+std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& address) {
+  if (address.IsNull()) return "";
+  const bool complete = address.HasDomain() && address.domain.back() != '.' &&
+                        (!DotNeeded(rules) || address.domain.front() == '[' ||
+                         address.domain.find('.') != std::string::npos);
+  if (complete) return address.ToString();
+  AddressTokens tokens = TokenizeAddresses(address.ToSmtp(), 0);
+  Complete(rules, &tokens);
+  return Plain(tokens);
+}
+
+bool RewriteAddressField(const AddressRewriting& rules, std::string* field) {
+  const size_t colon = field->find(':');
+  const std::string_view value = std::string_view(*field).substr(colon + 1);
+  if (QuickLook(value, DotNeeded(rules)).AllComplete()) return false;
+  if (value.find('\0') != std::string_view::npos) return false;
+  AddressTokens list;
+  if (!ListReader(rules, TokenizeAddresses(value, rules.tokens_max)).Run(&list)) return false;
+  std::string text = field->substr(0, colon) + ": ";
+  AppendAddressTokens(list, {.quoted = true, .spaced = true, .line_ends = true}, &text);
+  *field = Folded(text);
+  return true;
+}
+
+}  // namespace postfleet::message
