@@ -1,4 +1,5 @@
-// Log lines that the scheduler owes, as values, and their text in Postfix's form. The caller writes
+// Log lines that the scheduler owes, as values, and their text in Postfix's form. Addresses come in
+// internal form and are written quoted, as the delivery agents' are. The caller writes
 // `maillog::Write(line.program, Render(line))`.
 #pragma once
 

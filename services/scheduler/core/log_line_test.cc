@@ -19,5 +19,21 @@ TEST(Render, NamesTheOriginalRecipientWhereItDiffers) {
             "status=bounced (User unknown)");
 }
 
+// As Postfix 3.7.11 writes them.
+TEST(Render, AddressesAreQuotedSoThatTheirEndCannotBeForged) {
+  LogLine line{.kind = LogLine::Kind::kQueueActive, .queue_id = "4fX", .sender = "a\"b\\c@c.d"};
+  EXPECT_EQ(Render(line), "4fX: from=<\"a\\\"b\\\\c\"@c.d>, size=0, nrcpt=0 (queue active)");
+  line.sender = ".a@c.d";
+  line.kind = LogLine::Kind::kExpired;
+  EXPECT_EQ(Render(line), "4fX: from=<\".a\"@c.d>, status=expired, returned to sender");
+  line.kind = LogLine::Kind::kRecipient;
+  line.recipient = "x>, status=sent@e.f";
+  line.original_recipient = "q r";
+  EXPECT_EQ(Render(line).substr(0, 50), "4fX: to=<\"x>, status=sent\"@e.f>, orig_to=<\"q r\">, ");
+  line.sender = "";
+  line.kind = LogLine::Kind::kQueueActive;
+  EXPECT_EQ(Render(line), "4fX: from=<>, size=0, nrcpt=0 (queue active)");
+}
+
 }  // namespace
 }  // namespace postfleet::scheduler
