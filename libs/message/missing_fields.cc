@@ -24,7 +24,7 @@ void AppendMissingFields(const MissingFields& fields, uint8_t seen, std::string*
     out->append(name).append(": ").append(value).push_back('\n');
   };
   if ((seen & (resent ? kSeenResentMessageId : kSeenMessageId)) == 0) {
-    *message_id = FormatMessageId(fields.time.seconds, fields.queue_id, fields.myhostname);
+    *message_id = FormatMessageId(fields.queue_id, fields.myhostname);
     add("Message-Id", *message_id);
   }
   if ((seen & (resent ? kSeenResentDate : kSeenDate)) == 0)

@@ -88,14 +88,8 @@ std::string FormatMailDate(const MailTime& time) {
   return result;
 }
 
-std::string FormatMessageId(int64_t seconds, std::string_view queue_id,
-                            std::string_view myhostname) {
-  const CivilTime civil = CivilTimeAt(seconds);
-  char text[64];
-  std::snprintf(text, sizeof text, "<%04lld%02d%02d%02d%02d%02d.",
-                static_cast<long long>(civil.date.year), civil.date.month + 1, civil.date.day,
-                civil.second / 3600, civil.second / 60 % 60, civil.second % 60);
-  std::string id = text;
+std::string FormatMessageId(std::string_view queue_id, std::string_view myhostname) {
+  std::string id = "<";
   id.append(queue_id).append("@").append(myhostname).push_back('>');
   return id;
 }

@@ -21,11 +21,10 @@ struct MailTime {
 // "Sat, 05 Dec 2026 10:11:12 +0000 (UTC)"
 std::string FormatMailDate(const MailTime& time);
 
-// "<20261205101112.QUEUEID@myhostname>", the time in UTC: what cleanup and the notices' writer give
-// to a message that has no Message-Id. Postfix's form for short queue ids, its default; with
-// enable_long_queue_ids it leaves the time out.
-std::string FormatMessageId(int64_t seconds, std::string_view queue_id,
-                            std::string_view myhostname);
+// "<QUEUEID@myhostname>": what cleanup and the notices' writer give to a message that has no
+// Message-Id. Postfix's form for long queue ids, which repeat never; short ones get a time in
+// front.
+std::string FormatMessageId(std::string_view queue_id, std::string_view myhostname);
 
 struct SmtpReceived {
   std::string_view helo_name;  // as the client said; "" (none said) is written as Postfix does: the

@@ -111,8 +111,8 @@ void BounceAgent::Compose(uint64_t delivery_id) {
   message->mutable_envelope()->set_body_8bitmime(HasEightBit(text));
   message->add_recipients()->set_address(delivery.envelope().sender());
 
-  maillog::Info("cleanup", delivery.notice_queue_id(), ": message-id=",
-                NoticeMessageId(delivery.notice_queue_id(), options_.names, now_ms));
+  maillog::Info("cleanup", delivery.notice_queue_id(),
+                ": message-id=", NoticeMessageId(delivery.notice_queue_id(), options_.names));
   maillog::Info("bounce", delivery.queue_id(),
                 ": sender non-delivery notification: ", delivery.notice_queue_id());
   result.notice_contents.push_back(rpc::OwningSlice(std::move(text)));

@@ -106,8 +106,9 @@ void Notice::AppendHeader() {
            Quoted(delivery_.envelope().sender()),
            "\nAuto-Submitted: auto-replied\nMIME-Version: 1.0\n"
            "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"",
-           boundary_, "\"\nContent-Transfer-Encoding: 8bit\nMessage-Id: ",
-           NoticeMessageId(id, names_, now_ms_), "\n\nThis is a MIME-encapsulated message.\n\n");
+           boundary_,
+           "\"\nContent-Transfer-Encoding: 8bit\nMessage-Id: ", NoticeMessageId(id, names_),
+           "\n\nThis is a MIME-encapsulated message.\n\n");
 }
 
 void Notice::AppendText() {
@@ -220,8 +221,8 @@ void Notice::AppendReturned(const ReturnedMessage& returned) {
 
 }  // namespace
 
-std::string NoticeMessageId(std::string_view queue_id, const NoticeNames& names, int64_t now_ms) {
-  return message::FormatMessageId(now_ms / 1000, queue_id, names.myhostname);
+std::string NoticeMessageId(std::string_view queue_id, const NoticeNames& names) {
+  return message::FormatMessageId(queue_id, names.myhostname);
 }
 
 void AppendWrapped(std::string_view text, std::string* out) {

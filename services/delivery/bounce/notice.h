@@ -42,8 +42,8 @@ struct ReturnedMessage {
 std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const ReturnedMessage& returned,
                           const NoticeNames& names, int64_t now_ms);
 
-// Its Message-Id, for the log too: "<20261205101112.QUEUEID@myhostname>".
-std::string NoticeMessageId(std::string_view queue_id, const NoticeNames& names, int64_t now_ms);
+// Its Message-Id, for the log too: "<QUEUEID@myhostname>".
+std::string NoticeMessageId(std::string_view queue_id, const NoticeNames& names);
 
 // ---- Exposed for tests ----
 

@@ -63,7 +63,7 @@ MIME-Version: 1.0
 Content-Type: multipart/report; report-type=delivery-status;
 	boundary="4jXckZ5tKjz1bgVq.1795371599/mx.oracle.test"
 Content-Transfer-Encoding: 8bit
-Message-Id: <20261122181959.4jXckZ66YFz1bgW9@mx.oracle.test>
+Message-Id: <4jXckZ66YFz1bgW9@mx.oracle.test>
 
 This is a MIME-encapsulated message.
 

@@ -51,7 +51,7 @@ Accepted Send(const std::string& main_cf, const std::string& client, const std::
 }
 
 constexpr char kAdded[] =
-    "Message-Id: <20261122210612.4jXQUEUEID1@mx.example.com>\n"
+    "Message-Id: <4jXQUEUEID1@mx.example.com>\n"
     "Date: Sun, 22 Nov 2026 21:06:12 +0000 (UTC)\n";
 
 TEST(LocalHeaderRewriteClients, MailOfThisMachineIsCompleted) {
@@ -117,8 +117,7 @@ TEST(MissingFields, AreLogged) {
   session.Say("MAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n");
   session.Say("A: b\r\n.\r\n");
   EXPECT_EQ(session.log.back().substr(0, 8), "cleanup:");
-  EXPECT_NE(session.log.back().find("message-id=<20261122210612.4jXQUEUEID1@mx.example.com>"),
-            std::string::npos)
+  EXPECT_NE(session.log.back().find("message-id=<4jXQUEUEID1@mx.example.com>"), std::string::npos)
       << session.log.back();
 }
 
