@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "libs/base/concat.h"
-#include "services/launcher/instance.h"
+#include "libs/server/instance.h"
 
 namespace postfleet::commands {
 namespace {
@@ -111,8 +111,8 @@ absl::StatusOr<std::vector<std::string>> FindFolderFaults(const config::Config& 
   faults.CheckOwner(queue, root);
   faults.CheckMode(queue, kWritable, kWritableWords);
   CheckConfigFolder(config, root, faults);
-  CheckOwnFolder(Concat(queue, launcher::kOwnFolder), owner, faults);
-  const std::string open_to_all = Concat(queue, launcher::kPublicFolder);
+  CheckOwnFolder(Concat(queue, server::kOwnFolder), owner, faults);
+  const std::string open_to_all = Concat(queue, server::kPublicFolder);
   faults.CheckOwner(open_to_all, owner);
   faults.CheckMode(open_to_all, kWritable, kWritableWords);
   return faults.Take();

@@ -6,7 +6,7 @@
 
 #include "commands/server_lock.h"
 #include "libs/base/concat.h"
-#include "services/launcher/instance.h"
+#include "libs/server/instance.h"
 
 namespace postfleet::commands {
 namespace {
@@ -36,7 +36,7 @@ absl::StatusOr<std::string> QueueAddress(const config::Config& config, QueuePowe
   const std::string address = config.GetString("postfleet_queue_address");
   const bool on_this_machine = address.empty() || address.starts_with(kUnixPrefix);
   if (power == QueuePower::kListAndFlush && !MayAdminister(config, user)) {
-    const std::string socket = Concat(config.GetString("queue_directory"), launcher::kPublicSocket);
+    const std::string socket = Concat(config.GetString("queue_directory"), server::kPublicSocket);
     if (on_this_machine || access(socket.c_str(), F_OK) == 0) {
       return Checked("queue_directory", Concat(kUnixPrefix, socket));
     }

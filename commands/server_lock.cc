@@ -12,7 +12,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "libs/base/concat.h"
-#include "services/launcher/instance.h"
+#include "libs/server/instance.h"
 
 namespace postfleet::commands {
 namespace {
@@ -39,7 +39,7 @@ RunningServer Read(int fd, const std::string& lock_path) {
   const char* const name_end = std::find(name, end, '\n');
   // Only a name that is known is said on.
   const std::string_view program(name, static_cast<size_t>(name_end - name));
-  if (launcher::FindServerProgram(program) != nullptr) server.program = program;
+  if (server::FindServerProgram(program) != nullptr) server.program = program;
   return server;
 }
 
@@ -69,8 +69,8 @@ absl::StatusOr<std::optional<RunningServer>> Running(std::optional<PidFile> file
 }  // namespace
 
 std::string ServerLockPath(const config::Config& config, std::string_view program) {
-  return Concat(config.GetString("queue_directory"), launcher::kOwnFolder,
-                launcher::FindServerProgram(program)->pid_file);
+  return Concat(config.GetString("queue_directory"), server::kOwnFolder,
+                server::FindServerProgram(program)->pid_file);
 }
 
 absl::StatusOr<std::optional<RunningServer>> FindServer(const std::string& lock_path) {
@@ -83,7 +83,7 @@ absl::StatusOr<Servers> FindServers(const config::Config& config) {
   Servers servers;
   bool five = !config.GetString("postfleet_queue_address").empty();
   bool all_in_one = false;
-  for (const launcher::ServerProgram& program : launcher::AllServerPrograms()) {
+  for (const server::ServerProgram& program : server::AllServerPrograms()) {
     absl::StatusOr<std::optional<PidFile>> file = Look(ServerLockPath(config, program.name));
     if (!file.ok()) return file.status();
     // postfleetd and the queue share a file, which says whose it is.
@@ -113,7 +113,7 @@ absl::StatusOr<Servers> FindServers(const config::Config& config) {
 
 bool MayAdminister(const config::Config& config, uid_t user) {
   if (user == 0) return true;
-  const std::string folder = Concat(config.GetString("queue_directory"), launcher::kOwnFolder);
+  const std::string folder = Concat(config.GetString("queue_directory"), server::kOwnFolder);
   struct stat status;
   if (stat(folder.c_str(), &status) != 0) return errno == ENOENT || errno == ENOTDIR;
   return status.st_uid == user;

@@ -1,6 +1,6 @@
 // Which processes are the running servers of an instance on this machine. The launcher writes the
 // process id and the program's name into a pid file ($queue_directory/postfleet/NAME.pid,
-// services/launcher/instance.h) and holds a flock on it, which the server keeps; the lock ends with
+// libs/server/instance.h) and holds a flock on it, which the server keeps; the lock ends with
 // the processes, so a file that was left by a crash is not believed.
 //
 // Errors: the file is there and cannot be read (PermissionDenied: this user is neither root nor the

@@ -105,20 +105,9 @@ absl::Status CheckOne(const ConfigValues& values, const Parameter& row) {
   return CheckTables(values, row, *value);
 }
 
-bool DecidesRelaying(const std::vector<Restriction>& restrictions) {
-  for (Restriction restriction : restrictions) {
-    if (restriction == Restriction::kReject || restriction == Restriction::kDefer ||
-        restriction == Restriction::kRejectUnauthDestination ||
-        restriction == Restriction::kDeferUnauthDestination) {
-      return true;
-    }
-  }
-  return false;
-}
-
 // smtpd(8) refuses to start without a decision on relaying.
 absl::Status CheckRestrictions(const ConfigValues& values, bool receives_mail) {
-  bool decided = false;
+  std::vector<Restriction> relay, recipient;
   for (std::string_view name :
        {"smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions",
         "smtpd_relay_restrictions", "smtpd_recipient_restrictions", "smtpd_data_restrictions",
@@ -129,13 +118,10 @@ absl::Status CheckRestrictions(const ConfigValues& values, bool receives_mail) {
     if (!list.ok()) {
       return absl::InvalidArgumentError(Concat(Text(list.status()), values.Where(name)));
     }
-    bool at_rcpt = name == "smtpd_relay_restrictions" || name == "smtpd_recipient_restrictions";
-    decided |= at_rcpt && DecidesRelaying(*list);
+    if (name == "smtpd_relay_restrictions") relay = *list;
+    if (name == "smtpd_recipient_restrictions") recipient = *list;
   }
-  if (!receives_mail || decided) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one "
-      "working instance of: reject_unauth_destination, defer_unauth_destination, reject, defer");
+  return receives_mail ? CheckForeignRelay(relay, recipient) : absl::OkStatus();
 }
 
 // Warnings
@@ -172,7 +158,13 @@ class Warner {
     }
     if (!row || !(IsIgnored(*row) || row->status == ParameterStatus::kPartly)) return;
     std::optional<std::string_view> standard = values.Default(name);
-    if (Normalized(values, *row, value) == Normalized(values, *row, standard.value_or(""))) return;
+    const std::string wanted = Normalized(values, *row, value);
+    if (wanted == Normalized(values, *row, standard.value_or(""))) return;
+    // No tables, no addresses: that is how it is without the parameter.
+    if (row->status == ParameterStatus::kUnsupported && row->type == ParameterType::kList &&
+        wanted.empty()) {
+      return;
+    }
     // What may stand for a protective parameter needs no advice.
     std::string_view hint =
         row->status == ParameterStatus::kProtective ? std::string_view() : row->hint;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "libs/config/parameters.h"
+#include "libs/config/restrictions.h"
 
 namespace postfleet::config {
 namespace {
@@ -148,6 +149,14 @@ TEST(Config, UnsupportedRestrictionIsAnErrorNotAPermit) {
 TEST(Config, OpenRelayDoesNotStart) {
   EXPECT_TRUE(ErrorOf("smtpd_relay_restrictions = permit_mynetworks\n")
                   .starts_with("in parameter smtpd_relay_restrictions or smtpd_recipient_restr"));
+}
+
+TEST(Restrictions, AListThatStopsNobodyIsAnOpenRelay) {
+  using R = Restriction;
+  EXPECT_FALSE(CheckForeignRelay({}, {}).ok());
+  EXPECT_FALSE(CheckForeignRelay({R::kPermitMynetworks}, {R::kPermit, R::kReject}).ok());
+  EXPECT_TRUE(CheckForeignRelay({}, {R::kPermitMynetworks, R::kRejectUnauthDestination}).ok());
+  EXPECT_TRUE(CheckForeignRelay({R::kDeferUnauthDestination}, {}).ok());
 }
 
 TEST(Config, UnsupportedParameterWarnsUnlessItIsTheDefault) {

@@ -233,6 +233,18 @@ void WarnUnsupported(const MasterCf& file, const MasterService& service, Diagnos
   }
 }
 
+// One line for all: Debian's stock file says "y" nearly everywhere.
+void WarnOfChroot(const MasterCf& file, Diagnostics& diagnostics) {
+  std::string names;
+  for (const MasterService& service : file.services) {
+    if (!service.chroot) continue;
+    ConcatTo(&names, names.empty() ? "" : ", ", service.Selector());
+  }
+  if (names.empty()) return;
+  diagnostics.Warn(Concat(file.path, ": chroot is not supported yet; these services run without: ",
+                          names));
+}
+
 void AddService(MasterCf& file, MasterService service, Diagnostics& diagnostics) {
   WarnUnsupported(file, service, diagnostics);
   for (MasterService& earlier : file.services) {
@@ -299,6 +311,7 @@ absl::StatusOr<MasterCf> ParseMasterCf(std::string_view text, std::string path,
     service->line = line.first_line;
     AddService(file, *std::move(service), diagnostics);
   }
+  WarnOfChroot(file, diagnostics);
   AddStockServices(file);
   return file;
 }

@@ -109,6 +109,21 @@ absl::Status Refuse(std::string_view parameter, std::string_view item) {
                                            "\"; correct or remove it"));
 }
 
+bool RefuseForeignRelay(const std::vector<Restriction>& relay,
+                        const std::vector<Restriction>& recipient) {
+  for (const std::vector<Restriction>* list : {&relay, &recipient}) {
+    for (const Restriction restriction : *list) {
+      if (restriction == Restriction::kPermit) break;  // what follows is never reached
+      if (restriction == Restriction::kReject || restriction == Restriction::kDefer ||
+          restriction == Restriction::kRejectUnauthDestination ||
+          restriction == Restriction::kDeferUnauthDestination) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string_view RestrictionName(Restriction restriction) {
@@ -116,6 +131,14 @@ std::string_view RestrictionName(Restriction restriction) {
     if (row.restriction == restriction) return row.name;
   }
   return "";
+}
+
+absl::Status CheckForeignRelay(const std::vector<Restriction>& relay,
+                               const std::vector<Restriction>& recipient) {
+  if (RefuseForeignRelay(relay, recipient)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one "
+      "working instance of: reject_unauth_destination, defer_unauth_destination, reject, defer");
 }
 
 absl::StatusOr<std::vector<Restriction>> ParseRestrictions(std::string_view parameter,

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace postfleet::config {
@@ -23,6 +24,12 @@ enum class Restriction {
 };
 
 std::string_view RestrictionName(Restriction restriction);
+
+// The rule that keeps a server from being an open relay by accident (SMTPD_ACCESS_README): one of
+// smtpd_relay_restrictions and smtpd_recipient_restrictions gets to a reject, defer or
+// *_unauth_destination. smtpd(8) does not start otherwise. The error says what to do.
+absl::Status CheckForeignRelay(const std::vector<Restriction>& relay,
+                               const std::vector<Restriction>& recipient);
 
 // `value` is expanded. `parameter` is for messages only.
 absl::StatusOr<std::vector<Restriction>> ParseRestrictions(std::string_view parameter,

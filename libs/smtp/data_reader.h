@@ -1,4 +1,4 @@
-// DATA on the receiving side (RFC 5321, 4.5.2; POSTFIX-3.9 smtpd_forbid_bare_newline): turns socket
+// DATA on the receiving side (RFC 5321, 4.5.2; Postfix 3.9, smtpd_forbid_bare_newline): turns socket
 // bytes into content lines.
 //
 // Stored form: every line ends with one LF, as in Postfix's queue: CRLF becomes LF, dots of

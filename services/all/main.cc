@@ -11,13 +11,14 @@
 
 #include <future>
 
+#include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/server/instance.h"
 #include "libs/server/process.h"
 #include "services/delivery/delivery_service.h"
 #include "services/delivery/transports.h"
 #include "services/ingress/ingress.h"
 #include "services/ingress/listeners.h"
-#include "services/launcher/instance.h"
 #include "services/lookup/core/resolver_parameters.h"
 #include "services/lookup/lookup_service.h"
 #include "services/queue/public_queue.h"
@@ -74,7 +75,22 @@ void DrainScheduler(scheduler::SchedulerService& scheduler) {
   drained->get_future().wait_for(kDeliveriesGrace);
 }
 
+// The commands would look for the queue at an address where nobody listens.
+absl::Status RefuseAddresses(const config::Config& config) {
+  for (const char* name :
+       {"postfleet_queue_address", "postfleet_scheduler_address", "postfleet_lookup_address"}) {
+    if (config.GetString(name).empty()) continue;
+    return absl::FailedPreconditionError(
+        Concat(name, " is set, which is for the services as processes of their own: remove it, or "
+               "start those instead of postfleetd"));
+  }
+  return absl::OkStatus();
+}
+
 int Run(server::Process& process) {
+  if (const absl::Status refused = RefuseAddresses(process.config()); !refused.ok()) {
+    server::Process::Die(refused);
+  }
   const std::unique_ptr<queue::Queue> queue = OpenQueue(process);
   lookup::LookupService lookup(
       server::OrDie(lookup::Resolver::Open(lookup::ResolverParameters::From(process.config()))),
@@ -122,7 +138,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
-  if (postfleet::launcher::PrintHelpIfAsked("postfleetd", argc, argv)) return 0;
+  if (postfleet::server::PrintHelpIfAsked("postfleetd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("master", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

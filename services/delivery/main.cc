@@ -1,9 +1,9 @@
 // A delivery worker as a process of its own, found nowhere: it connects to the scheduler.
 
+#include "libs/server/instance.h"
 #include "libs/server/process.h"
 #include "services/delivery/delivery_service.h"
 #include "services/delivery/transports.h"
-#include "services/launcher/instance.h"
 
 namespace postfleet {
 namespace {
@@ -29,7 +29,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
-  if (postfleet::launcher::PrintHelpIfAsked("postfleet-deliveryd", argc, argv)) return 0;
+  if (postfleet::server::PrintHelpIfAsked("postfleet-deliveryd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("delivery", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

@@ -1,9 +1,9 @@
 // The SMTP server as a process of its own; the launcher gives it its sockets.
 
+#include "libs/server/instance.h"
 #include "libs/server/process.h"
 #include "services/ingress/ingress.h"
 #include "services/ingress/listeners.h"
-#include "services/launcher/instance.h"
 
 namespace postfleet {
 namespace {
@@ -32,7 +32,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
-  if (postfleet::launcher::PrintHelpIfAsked("postfleet-ingressd", argc, argv)) return 0;
+  if (postfleet::server::PrintHelpIfAsked("postfleet-ingressd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("smtpd", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

@@ -35,8 +35,8 @@
 
 #include "libs/base/concat.h"
 #include "libs/config/config.h"
+#include "libs/server/instance.h"
 #include "services/delivery/privileged/spawn.h"
-#include "services/launcher/instance.h"
 #include "services/launcher/queue_folders.h"
 
 namespace postfleet {
@@ -55,7 +55,7 @@ constexpr rlim_t kOpenFilesWanted = 65'536;
 [[noreturn]] void DieErrno(const std::string& text) { Die(Concat(text, ": ", strerror(errno))); }
 
 using launcher::Owner;
-using launcher::ServerProgram;
+using server::ServerProgram;
 
 // Whom the server runs as: mail_owner when started by root, else whoever started it.
 Owner FindOwner(const config::Config& config) {
@@ -221,7 +221,7 @@ void CheckReadable(const std::string& directory, const Owner& owner) {
 
 struct Arguments {
   std::string directory;
-  const ServerProgram* server = launcher::FindServerProgram("postfleetd");
+  const ServerProgram* server = server::FindServerProgram("postfleetd");
 };
 
 Arguments ParseArguments(int argc, char** argv) {
@@ -236,7 +236,7 @@ Arguments ParseArguments(int argc, char** argv) {
       arguments.directory = argv[i + 1];
       continue;
     }
-    const ServerProgram* found = launcher::FindServerProgram(argv[i + 1]);
+    const ServerProgram* found = server::FindServerProgram(argv[i + 1]);
     if (found == nullptr) {
       Die(Concat("unknown server ", argv[i + 1], "; postfleet-launcher --help lists them"));
     }
@@ -251,7 +251,7 @@ Arguments ParseArguments(int argc, char** argv) {
 
 int Run(int argc, char** argv) {
   if (argc > 1 && (std::string_view(argv[1]) == "--help" || std::string_view(argv[1]) == "-h")) {
-    std::fputs(launcher::LauncherHelp().c_str(), stdout);
+    std::fputs(server::LauncherHelp().c_str(), stdout);
     return 0;
   }
   const Arguments given = ParseArguments(argc, argv);

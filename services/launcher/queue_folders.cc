@@ -77,7 +77,7 @@ bool LockWithin(int fd, int milliseconds) {
   }
 }
 
-absl::Status AlreadyRunning(const ServerProgram& program, const std::string& path) {
+absl::Status AlreadyRunning(const server::ServerProgram& program, const std::string& path) {
   return absl::AlreadyExistsError(
       Concat(program.queue ? "the mail system" : program.name, " is already running (", path,
              " is locked); stop it with `postfix stop`, or use another queue_directory"));
@@ -90,17 +90,17 @@ absl::Status MakeQueueFolders(const std::string& queue_directory, const Owner& o
     return Failed(Concat("make queue_directory ", queue_directory,
                          " (create the folder above it, or set queue_directory in main.cf)"));
   }
-  absl::Status made = MakeFolder(Concat(queue_directory, kOwnFolder), 0700, owner);
-  if (made.ok()) made = MakeFolder(Concat(queue_directory, kPublicFolder), 0755, owner);
+  absl::Status made = MakeFolder(Concat(queue_directory, server::kOwnFolder), 0700, owner);
+  if (made.ok()) made = MakeFolder(Concat(queue_directory, server::kPublicFolder), 0755, owner);
   if (made.ok()) made = SyncFolder(queue_directory + "/..");
   return made.ok() ? SyncFolder(queue_directory) : made;
 }
 
-absl::StatusOr<int> TakeLock(const std::string& queue_directory, const ServerProgram& program,
+absl::StatusOr<int> TakeLock(const std::string& queue_directory, const server::ServerProgram& program,
                              const Owner& owner) {
   const AsOwner as_owner(owner);
   if (!as_owner.ok()) return Failed("become mail_owner");
-  const std::string path = Concat(queue_directory, kOwnFolder, program.pid_file);
+  const std::string path = Concat(queue_directory, server::kOwnFolder, program.pid_file);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (fd < 0) return Failed("open lock file " + path);
   absl::Cleanup close_fd = [fd] { close(fd); };

@@ -29,7 +29,7 @@ class QueueFoldersTest : public testing::Test {
   ~QueueFoldersTest() override { std::filesystem::remove_all(folder_); }
 
   absl::StatusOr<int> Lock(std::string_view program) {
-    return TakeLock(queue_, *FindServerProgram(program), owner_);
+    return TakeLock(queue_, *server::FindServerProgram(program), owner_);
   }
   static mode_t ModeOf(const std::string& path) {
     struct stat status;
@@ -53,7 +53,7 @@ TEST_F(QueueFoldersTest, FoldersOfRootsBecomeTheOwners) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
   const Owner owner = {.name = "nobody", .uid = 65534, .gid = 65534};
   ASSERT_TRUE(MakeQueueFolders(queue_, owner).ok());
-  for (std::string_view name : {kOwnFolder, kPublicFolder}) {
+  for (std::string_view name : {server::kOwnFolder, server::kPublicFolder}) {
     struct stat status;
     ASSERT_EQ(stat(Concat(queue_, name).c_str(), &status), 0);
     EXPECT_EQ(status.st_uid, owner.uid) << name;
@@ -113,12 +113,12 @@ TEST_F(QueueFoldersTest, EachProgramRunsOnceAndTheQueueHasOneOwner) {
 }
 
 TEST(Help, SaysWhatOptionsAndExample) {
-  for (const ServerProgram& program : AllServerPrograms()) {
-    const std::string help = ServerHelp(program.name);
+  for (const server::ServerProgram& program : server::AllServerPrograms()) {
+    const std::string help = server::ServerHelp(program.name);
     EXPECT_THAT(help, HasSubstr(program.what));
     EXPECT_THAT(help, HasSubstr("--listen NAME=FD"));
     EXPECT_THAT(help, HasSubstr("\nexample: post"));
-    EXPECT_THAT(LauncherHelp(), HasSubstr(program.name));
+    EXPECT_THAT(server::LauncherHelp(), HasSubstr(program.name));
   }
 }
 

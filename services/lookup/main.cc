@@ -1,7 +1,7 @@
 // The lookup service as a process of its own, at postfleet_lookup_address.
 
+#include "libs/server/instance.h"
 #include "libs/server/process.h"
-#include "services/launcher/instance.h"
 #include "services/lookup/core/resolver_parameters.h"
 #include "services/lookup/lookup_service.h"
 
@@ -29,7 +29,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
-  if (postfleet::launcher::PrintHelpIfAsked("postfleet-lookupd", argc, argv)) return 0;
+  if (postfleet::server::PrintHelpIfAsked("postfleet-lookupd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("trivial-rewrite", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

@@ -3,8 +3,8 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/server/instance.h"
 #include "libs/server/process.h"
-#include "services/launcher/instance.h"
 #include "services/queue/public_queue.h"
 #include "services/queue/queue.h"
 
@@ -46,7 +46,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
-  if (postfleet::launcher::PrintHelpIfAsked("postfleet-queued", argc, argv)) return 0;
+  if (postfleet::server::PrintHelpIfAsked("postfleet-queued", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("queue", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

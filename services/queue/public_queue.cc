@@ -11,8 +11,8 @@
 #include <cstring>
 
 #include "libs/base/concat.h"
+#include "libs/server/instance.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
-#include "services/launcher/instance.h"
 
 namespace postfleet::queue {
 namespace {
@@ -109,14 +109,14 @@ PublicQueue::~PublicQueue() {
 
 absl::StatusOr<std::unique_ptr<PublicQueue>> PublicQueue::Serve(
     const PublicQueueOptions& options, std::shared_ptr<grpc::Channel> queue) {
-  const std::string path = Concat(options.queue_directory, launcher::kPublicSocket);
+  const std::string path = Concat(options.queue_directory, server::kPublicSocket);
   if (path.size() > kSocketPathBytesMax) {
     return absl::InvalidArgumentError(Concat("the path of a unix socket has at most ",
                                              kSocketPathBytesMax, " bytes, ", path, " has ",
                                              path.size(), ": set a shorter queue_directory"));
   }
   // The launcher has made it, if there was one.
-  const std::string folder = Concat(options.queue_directory, launcher::kPublicFolder);
+  const std::string folder = Concat(options.queue_directory, server::kPublicFolder);
   if (mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return Failed("make folder " + folder);
 
   auto parts = std::make_unique<Parts>(options, queue);

@@ -30,11 +30,12 @@ uint64_t FreeBytes(const std::string& directory) {
 
 // Makes the folder's name durable: mail in it is not more durable than its own entry in the folder
 // above.
-void SyncParent(const std::filesystem::path& directory) {
+std::error_code SyncParent(const std::filesystem::path& directory) {
   const int fd = open(directory.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;  // not ours to read: then not ours to make either
-  fsync(fd);
+  if (fd < 0) return {errno, std::generic_category()};
+  const int error = fsync(fd) == 0 ? 0 : errno;
   close(fd);
+  return {error, std::generic_category()};
 }
 
 absl::Status MakeDirectory(const std::string& directory) {
@@ -43,7 +44,7 @@ absl::Status MakeDirectory(const std::string& directory) {
   std::filesystem::path so_far;
   for (const std::filesystem::path& part : std::filesystem::absolute(directory)) {
     so_far /= part;
-    if (std::filesystem::create_directory(so_far, error)) SyncParent(so_far);
+    if (std::filesystem::create_directory(so_far, error)) error = SyncParent(so_far);
     if (error) break;
   }
   if (error || access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {

@@ -3,8 +3,8 @@
 #include <future>
 
 #include "libs/base/queue_id.h"
+#include "libs/server/instance.h"
 #include "libs/server/process.h"
-#include "services/launcher/instance.h"
 #include "services/scheduler/options.h"
 #include "services/scheduler/scheduler_service.h"
 
@@ -39,7 +39,7 @@ int Run(server::Process& process) {
 }  // namespace postfleet
 
 int main(int argc, char** argv) {
-  if (postfleet::launcher::PrintHelpIfAsked("postfleet-schedulerd", argc, argv)) return 0;
+  if (postfleet::server::PrintHelpIfAsked("postfleet-schedulerd", argc, argv)) return 0;
   const auto process = postfleet::server::Process::Begin("qmgr", argc, argv);
   return process == nullptr ? 1 : postfleet::Run(*process);
 }

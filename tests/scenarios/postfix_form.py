@@ -1,6 +1,6 @@
 """What Postfix changes in a message on its way, and so do we: one function, the yardstick of the corpus.
 
-POSTFIX-3.9, "What cleanup does", checked beside Postfix 3.7.11 (SCENARIO_MTA=postfix). For mail of
+What cleanup(8) of Postfix 3.9 does, checked beside Postfix 3.7.11 (SCENARIO_MTA=postfix). For mail of
 remote SMTP clients (local_header_rewrite_clients empty), smtpd_forbid_bare_newline = normalize.
 """
 

@@ -33,13 +33,7 @@ absl::Status ReadRestrictions(const Config& config, SessionConfig* session) {
     if (!list.ok()) return list.status();
     *row.list = *std::move(list);
   }
-  if (!RefusesForeignRelay(session->relay_restrictions, session->recipient_restrictions)) {
-    return absl::InvalidArgumentError(
-        "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least "
-        "one working instance of: reject_unauth_destination, defer_unauth_destination, reject, "
-        "defer, defer_if_permit or check_relay_domains");
-  }
-  return absl::OkStatus();
+  return config::CheckForeignRelay(session->relay_restrictions, session->recipient_restrictions);
 }
 
 void ReadNames(const Config& config, SessionConfig* session) {
@@ -131,21 +125,6 @@ void ReadAccess(const Config& config, SessionConfig* session) {
 }
 
 }  // namespace
-
-bool RefusesForeignRelay(const Restrictions& relay, const Restrictions& recipient) {
-  for (const Restrictions* list : {&relay, &recipient}) {
-    for (const config::Restriction restriction : *list) {
-      if (restriction == config::Restriction::kPermit) break;  // what follows is never reached
-      if (restriction == config::Restriction::kReject ||
-          restriction == config::Restriction::kDefer ||
-          restriction == config::Restriction::kRejectUnauthDestination ||
-          restriction == config::Restriction::kDeferUnauthDestination) {
-        return true;
-      }
-    }
-  }
-  return false;
-}
 
 absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   SessionConfig session;

@@ -97,7 +97,4 @@ struct SessionConfig {
   static absl::StatusOr<SessionConfig> From(const config::Config& config);
 };
 
-// The rule that keeps a server from being an open relay by accident (SMTPD_ACCESS_README).
-bool RefusesForeignRelay(const Restrictions& relay, const Restrictions& recipient);
-
 }  // namespace postfleet::ingress

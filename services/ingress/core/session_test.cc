@@ -472,14 +472,6 @@ TEST(Relay, SourceRoutesAndPercentHacksDoNotRelay) {
   EXPECT_THAT(client.SayLine("RCPT TO:<x%foreign.example@localhost>"), StartsWith("550 5.1.1 "));
 }
 
-TEST(Relay, AListThatStopsNobodyIsAnOpenRelay) {
-  using R = config::Restriction;
-  EXPECT_FALSE(RefusesForeignRelay({}, {}));
-  EXPECT_FALSE(RefusesForeignRelay({R::kPermitMynetworks}, {R::kPermit, R::kReject}));
-  EXPECT_TRUE(RefusesForeignRelay({}, {R::kPermitMynetworks, R::kRejectUnauthDestination}));
-  EXPECT_TRUE(RefusesForeignRelay({R::kDeferUnauthDestination}, {}));
-}
-
 TEST(Recipients, UnlistedAreRefusedWithTheirTablesName) {
   Client client(ScriptedSession::Config(), Friend());
   client.SayLine("MAIL FROM:<a@b>");

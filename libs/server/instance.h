@@ -18,7 +18,7 @@
 
 #include "absl/types/span.h"
 
-namespace postfleet::launcher {
+namespace postfleet::server {
 
 inline constexpr std::string_view kOwnFolder = "/postfleet";
 inline constexpr std::string_view kPublicFolder = "/postfleet-public";
@@ -46,4 +46,4 @@ std::string LauncherHelp();
 // True if --help or -h is the first argument: then the help of the server is on standard output.
 bool PrintHelpIfAsked(std::string_view name, int argc, char** argv);
 
-}  // namespace postfleet::launcher
+}  // namespace postfleet::server

@@ -1,4 +1,4 @@
-#include "services/launcher/instance.h"
+#include "libs/server/instance.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -6,7 +6,7 @@
 
 #include "libs/base/concat.h"
 
-namespace postfleet::launcher {
+namespace postfleet::server {
 namespace {
 
 constexpr ServerProgram kPrograms[] = {
@@ -97,4 +97,4 @@ bool PrintHelpIfAsked(std::string_view name, int argc, char** argv) {
   return true;
 }
 
-}  // namespace postfleet::launcher
+}  // namespace postfleet::server
