@@ -12,6 +12,7 @@ failed. When nothing could be built, the build is the one failure.
 """
 
 import json
+import re
 import sys
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
@@ -40,28 +41,37 @@ def read_results(lines):
     return {label: list(attempts.values()) for label, attempts in results.items()}
 
 
+def reason_of(skipped):
+    """GoogleTest says it behind "<file>:<line>\\n", in an attribute; the scenarios in the text."""
+    if skipped is None:
+        return "not run"
+    text = skipped.get("message") or skipped.text or "no reason given"
+    return " ".join(re.sub(r"^\S+:\d+\s+", "", text).split())
+
+
 def count_cases(xml_path):
-    """(passed, failed names, skipped) of one test.xml, or None if there is none."""
+    """(passed, failed names, {skipped name: reason}) of one test.xml, or None if there is none."""
     try:
         root = ElementTree.parse(xml_path).getroot()
     except (OSError, ElementTree.ParseError):
         return None
-    passed, failed, skipped = 0, [], 0
+    passed, failed, skipped = 0, [], {}
     for case in root.iter("testcase"):
+        name = ("%s.%s" % (case.get("classname", ""), case.get("name", ""))).lstrip(".")
         if case.find("failure") is not None or case.find("error") is not None:
-            failed.append(("%s.%s" % (case.get("classname", ""), case.get("name", ""))).lstrip("."))
+            failed.append(name)
         elif case.find("skipped") is not None or case.get("status") == "notrun":
-            skipped += 1
+            skipped[name] = reason_of(case.find("skipped"))
         else:
             passed += 1
     return passed, failed, skipped
 
 
 def count_target(status, files):
-    """(passed, failed names, skipped) of one target's run."""
+    """(passed, failed names, {skipped name: reason}) of one target's run."""
     counts = count_cases(files.get("test.xml", ""))
     if counts is None:
-        counts = (1, [], 0) if status == "PASSED" else (0, [], 0)
+        counts = (1, [], {}) if status == "PASSED" else (0, [], {})
     passed, failed, skipped = counts
     if status != "PASSED" and not failed:
         failed = ["the program itself: " + status]
@@ -94,7 +104,9 @@ def summarize(lines, bazel_status):
     for label, runs in sorted(read_results(lines).items()):
         for status, files in runs:
             run_passed, names, run_skipped = count_target(status, files)
-            passed, failed, skipped = passed + run_passed, failed + len(names), skipped + run_skipped
+            passed, failed, skipped = passed + run_passed, failed + len(names), skipped + len(run_skipped)
+            for name, reason in run_skipped.items():
+                print("SKIPPED %s %s: %s" % (label, name, reason))
             if names:
                 print_failure(label, names, files.get("test.log", ""))
     if bazel_status != 0 and failed == 0:

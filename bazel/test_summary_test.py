@@ -42,7 +42,13 @@ class TestSummaryTest(unittest.TestCase):
 
     def test_cases_are_counted_and_skipped_ones_are_neither(self):
         status, out = self.summarize([self.event("//a", "PASSED", XML % "")], 0)
-        self.assertEqual((status, out), (0, ["1 skipped", "2 passed, 0 failed"]))
+        self.assertEqual((status, out), (0, ["SKIPPED //a S.C: not run", "1 skipped", "2 passed, 0 failed"]))
+
+    def test_a_skipped_case_says_why(self):
+        for reason in ('<skipped message="a/b_test.cc:7&#x0A;needs root&#x0A;"/>', "<skipped>needs root</skipped>"):
+            _, out = self.summarize([self.event("//a", "PASSED", XML % reason)], 0)
+            self.assertIn("SKIPPED //a S.B: needs root", out)
+            self.assertEqual(out[-2:], ["2 skipped", "1 passed, 0 failed"])
 
     def test_a_failed_case_is_named(self):
         status, out = self.summarize([self.event("//a", "FAILED", XML % "<failure/>")], 3)

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <asio/connect.hpp>
 #include <asio/ip/tcp.hpp>
@@ -31,7 +32,9 @@ class Sink {
  public:
   explicit Sink(std::vector<std::string> options) : port_(FreePort()) {
     options.insert(options.begin(), kSink);
-    options.insert(options.end(), {"-u", "nobody", Concat("127.0.0.1:", port_), "100"});
+    // Root's sink must become another user; nobody else's may.
+    if (geteuid() == 0) options.insert(options.end(), {"-u", "nobody"});
+    options.insert(options.end(), {Concat("127.0.0.1:", port_), "100"});
     std::vector<char*> arguments;
     for (std::string& option : options) arguments.push_back(option.data());
     arguments.push_back(nullptr);
