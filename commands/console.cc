@@ -7,22 +7,9 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/config/values.h"
 
 namespace postfleet::commands {
-
-namespace {
-
-// As a checked configuration has it: root appends to no other file.
-bool IsBelowAny(const std::string& path, const std::vector<std::string>& folders) {
-  for (std::string folder : folders) {
-    if (path == folder) return true;
-    if (!folder.ends_with('/')) folder += '/';
-    if (path.starts_with(folder)) return true;
-  }
-  return false;
-}
-
-}  // namespace
 
 Console::~Console() {
   if (!log_program_.empty()) maillog::Flush();
@@ -40,7 +27,8 @@ absl::StatusOr<config::Config> Console::LoadUnchecked(
 void Console::LogTo(const config::Config& config, std::string_view log_program) {
   const std::string path = config.GetString("maillog_file");
   if (path.empty() || path == "/dev/stdout" || access(path.c_str(), W_OK) != 0) return;
-  if (!IsBelowAny(path, config.GetList("maillog_file_prefixes"))) return;
+  // What a checked configuration sees to: root appends to no other file.
+  if (!config::IsBelowAny(path, config.GetList("maillog_file_prefixes"))) return;
   const std::string hostname = config.GetString("myhostname");
   const absl::Status opened = maillog::Open({.path = path,
                                              .syslog_name = config.GetString("syslog_name"),

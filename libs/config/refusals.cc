@@ -84,12 +84,7 @@ absl::Status CheckLogFile(const ConfigValues& values) {
   if (!file.ok()) return file.status();
   absl::StatusOr<std::string> prefixes = values.Value("maillog_file_prefixes");
   if (!prefixes.ok()) return prefixes.status();
-  if (file->empty()) return absl::OkStatus();
-  for (std::string prefix : SplitList(*prefixes)) {
-    if (*file == prefix) return absl::OkStatus();
-    if (!prefix.ends_with('/')) prefix += '/';
-    if (file->starts_with(prefix)) return absl::OkStatus();
-  }
+  if (file->empty() || IsBelowAny(*file, SplitList(*prefixes))) return absl::OkStatus();
   return absl::InvalidArgumentError(
       Concat("parameter maillog_file: ", *file, " is in no folder of maillog_file_prefixes (",
              *prefixes, "); add its folder there, or log elsewhere", values.Where("maillog_file")));

@@ -84,6 +84,15 @@ std::vector<std::string> SplitList(std::string_view text) {
   return items;
 }
 
+bool IsBelowAny(std::string_view path, const std::vector<std::string>& folders) {
+  for (std::string folder : folders) {
+    if (path == folder) return true;
+    if (!folder.ends_with('/')) folder += '/';
+    if (path.starts_with(folder)) return true;
+  }
+  return false;
+}
+
 absl::StatusOr<std::string> StripBraces(std::string_view text) {
   if (text.empty() || text.front() != '{') return std::string(text);
   int depth = 0;

@@ -23,6 +23,9 @@ absl::StatusOr<absl::Duration> ParseTime(std::string_view text, char default_uni
 
 std::vector<std::string> SplitList(std::string_view text);
 
+// `path` is one of `folders` or lies below one, by its text alone (maillog_file_prefixes).
+bool IsBelowAny(std::string_view path, const std::vector<std::string>& folders);
+
 // "{ text }" -> "text"; without braces the text itself. nullopt-like error if braces do not match:
 // "missing '}' in \"...\"".
 absl::StatusOr<std::string> StripBraces(std::string_view text);

@@ -248,6 +248,13 @@ std::string QuoteLocalPart(std::string_view local_part) {
   return quoted;
 }
 
+std::string QuoteAddress(std::string_view internal_form) {
+  const size_t at = internal_form.rfind('@');
+  std::string text = QuoteLocalPart(internal_form.substr(0, at));
+  if (at != std::string_view::npos) text += internal_form.substr(at);
+  return text;
+}
+
 std::string Address::ToString() const {
   return domain.empty() ? local_part : local_part + "@" + domain;
 }

@@ -76,6 +76,10 @@ Address SplitAddress(std::string_view internal_form);
 // The local part as it must be written: itself if it is a Dot-string, else a Quoted-string.
 std::string QuoteLocalPart(std::string_view local_part);
 
+// The internal form as it must be written: the local part quoted if need be, the domain as it came
+// (Address::ToSmtp lower-cases it). The empty address is a quoted empty local part.
+std::string QuoteAddress(std::string_view internal_form);
+
 // ASCII letters only.
 void LowerCaseAscii(std::string* text);
 std::string LowerCasedAscii(std::string_view text);

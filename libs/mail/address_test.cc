@@ -108,6 +108,14 @@ TEST(Address, QuotesOnlyWhatNeedsIt) {
   EXPECT_EQ((Address{"a b", "c"}).ToString(), "a b@c");
 }
 
+TEST(Address, QuotedWholeKeepsTheDomainAsItCame) {
+  EXPECT_EQ(QuoteAddress("jane.doe@Example.COM"), "jane.doe@Example.COM");
+  EXPECT_EQ(QuoteAddress("jane doe@example.com"), "\"jane doe\"@example.com");
+  EXPECT_EQ(QuoteAddress("a@b@example.com"), "\"a@b\"@example.com");
+  EXPECT_EQ(QuoteAddress("postmaster"), "postmaster");
+  EXPECT_EQ(QuoteAddress(""), "\"\"");
+}
+
 TEST(Address, SplitTakesTheLastAt) {
   EXPECT_EQ(SplitAddress("a@b@C.org"), (Address{"a@b", "c.org"}));
   EXPECT_EQ(SplitAddress("user"), (Address{"user", ""}));

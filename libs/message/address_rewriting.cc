@@ -88,12 +88,7 @@ void Complete(const AddressRewriting& rules, AddressTokens* tokens) {
 std::string Quoted(std::string_view plain) {
   size_t start = 0;
   if (plain.starts_with('@')) start = plain.find(':') + 1;
-  const std::string_view mailbox = plain.substr(start);
-  const size_t at = mailbox.rfind('@');
-  std::string text(plain.substr(0, start));
-  text += mail::QuoteLocalPart(mailbox.substr(0, at));
-  if (at != std::string_view::npos) text += mailbox.substr(at);
-  return text;
+  return std::string(plain.substr(0, start)) + mail::QuoteAddress(plain.substr(start));
 }
 
 // Internal form.

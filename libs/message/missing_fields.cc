@@ -4,18 +4,6 @@
 #include "libs/message/known_fields.h"
 
 namespace postfleet::message {
-namespace {
-
-// The domain as it is in the envelope.
-std::string Quoted(std::string_view address) {
-  const size_t at = address.rfind('@');
-  std::string text = mail::QuoteLocalPart(address.substr(0, at));
-  if (at != std::string_view::npos) text += address.substr(at);
-  return text;
-}
-
-}  // namespace
-
 void AppendMissingFields(const MissingFields& fields, uint8_t seen, std::string* out,
                          std::string* message_id) {
   const bool resent = (seen & kSeenResent) != 0;
@@ -30,7 +18,7 @@ void AppendMissingFields(const MissingFields& fields, uint8_t seen, std::string*
   if ((seen & (resent ? kSeenResentDate : kSeenDate)) == 0)
     add("Date", FormatMailDate(fields.time));
   if ((seen & (resent ? kSeenResentFrom : kSeenFrom)) == 0) {
-    add("From", fields.sender.empty() ? "MAILER-DAEMON" : Quoted(fields.sender));
+    add("From", fields.sender.empty() ? "MAILER-DAEMON" : mail::QuoteAddress(fields.sender));
   }
   if ((seen & kSeenRecipient) == 0 && !fields.undisclosed_recipients.empty()) {
     out->append(fields.undisclosed_recipients).push_back('\n');

@@ -1,6 +1,5 @@
 #include "services/queue/queue.h"
 
-#include <fcntl.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "services/queue/log/file_system.h"
 #include "services/queue/rpc/queue_service.h"
 
 namespace postfleet::queue {
@@ -28,24 +28,18 @@ uint64_t FreeBytes(const std::string& directory) {
   return static_cast<uint64_t>(facts.f_bavail) * facts.f_frsize;
 }
 
-// Makes the folder's name durable: mail in it is not more durable than its own entry in the folder
-// above.
-std::error_code SyncParent(const std::filesystem::path& directory) {
-  const int fd = open(directory.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return {errno, std::generic_category()};
-  const int error = fsync(fd) == 0 ? 0 : errno;
-  close(fd);
-  return {error, std::generic_category()};
-}
-
 absl::Status MakeDirectory(const std::string& directory) {
   std::error_code error;
-  // From the top: each new folder is synced into the one above before anything is put into it.
+  // From the top: each new folder's name is synced into the one above before anything is put into
+  // it. Mail in a folder is not more durable than that.
   std::filesystem::path so_far;
   for (const std::filesystem::path& part : std::filesystem::absolute(directory)) {
     so_far /= part;
-    if (std::filesystem::create_directory(so_far, error)) error = SyncParent(so_far);
+    const bool made = std::filesystem::create_directory(so_far, error);
     if (error) break;
+    if (!made) continue;
+    const absl::Status synced = PosixFileSystem().SyncDirectory(so_far.parent_path());
+    if (!synced.ok()) return synced;
   }
   if (error || access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
     const std::string reason = error ? error.message() : strerror(errno);

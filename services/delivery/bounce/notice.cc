@@ -48,11 +48,7 @@ std::string_view WithoutBlanksAtEnd(std::string_view text) {
 
 // As SMTP writes it; the domain as it came.
 std::string Quoted(std::string_view address) {
-  if (address.empty()) return "";
-  const size_t at = address.rfind('@');
-  std::string text = mail::QuoteLocalPart(address.substr(0, at));
-  if (at != std::string_view::npos) text += address.substr(at);
-  return PrintableText(text, kAddressBytesMax);
+  return address.empty() ? "" : PrintableText(mail::QuoteAddress(address), kAddressBytesMax);
 }
 
 std::string Original(const mail::v1::Recipient& recipient) {

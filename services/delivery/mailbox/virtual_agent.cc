@@ -18,9 +18,7 @@ constexpr size_t kTargetBytesMax = 4 << 20;
 
 // Quoted as in SMTP; the domain stays as it was written. Nothing in it can end a header line.
 std::string InHeader(const std::string& address) {
-  const size_t at = address.rfind('@');
-  std::string text = address.empty() ? "" : mail::QuoteLocalPart(address.substr(0, at));
-  if (at != std::string::npos) text += address.substr(at);
+  std::string text = address.empty() ? "" : mail::QuoteAddress(address);
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
   }
