@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "commands/postcat.h"
 #include "commands/postconf.h"
 #include "commands/postfix.h"
 #include "commands/postmap.h"
 #include "commands/postqueue.h"
 #include "commands/postsuper.h"
+#include "commands/qshape.h"
+#include "commands/queue_command.h"
+#include "commands/sendmail.h"
 #include "libs/base/concat.h"
 
 namespace postfleet::commands {
@@ -18,10 +22,10 @@ namespace {
 constexpr std::string_view kProgram = "postfleet";
 
 constexpr Command kCommands[] = {
-    {"mailq", RunMailq, EX_UNAVAILABLE},
+    {"mailq", RunMailq, EX_TEMPFAIL},
     {"newaliases", nullptr, EX_UNAVAILABLE},
     {"postalias", nullptr},
-    {"postcat", nullptr},
+    {"postcat", RunPostcat},
     {"postconf", RunPostconf},
     {"postdrop", nullptr, EX_UNAVAILABLE},
     {"postfix", RunPostfix},
@@ -36,9 +40,10 @@ constexpr Command kCommands[] = {
     {"posttls-finger", nullptr},
     {"qmqp-sink", nullptr},
     {"qmqp-source", nullptr},
-    {"qshape", nullptr},
+    {"qshape", RunQshape, 255},
+    {"queue", RunQueue},
     {"rmail", nullptr, EX_UNAVAILABLE},
-    {"sendmail", nullptr, EX_UNAVAILABLE},
+    {"sendmail", RunSendmail, EX_TEMPFAIL},
     {"smtp-sink", nullptr},
     {"smtp-source", nullptr},
 };

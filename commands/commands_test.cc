@@ -15,10 +15,10 @@
 
 #include "commands/command_run.h"
 #include "commands/command_table.h"
+#include "commands/fake_queue.h"
 #include "commands/queue_address.h"
 #include "libs/base/concat.h"
 #include "libs/config/interfaces.h"
-#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 
 namespace postfleet::commands {
 namespace {
@@ -34,101 +34,7 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::StartsWith;
 
-// Keeps messages by id, and what it was asked.
-class FakeQueue final : public v1::Queue::Service {
- public:
-  void Add(const std::string& queue_id, v1::QueueName queue) {
-    v1::ListedMessage& message = messages_[queue_id];
-    message.set_queue_id(queue_id);
-    message.set_queue(queue);
-    message.set_message_bytes(1000);
-    message.set_sender("s@example.org");
-    message.add_recipients()->set_address("r@example.org");
-  }
-
-  grpc::Status List(grpc::ServerContext*, const v1::ListRequest* request,
-                    v1::ListResponse* response) override {
-    asked_.push_back(Concat("list after '", request->after_queue_id(), "'"));
-    if (list_fails_) return {grpc::StatusCode::INTERNAL, "the disk is damaged"};
-    for (auto at = messages_.upper_bound(request->after_queue_id()); at != messages_.end(); ++at) {
-      const auto& ids = request->queue_ids();
-      if (!ids.empty() && std::find(ids.begin(), ids.end(), at->first) == ids.end()) continue;
-      if (response->messages_size() == page_messages_) {
-        response->set_more(true);
-        break;
-      }
-      *response->add_messages() = at->second;
-    }
-    return grpc::Status::OK;
-  }
-  grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest* request,
-                      v1::DeleteResponse* response) override {
-    asked_.push_back(Concat("delete ", request->queue_ids_size()));
-    for (const std::string& queue_id : request->queue_ids()) {
-      if (messages_.erase(queue_id) > 0) response->add_deleted(queue_id);
-    }
-    return grpc::Status::OK;
-  }
-  grpc::Status Flush(grpc::ServerContext*, const v1::FlushRequest* request,
-                     v1::FlushResponse* response) override {
-    asked_.push_back("flush");
-    for (const std::string& queue_id : request->queue_ids()) {
-      asked_.back() += " " + queue_id;
-      if (!messages_.contains(queue_id)) response->add_missing(queue_id);
-    }
-    return grpc::Status::OK;
-  }
-
-  // Set before calls; read after them.
-  std::map<std::string, v1::ListedMessage> messages_;
-  std::vector<std::string> asked_;
-  int page_messages_ = 2;
-  bool list_fails_ = false;
-};
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-class CommandsTest : public testing::Test {
- protected:
-  CommandsTest() : folder_(testing::TempDir() + "commands_XXXXXX") {
-    EXPECT_NE(mkdtemp(folder_.data()), nullptr);
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(&queue_);
-    server_ = builder.BuildAndStart();
-    address_ = Concat("127.0.0.1:", port);
-    WriteFile("master.cf", "smtp unix - - n - - smtp\n");
-    WriteMainCf("");
-  }
-
-  void WriteFile(const std::string& name, const std::string& text) {
-    std::ofstream(folder_ + "/" + name) << text;
-  }
-  void WriteMainCf(const std::string& more) {
-    WriteFile("main.cf",
-              Concat("compatibility_level = 3.6\nmyhostname = mail.example.com\n"
-                     "queue_directory = ",
-                     folder_, "/spool\npostfleet_queue_address = ", address_, "\n", more));
-  }
-
-  // "postqueue", "-p", ...: through links of these names.
-  CommandResult Run(std::vector<std::string> arguments, const std::string& input = "") {
-    arguments[0].insert(0, "/usr/sbin/");
-    return Capture(
-        input, [&](const Streams& streams) { return RunCommandLine(arguments, folder_, streams); });
-  }
-
-  std::string folder_;
-  std::string address_;
-  FakeQueue queue_;
-  std::unique_ptr<grpc::Server> server_;
-};
+using CommandsTest = QueueCommandsTest;
 
 TEST_F(CommandsTest, QueueIsPrintedPageByPage) {
   for (const char* queue_id : {"Q1", "Q2", "Q3", "Q4", "Q5"}) {
@@ -238,14 +144,19 @@ TEST_F(CommandsTest, OtherUsersListAndFlushAtThePublicSocketAndDeleteNothing) {
   const CommandResult list = Run({"mailq"});
   const CommandResult flush = Run({"postqueue", "-f"});
   const CommandResult removal = Run({"postsuper", "-d", "ALL"});
+  everybody.denied_ = "not allowed to view the mail queue";
+  const CommandResult denied = Run({"mailq"});
   ASSERT_EQ(seteuid(0), 0);
+  EXPECT_EQ(denied.status, 69);
+  EXPECT_EQ(denied.err,
+            "postqueue: fatal: User nobody(65534) is not allowed to view the mail queue\n");
   EXPECT_THAT(list.out, HasSubstr("\nQ1* ")) << list.err;
   EXPECT_EQ(flush.status, 0) << flush.err;
   EXPECT_EQ(removal.status, 1);
   EXPECT_EQ(removal.err, "postsuper: fatal: use of this command is reserved for the superuser\n");
   // Root asks at the control socket, where nobody listens here.
   EXPECT_EQ(Run({"mailq"}).status, 69);
-  EXPECT_THAT(everybody.asked_, ElementsAre("list after ''", "flush"));
+  EXPECT_THAT(everybody.asked_, ElementsAre("list after ''", "flush ''", "list after ''"));
   std::filesystem::remove_all(spool);
 }
 
@@ -286,16 +197,69 @@ TEST_F(CommandsTest, FlushOfAllAndOfOne) {
   queue_.Add("Q1", v1::QUEUE_NAME_DEFERRED);
   EXPECT_EQ(Run({"postqueue", "-f"}).status, 0);
   EXPECT_EQ(Run({"postqueue", "-i", "Q1"}).err, "");
-  EXPECT_THAT(queue_.asked_, ElementsAre("flush", "flush Q1"));
+  EXPECT_THAT(queue_.asked_, ElementsAre("flush ''", "FLUSH 1"));
   const CommandResult missing = Run({"postqueue", "-i", "Q9"});
   EXPECT_EQ(missing.status, 0);
-  EXPECT_EQ(missing.err, "postqueue: warning: no message with queue ID Q9\n");
+  EXPECT_EQ(missing.err, "") << "Postfix says nothing";
+}
+
+TEST_F(CommandsTest, FlushOfOneSiteAsksThatItMayBe) {
+  WriteMainCf("fast_flush_domains = example.org, [192.0.2.1]\n");
+  EXPECT_EQ(Run({"postqueue", "-s", "Example.ORG"}).err, "");
+  EXPECT_EQ(Run({"postqueue", "-s", "sub.example.org"}).status, 0);
+  EXPECT_EQ(Run({"postqueue", "-s", "[192.0.2.1]"}).status, 0);
+  EXPECT_THAT(queue_.asked_,
+              ElementsAre("flush 'example.org'", "flush 'sub.example.org'", "flush '[192.0.2.1]'"));
+  const CommandResult other = Run({"postqueue", "-s", "example.com"});
+  EXPECT_EQ(other.status, 69);
+  EXPECT_EQ(other.err,
+            "postqueue: fatal: Flush service is not configured for destination \"example.com\"\n");
+  for (const char* site : {"a..b", "foo_bar!", ""}) {
+    const CommandResult bad = Run({"postqueue", "-s", site});
+    EXPECT_EQ(bad.status, 69);
+    EXPECT_EQ(bad.err, Concat("postqueue: fatal: Cannot flush mail queue - invalid destination: \"",
+                              site, "\"\n"));
+  }
+  EXPECT_EQ(queue_.asked_.size(), 3u);
+}
+
+TEST_F(CommandsTest, CorruptMailIsNotInPostfixsListing) {
+  queue_.Add("Q1", v1::QUEUE_NAME_CORRUPT);
+  EXPECT_EQ(Run({"postqueue", "-p"}).out, "Mail queue is empty\n");
+  EXPECT_EQ(Run({"postqueue", "-j"}).out, "");
+}
+
+TEST_F(CommandsTest, PagesWithoutMessagesAreNotTheEnd) {
+  for (const char* queue_id : {"Q1", "Q2", "Q3"}) queue_.Add(queue_id, v1::QUEUE_NAME_CORRUPT);
+  queue_.Add("Q4", v1::QUEUE_NAME_HOLD);
+  queue_.empty_pages_ = true;
+  EXPECT_THAT(Run({"postqueue", "-p"}).out, HasSubstr("\nQ4! "));
+}
+
+TEST_F(CommandsTest, ListingThatStandsStillIsAnError) {
+  for (const char* queue_id : {"Q1", "Q2", "Q3"}) queue_.Add(queue_id, v1::QUEUE_NAME_HOLD);
+  queue_.cursor_stands_still_ = true;
+  const CommandResult result = Run({"postqueue", "-p"});
+  EXPECT_EQ(result.status, 69);
+  EXPECT_THAT(result.err, EndsWith("the queue's listing does not move on\n"));
+}
+
+TEST_F(CommandsTest, RecipientsBeyondAPageAreListedToo) {
+  queue_.Add("Q1", v1::QUEUE_NAME_DEFERRED);
+  queue_.messages_["Q1"].set_recipients_more(true);
+  for (int i = 0; i < 7; ++i) queue_.AddInspected("Q1", Concat("r", i, "@example.org"));
+  const CommandResult result = Run({"postqueue", "-j"});
+  EXPECT_THAT(result.out, HasSubstr("{\"address\": \"r6@example.org\""));
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '@'), 8);
+  EXPECT_THAT(queue_.asked_, ElementsAre("list after ''", "inspect Q1 from 0", "inspect Q1 from 3",
+                                         "inspect Q1 from 6"));
 }
 
 TEST_F(CommandsTest, PostqueueRefusesOtherArguments) {
   const std::string usage =
-      "postqueue: fatal: usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p; "
-      "not supported yet: -s site, -v\n";
+      "postqueue: fatal: usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p "
+      "| "
+      "postqueue -s site; not supported yet: -v\n";
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{}, {"-p", "-f"}, {"-p", "x"}}) {
     std::vector<std::string> call = {"postqueue"};
@@ -307,99 +271,7 @@ TEST_F(CommandsTest, PostqueueRefusesOtherArguments) {
   EXPECT_EQ(Run({"postqueue", "-x"}).err, "postqueue: invalid option -- 'x'\n" + usage);
   EXPECT_EQ(Run({"postqueue", "-i", "a.b"}).err,
             "postqueue: fatal: Cannot flush queue ID - invalid name: \"a.b\"\n");
-  const CommandResult site = Run({"postqueue", "-s", "example.org"});
-  EXPECT_EQ(site.status, 69);
-  EXPECT_EQ(site.err, "postqueue: fatal: option -s: not supported yet\n");
   EXPECT_THAT(queue_.asked_, IsEmpty());
-}
-
-TEST_F(CommandsTest, NamedMessagesAreRemovedAndSaid) {
-  for (const char* queue_id : {"Q1", "Q2", "Q3"}) queue_.Add(queue_id, v1::QUEUE_NAME_DEFERRED);
-  const CommandResult result = Run({"postsuper", "-d", "Q1", "-d", "a.b", "-d", "Q9", "-d", "Q3"});
-  EXPECT_EQ(result.status, 0);
-  EXPECT_EQ(result.err,
-            "postsuper: warning: invalid mail queue id: a.b\n"
-            "postsuper: Q1: removed\n"
-            "postsuper: Q3: removed\n"
-            "postsuper: Deleted: 2 messages\n");
-  EXPECT_THAT(queue_.asked_, ElementsAre("delete 3"));
-}
-
-TEST_F(CommandsTest, IdsAreReadFromStandardInput) {
-  for (const char* queue_id : {"Q1", "Q2"}) queue_.Add(queue_id, v1::QUEUE_NAME_DEFERRED);
-  const CommandResult result = Run({"postsuper", "-d", "-"}, "Q2\n\nbad id\r\nQ7");
-  EXPECT_EQ(result.status, 0);
-  EXPECT_EQ(result.err,
-            "postsuper: warning: invalid mail queue id: \n"
-            "postsuper: warning: invalid mail queue id: bad id\n"
-            "postsuper: Q2: removed\n"
-            "postsuper: Deleted: 1 message\n");
-}
-
-TEST_F(CommandsTest, ManyIdsAreDeletedAThousandAtOnce) {
-  std::string ids;
-  for (int i = 0; i < 2'500; ++i) {
-    queue_.Add(Concat("Q", i), v1::QUEUE_NAME_DEFERRED);
-    ConcatTo(&ids, "Q", i, "\n");
-  }
-  EXPECT_THAT(Run({"postsuper", "-d", "-"}, ids).err, EndsWith("Deleted: 2500 messages\n"));
-  EXPECT_THAT(queue_.asked_, ElementsAre("delete 1000", "delete 1000", "delete 500"));
-}
-
-TEST_F(CommandsTest, AllIsDeletedPageByPageWithoutAWordForEach) {
-  for (const char* queue_id : {"Q1", "Q2", "Q3"}) queue_.Add(queue_id, v1::QUEUE_NAME_DEFERRED);
-  EXPECT_EQ(Run({"postsuper", "-d", "ALL"}).err, "postsuper: Deleted: 3 messages\n");
-  EXPECT_THAT(queue_.asked_,
-              ElementsAre("list after ''", "delete 2", "list after 'Q2'", "delete 1"));
-  EXPECT_THAT(queue_.messages_, IsEmpty());
-}
-
-TEST_F(CommandsTest, OnlyTheNamedQueuesLoseMail) {
-  queue_.Add("Q1", v1::QUEUE_NAME_ACTIVE);
-  queue_.Add("Q2", v1::QUEUE_NAME_HOLD);
-  queue_.Add("Q3", v1::QUEUE_NAME_DEFERRED);
-  queue_.Add("Q4", v1::QUEUE_NAME_DEFERRED);
-  EXPECT_EQ(Run({"postsuper", "-d", "Q1", "-d", "Q3", "deferred"}).err,
-            "postsuper: Q3: removed\npostsuper: Deleted: 1 message\n");
-  EXPECT_EQ(Run({"postsuper", "-d", "ALL", "hold", "active"}).err,
-            "postsuper: Deleted: 2 messages\n");
-  EXPECT_EQ(queue_.messages_.size(), 1u);
-  EXPECT_TRUE(queue_.messages_.contains("Q4"));
-}
-
-TEST_F(CommandsTest, PostsuperRefusesWhatItDoesNotKnow) {
-  queue_.Add("Q1", v1::QUEUE_NAME_ACTIVE);
-  EXPECT_EQ(Run({"postsuper", "-d", "ALL", "foo"}).err,
-            "postsuper: fatal: invalid directory name: foo\n");
-  for (const char* option : {"-h", "-H", "-r", "-e", "-f"}) {
-    const CommandResult result = Run({"postsuper", option, "ALL", "-d", "ALL"});
-    EXPECT_EQ(result.status, 1);
-    EXPECT_EQ(result.err, Concat("postsuper: fatal: option ", option, ": not supported yet\n"));
-  }
-  for (const char* option : {"-p", "-s", "-S", "-v"}) {
-    EXPECT_EQ(Run({"postsuper", option}).err,
-              Concat("postsuper: fatal: option ", option, ": not supported yet\n"));
-  }
-  EXPECT_EQ(Run({"postsuper"}).status, 1);
-  EXPECT_THAT(
-      Run({"postsuper", "-d"}).err,
-      StartsWith("postsuper: option requires an argument -- 'd'\npostsuper: fatal: usage: "));
-  EXPECT_THAT(queue_.asked_, IsEmpty());
-  EXPECT_EQ(queue_.messages_.size(), 1u);
-}
-
-TEST_F(CommandsTest, RemovalsAreInTheMailLogIfThereIsOne) {
-  queue_.Add("Q1", v1::QUEUE_NAME_DEFERRED);
-  queue_.Add("Q2", v1::QUEUE_NAME_DEFERRED);
-  const std::string log = folder_ + "/mail.log";
-  WriteMainCf(Concat("maillog_file = ", log, "\nmaillog_file_prefixes = /\n"));
-  Run({"postsuper", "-d", "Q1"});
-  EXPECT_FALSE(std::ifstream(log).good()) << "a log of another owner would stop the server";
-  WriteFile("mail.log", "");
-  Run({"postsuper", "-d", "Q2"});
-  EXPECT_THAT(ReadFile(log), HasSubstr(" mail postfix/postsuper["));
-  EXPECT_THAT(ReadFile(log), HasSubstr("]: Q2: removed\n"));
-  EXPECT_THAT(ReadFile(log), HasSubstr("]: Deleted: 1 message\n"));
 }
 
 TEST_F(CommandsTest, ConfigurationComesFromTheCommandThenFromPostfleet) {
@@ -421,9 +293,9 @@ TEST(CommandTable, IsSortedAndHasEveryCommandThatDevLinks) {
   EXPECT_TRUE(std::is_sorted(
       AllCommands().begin(), AllCommands().end(),
       [](const Command& one, const Command& other) { return one.name < other.name; }));
-  for (const char* name :
-       {"mailq", "newaliases", "postalias", "postcat", "postconf", "postfix", "postkick",
-        "postlock", "postlog", "postmap", "postmulti", "postqueue", "postsuper", "sendmail"}) {
+  for (const char* name : {"mailq", "newaliases", "postalias", "postcat", "postconf", "postfix",
+                           "postkick", "postlock", "postlog", "postmap", "postmulti", "postqueue",
+                           "postsuper", "qshape", "sendmail"}) {
     EXPECT_NE(FindCommand(name), nullptr) << name;
   }
   EXPECT_EQ(FindCommand("postfleet"), nullptr);
@@ -517,7 +389,7 @@ TEST(CommandTable, HelpSaysWhatThereIsAndWhatNotAndGivesAnExample) {
   EXPECT_EQ(help.status, 0);
   EXPECT_EQ(help.err, "");
   EXPECT_THAT(help.out, HasSubstr("\n  postqueue\n"));
-  EXPECT_THAT(help.out, ContainsRegex("not supported yet:\n(.|\n)*  sendmail\n"));
+  EXPECT_THAT(help.out, ContainsRegex("not supported yet:\n(.|\n)*  smtp-sink\n"));
   EXPECT_THAT(help.out, HasSubstr("example: postfleet -c /etc/postfix postfix status\n"));
 }
 

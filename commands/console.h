@@ -44,6 +44,9 @@ class Console {
   // makes it, as its own user.
   void LogTo(const config::Config& config, std::string_view log_program);
 
+  // LogTo has opened it.
+  bool logs() const { return !log_program_.empty(); }
+
   void Say(std::string_view text);
   void Warn(std::string_view text);
   void Error(std::string_view text);

@@ -3,11 +3,9 @@
 #include "libs/base/concat.h"
 
 namespace postfleet::commands {
-namespace {
 
-// Reads the letters of arguments[*at]; the last one's argument may be the next word.
-absl::Status ParseWord(const std::vector<std::string>& arguments, std::string_view known,
-                       size_t* at, CommandLine* line) {
+absl::Status ParseOptionWord(const std::vector<std::string>& arguments, std::string_view known,
+                             size_t* at, CommandLine* line) {
   const std::string& word = arguments[*at];
   for (size_t i = 1; i < word.size(); ++i) {
     const char letter = word[i];
@@ -32,8 +30,6 @@ absl::Status ParseWord(const std::vector<std::string>& arguments, std::string_vi
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<CommandLine> ParseOptions(const std::vector<std::string>& arguments,
                                          std::string_view known) {
   CommandLine line;
@@ -47,7 +43,9 @@ absl::StatusOr<CommandLine> ParseOptions(const std::vector<std::string>& argumen
       line.operands.push_back(word);
       continue;
     }
-    if (absl::Status parsed = ParseWord(arguments, known, &at, &line); !parsed.ok()) return parsed;
+    if (absl::Status parsed = ParseOptionWord(arguments, known, &at, &line); !parsed.ok()) {
+      return parsed;
+    }
   }
   return line;
 }

@@ -5,6 +5,7 @@
 // Errors: InvalidArgument, "invalid option -- 'x'" or "option requires an argument -- 'd'".
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,5 +26,10 @@ struct CommandLine {
 
 absl::StatusOr<CommandLine> ParseOptions(const std::vector<std::string>& arguments,
                                          std::string_view known);
+
+// Adds to `line` the options of one word, arguments[*at] ("-fp"). The last one's argument may be
+// the next word: then `*at` is that one's place.
+absl::Status ParseOptionWord(const std::vector<std::string>& arguments, std::string_view known,
+                             size_t* at, CommandLine* line);
 
 }  // namespace postfleet::commands

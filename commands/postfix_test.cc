@@ -23,6 +23,7 @@
 #include "commands/command_run.h"
 #include "commands/server_lock.h"
 #include "libs/base/concat.h"
+#include "libs/server/instance.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 
 extern char** environ;
@@ -80,7 +81,11 @@ class PostfixTest : public testing::Test {
     builder.AddListeningPort(Concat("unix:", folder_, "/postfleet/control.sock"),
                              grpc::InsecureServerCredentials());
     builder.RegisterService(&queue_);  // a server without any service does not start
-    return builder.BuildAndStart();
+    std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+    // Not ready, as with a full disk, but up.
+    server->GetHealthCheckService()->SetServingStatus(false);
+    server->GetHealthCheckService()->SetServingStatus(std::string(server::kUpService), true);
+    return server;
   }
 
   std::string folder_;

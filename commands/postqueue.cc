@@ -3,66 +3,80 @@
 #include <sysexits.h>
 
 #include "commands/options.h"
+#include "commands/print_queue.h"
 #include "commands/queue_address.h"
 #include "commands/queue_client.h"
 #include "commands/queue_report.h"
 #include "libs/base/concat.h"
 #include "libs/base/queue_id.h"
+#include "libs/mail/address.h"
+#include "libs/tables/match_list.h"
 
 namespace postfleet::commands {
 namespace {
 
 constexpr std::string_view kUsage =
-    "postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p; not supported yet: -s "
-    "site, "
-    "-v";
-constexpr std::string_view kMailqUsage = "mailq [-C config_dir]";
+    "postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site; not "
+    "supported yet: -v";
 
-// Postfix's words, whatever the reason.
-int Failed(Console& console, std::string_view what, const absl::Status& status) {
-  const std::string reason(status.message());
-  return console.Fatal(Concat(what, " - ", reason));
-}
+constexpr std::string_view kFastFlushDomains = "fast_flush_domains";
+constexpr std::string_view kReport = "Queue report unavailable";
+constexpr std::string_view kFlush = "Cannot flush mail queue";
 
-// Calls `print` with each message, page by page; `print` returns false when it cannot write.
-template <typename Print>
-int PrintAll(QueueClient& client, Console& console, Print print) {
-  queue::v1::ListRequest request;
-  while (true) {
-    const absl::StatusOr<queue::v1::ListResponse> page = client.List(request);
-    if (!page.ok()) return Failed(console, "Queue report unavailable", page.status());
-    for (const queue::v1::ListedMessage& message : page->messages()) {
-      if (!print(message)) return console.WriteFailed();
-    }
-    // A page without messages would repeat for ever.
-    if (!page->more() || page->messages().empty()) return EX_OK;
-    request.set_after_queue_id(page->messages().rbegin()->queue_id());
-  }
-}
+namespace v1 = queue::v1;
 
 int PrintTable(QueueClient& client, Console& console) {
   QueueTable table(absl::LocalTimeZone());
-  const int status = PrintAll(client, console, [&](const queue::v1::ListedMessage& message) {
-    return console.Write(table.Add(message));
-  });
+  const int status =
+      PrintQueue(client, console, kReport, kPostfixQueues,
+                 [&](const v1::ListedMessage& message) { return table.Add(message); });
   if (status != EX_OK) return status;
   return console.Write(table.End()) ? console.Finish() : console.WriteFailed();
 }
 
 int PrintJson(QueueClient& client, Console& console) {
-  const int status = PrintAll(client, console, [&](const queue::v1::ListedMessage& message) {
-    return console.Write(QueueJsonLine(message));
-  });
+  const int status = PrintQueue(client, console, kReport, kPostfixQueues, QueueJsonLine);
   return status == EX_OK ? console.Finish() : status;
 }
 
-int Flush(QueueClient& client, Console& console, const std::vector<std::string>& queue_ids) {
-  const auto missing = client.Flush(queue_ids);
-  if (!missing.ok()) return Failed(console, "Cannot flush mail queue", missing.status());
-  for (const std::string& queue_id : *missing) {
-    console.Warn(Concat("no message with queue ID ", queue_id));
+int FlushAll(QueueClient& client, Console& console) {
+  const auto flushed = client.Flush("");
+  return flushed.ok() ? EX_OK : CallFailed(console, kFlush, flushed.status());
+}
+
+// A message that is not there or not deferred is no error, as in Postfix.
+int FlushOne(QueueClient& client, Console& console, const std::string& queue_id) {
+  v1::AdministerRequest request;
+  request.set_action(v1::ACTION_FLUSH);
+  request.add_queue_ids(queue_id);
+  const auto flushed = client.Administer(request);
+  return flushed.ok() ? EX_OK : CallFailed(console, kFlush, flushed.status());
+}
+
+bool IsSite(const std::string& site) {
+  return mail::IsValidDomainName(site, true) || mail::IsAddressLiteral(site);
+}
+
+absl::StatusOr<bool> MayBeFlushed(const config::Config& config, const std::string& site) {
+  const std::string parents = config.GetString("parent_domain_matches_subdomains");
+  absl::StatusOr<tables::MatchList> sites = tables::MatchList::Open(
+      kFastFlushDomains, config.GetString(kFastFlushDomains),
+      {.kind = tables::MatchKind::kDomain,
+       .parent_matches_subdomains = parents.find(kFastFlushDomains) != parents.npos});
+  if (!sites.ok()) return sites.status();
+  return sites->Matches(site);
+}
+
+int FlushSite(QueueClient& client, const config::Config& config, Console& console,
+              const std::string& site) {
+  const absl::StatusOr<bool> may_be = MayBeFlushed(config, site);
+  if (!may_be.ok()) return CallFailed(console, kFlush, may_be.status());
+  if (!*may_be) {
+    return console.Fatal(
+        Concat("Flush service is not configured for destination \"", Showable(site), "\""));
   }
-  return EX_OK;
+  const auto flushed = client.Flush(mail::LowerCasedAscii(site));
+  return flushed.ok() ? EX_OK : CallFailed(console, kFlush, flushed.status());
 }
 
 }  // namespace
@@ -76,7 +90,7 @@ int RunPostqueue(const Invocation& call, const Streams& streams) {
   for (const Option& option : line->options) {
     if (option.letter == 'c') {
       directory = option.argument;
-    } else if (option.letter == 's' || option.letter == 'v') {
+    } else if (option.letter == 'v') {
       return console.NotSupported(Concat("option -", option.letter));
     } else if (mode != nullptr) {
       return console.Usage(kUsage);
@@ -88,35 +102,33 @@ int RunPostqueue(const Invocation& call, const Streams& streams) {
   if (mode->letter == 'i' && !IsQueueId(mode->argument)) {
     return console.Fatal(Concat("Cannot flush queue ID - invalid name: \"", mode->argument, "\""));
   }
+  if (mode->letter == 's' && !IsSite(mode->argument)) {
+    return console.Fatal(Concat("Cannot flush mail queue - invalid destination: \"",
+                                Showable(mode->argument), "\""));
+  }
 
   const absl::StatusOr<config::Config> config = console.LoadUnchecked(
       directory, {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
   if (!config.ok()) return console.Fatal(config.status());
-  absl::StatusOr<QueueClient> client = QueueClient::At(*config, QueuePower::kListAndFlush);
+  // There is nobody who could be told of a flush.
+  const bool lists = mode->letter == 'p' || mode->letter == 'j';
+  absl::StatusOr<QueueClient> client =
+      lists ? QueueClient::AtOrDirect(*config, QueuePower::kListAndFlush, console)
+            : QueueClient::At(*config, QueuePower::kListAndFlush);
   if (!client.ok()) return console.Fatal(client.status());
+  if (client->direct()) console.Warn("Mail system is down -- accessing queue directly");
   switch (mode->letter) {
     case 'p':
       return PrintTable(*client, console);
     case 'j':
       return PrintJson(*client, console);
     case 'i':
-      return Flush(*client, console, {mode->argument});
+      return FlushOne(*client, console, mode->argument);
+    case 's':
+      return FlushSite(*client, *config, console, mode->argument);
     default:
-      return Flush(*client, console, {});
+      return FlushAll(*client, console);
   }
-}
-
-int RunMailq(const Invocation& call, const Streams& streams) {
-  Console console("mailq", EX_UNAVAILABLE, streams);
-  const absl::StatusOr<CommandLine> line = ParseOptions(call.arguments, "C:v");
-  if (!line.ok()) return console.Usage(kMailqUsage, line.status());
-  Invocation postqueue = {"postqueue", call.config_directory, {"-p"}};
-  for (const Option& option : line->options) {
-    if (option.letter == 'v') return console.NotSupported("option -v");
-    postqueue.config_directory = option.argument;
-  }
-  if (!line->operands.empty()) return console.Usage(kMailqUsage);
-  return RunPostqueue(postqueue, streams);
 }
 
 }  // namespace postfleet::commands

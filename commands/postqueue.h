@@ -1,9 +1,12 @@
-// postqueue(1): shows the queue and flushes deferred mail. mailq is postqueue -p.
+// postqueue(1): shows the queue and flushes deferred mail.
 //
-//   postqueue -p | -j | -f | -i queueid
+//   postqueue -p | -j | -f | -i queueid | -s site
 //
-// -p and -j read the queue page by page and print each page before the next, so that memory does
-// not grow with the queue. Every user may (queue_address.h). Nothing but queue_directory,
+// -p and -j read the queue page by page (queue_pages.h), so that memory does not grow with the
+// queue; a message comes once, in the order of its id, which is its time. Corrupt mail is not in
+// it, as Postfix's is not: `postfleet queue list` shows that. -s asks that fast_flush_domains names
+// the site. Every user may (queue_address.h) whom authorized_mailq_users and authorized_flush_users
+// name: "fatal: User NAME(UID) is not allowed to view the mail queue". Nothing but queue_directory,
 // postfleet_control_socket and postfleet_queue_address has to be right in main.cf. Exit status 69
 // (EX_UNAVAILABLE) for every error, as in Postfix; "fatal: Queue report unavailable - mail system
 // is down" and "Cannot flush mail queue - ...": there is no looking at the queue past the server.
@@ -14,6 +17,5 @@
 namespace postfleet::commands {
 
 int RunPostqueue(const Invocation& call, const Streams& streams);
-int RunMailq(const Invocation& call, const Streams& streams);
 
 }  // namespace postfleet::commands

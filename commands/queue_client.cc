@@ -5,18 +5,57 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
+#include <pwd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 
 #include "libs/base/concat.h"
 #include "libs/rpc/payload.h"
+#include "libs/server/instance.h"
 
 namespace postfleet::commands {
 namespace {
 
 namespace v1 = queue::v1;
+
+void SetDeadline(grpc::ClientContext* context, std::chrono::milliseconds wait) {
+  context->set_deadline(std::chrono::system_clock::now() + wait);
+}
+
+// One request, one answer.
+template <typename Request, typename Response>
+absl::StatusOr<Response> Call(v1::Queue::Stub& stub,
+                              grpc::Status (v1::Queue::Stub::*method)(grpc::ClientContext*,
+                                                                      const Request&, Response*),
+                              const Request& request) {
+  grpc::ClientContext context;
+  SetCallDeadline(&context);
+  Response response;
+  if (const grpc::Status status = (stub.*method)(&context, request, &response); !status.ok()) {
+    return ToStatus(status);
+  }
+  return response;
+}
+
+// The stream has ended well only with an answer that is `done`.
+template <typename Response>
+absl::Status ReadAll(grpc::ClientReader<Response>& reader,
+                     const std::function<void(const Response&)>& progress) {
+  Response response;
+  bool done = false;
+  while (reader.Read(&response)) {
+    progress(response);
+    done = response.done();
+  }
+  const grpc::Status status = reader.Finish();
+  if (!status.ok()) return ToStatus(status);
+  return done ? absl::OkStatus() : absl::InternalError("the queue's answer ended too early");
+}
+
+}  // namespace
 
 // What gRPC itself says ("failed to connect to all addresses; last error: ...") helps nobody.
 absl::Status ToStatus(const grpc::Status& status) {
@@ -36,11 +75,9 @@ absl::Status ToStatus(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
-void SetDeadline(grpc::ClientContext* context, std::chrono::milliseconds wait) {
-  context->set_deadline(std::chrono::system_clock::now() + wait);
+void SetCallDeadline(grpc::ClientContext* context) {
+  SetDeadline(context, std::chrono::seconds(kCallSecondsMax));
 }
-
-}  // namespace
 
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
   // What fails is said by the command, in its own words.
@@ -61,50 +98,92 @@ QueueClient::QueueClient(std::shared_ptr<grpc::Channel> channel)
 absl::StatusOr<QueueClient> QueueClient::At(const config::Config& config, QueuePower power) {
   const absl::StatusOr<std::string> address = QueueAddress(config, power, geteuid());
   if (!address.ok()) return address.status();
+  // gRPC says no more than that nobody answers.
+  constexpr std::string_view kUnix = "unix:";
+  if (address->starts_with(kUnix) && access(address->c_str() + kUnix.size(), W_OK) != 0 &&
+      errno == EACCES) {
+    return absl::PermissionDeniedError(
+        Concat("open ", address->substr(kUnix.size()), ": Permission denied"));
+  }
   return QueueClient(OpenChannel(*address));
 }
 
-absl::StatusOr<v1::ListResponse> QueueClient::List(const v1::ListRequest& request) {
-  grpc::ClientContext context;
-  SetDeadline(&context, std::chrono::seconds(kCallSecondsMax));
-  v1::ListResponse response;
-  if (grpc::Status status = stub_->List(&context, request, &response); !status.ok()) {
-    return ToStatus(status);
-  }
-  return response;
+absl::StatusOr<QueueClient> QueueClient::AtOrDirect(const config::Config& config, QueuePower power,
+                                                    const Console& console) {
+  if (!DirectQueue::IsWanted(config)) return At(config, power);
+  absl::StatusOr<std::unique_ptr<DirectQueue>> direct = DirectQueue::Open(config, console);
+  if (!direct.ok()) return direct.status();
+  QueueClient client((*direct)->channel());
+  client.direct_ = *std::move(direct);
+  return client;
 }
 
-absl::StatusOr<std::vector<std::string>> QueueClient::Delete(
-    const std::vector<std::string>& queue_ids) {
-  grpc::ClientContext context;
-  SetDeadline(&context, std::chrono::seconds(kCallSecondsMax));
-  v1::DeleteRequest request;
-  *request.mutable_queue_ids() = {queue_ids.begin(), queue_ids.end()};
-  v1::DeleteResponse response;
-  if (grpc::Status status = stub_->Delete(&context, request, &response); !status.ok()) {
-    return ToStatus(status);
-  }
-  return std::vector<std::string>(response.deleted().begin(), response.deleted().end());
+absl::StatusOr<v1::AdministerResponse> QueueClient::Administer(
+    const v1::AdministerRequest& request) {
+  return Call(*stub_, &v1::Queue::Stub::Administer, request);
 }
 
-absl::StatusOr<std::vector<std::string>> QueueClient::Flush(
-    const std::vector<std::string>& queue_ids) {
+absl::Status QueueClient::AdministerAll(
+    const v1::AdministerAllRequest& request,
+    const std::function<void(const v1::AdministerAllProgress&)>& progress) {
   grpc::ClientContext context;
-  SetDeadline(&context, std::chrono::seconds(kCallSecondsMax));
+  const auto reader = stub_->AdministerAll(&context, request);
+  return ReadAll<v1::AdministerAllProgress>(*reader, progress);
+}
+
+absl::StatusOr<v1::ListJobsResponse> QueueClient::ListJobs() {
+  return Call(*stub_, &v1::Queue::Stub::ListJobs, v1::ListJobsRequest());
+}
+
+absl::StatusOr<v1::StopJobResponse> QueueClient::StopJob(uint64_t id) {
+  v1::StopJobRequest request;
+  request.set_id(id);
+  return Call(*stub_, &v1::Queue::Stub::StopJob, request);
+}
+
+absl::StatusOr<v1::FlushResponse> QueueClient::Flush(std::string_view site) {
   v1::FlushRequest request;
-  *request.mutable_queue_ids() = {queue_ids.begin(), queue_ids.end()};
-  v1::FlushResponse response;
-  if (grpc::Status status = stub_->Flush(&context, request, &response); !status.ok()) {
-    return ToStatus(status);
-  }
-  return std::vector<std::string>(response.missing().begin(), response.missing().end());
+  request.set_site(std::string(site));
+  return Call(*stub_, &v1::Queue::Stub::Flush, request);
 }
 
-bool IsServing(const std::shared_ptr<grpc::Channel>& channel, int wait_ms) {
-  // Debian ships no stub of grpc.health.v1. Asking for the whole server is an empty message; the
-  // answer SERVING is field 1 with value 1.
-  grpc::Slice nothing;
-  const grpc::ByteBuffer request(&nothing, 1);
+absl::StatusOr<v1::InspectResponse> QueueClient::Inspect(std::string_view queue_id,
+                                                         uint32_t from_recipient) {
+  v1::InspectRequest request;
+  request.set_queue_id(std::string(queue_id));
+  request.set_from_recipient(from_recipient);
+  return Call(*stub_, &v1::Queue::Stub::Inspect, request);
+}
+
+absl::StatusOr<v1::ShapeResponse> QueueClient::Shape(const v1::ShapeRequest& request) {
+  return Call(*stub_, &v1::Queue::Stub::Shape, request);
+}
+
+absl::Status QueueClient::Verify(const std::function<void(const v1::VerifyProgress&)>& progress) {
+  grpc::ClientContext context;
+  const auto reader = stub_->Verify(&context, v1::VerifyRequest());
+  return ReadAll<v1::VerifyProgress>(*reader, progress);
+}
+
+int CallFailed(Console& console, std::string_view what, const absl::Status& status) {
+  // Of the public socket, "not allowed to view the mail queue"; Postfix's words.
+  if (absl::IsPermissionDenied(status)) {
+    const uid_t user = geteuid();
+    const passwd* entry = getpwuid(user);
+    const std::string name = entry != nullptr ? entry->pw_name : "unknown";
+    return console.Fatal(Concat("User ", name, "(", user, ") is ", std::string(status.message())));
+  }
+  return console.Fatal(Concat(what, " - ", std::string(status.message())));
+}
+
+bool IsUp(const std::shared_ptr<grpc::Channel>& channel, int wait_ms) {
+  // Debian ships no stub of grpc.health.v1. The service asked for is field 1, a string; the answer
+  // SERVING is field 1 with value 1.
+  constexpr std::string_view kService = server::kUpService;
+  std::string text = {'\x0a', static_cast<char>(kService.size())};
+  text += kService;
+  const grpc::Slice question(text);
+  const grpc::ByteBuffer request(&question, 1);
   grpc::ByteBuffer response;
   grpc::ClientContext context;
   SetDeadline(&context, std::chrono::milliseconds(wait_ms));

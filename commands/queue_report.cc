@@ -1,5 +1,8 @@
 #include "commands/queue_report.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/str_format.h"
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
@@ -25,10 +28,24 @@ std::string ShownSender(const v1::ListedMessage& message) {
   return message.sender().empty() ? std::string(kNullSender) : ShownAddress(message.sender());
 }
 
-char QueueMark(v1::QueueName queue) {
-  if (queue == v1::QUEUE_NAME_ACTIVE) return '*';
-  if (queue == v1::QUEUE_NAME_HOLD) return '!';
-  return ' ';
+std::string Marks(const v1::ListedMessage& message) {
+  std::string marks;
+  if (message.queue() == v1::QUEUE_NAME_ACTIVE) marks.push_back('*');
+  if (message.queue() == v1::QUEUE_NAME_HOLD) marks.push_back('!');
+  if (message.forced_expire()) marks.push_back('#');
+  return marks;
+}
+
+// As Postfix orders them: first those with a reason (its log of deferrals), then the others.
+std::vector<const v1::ListedRecipient*> InOrder(const v1::ListedMessage& message) {
+  std::vector<const v1::ListedRecipient*> recipients;
+  recipients.reserve(static_cast<size_t>(message.recipients_size()));
+  for (const bool with_reason : {true, false}) {
+    for (const v1::ListedRecipient& recipient : message.recipients()) {
+      if (recipient.reason().empty() != with_reason) recipients.push_back(&recipient);
+    }
+  }
+  return recipients;
 }
 
 // Bytes of the UTF-8 character at the start of `text`; 0 if there is no valid one (RFC 3629).
@@ -48,6 +65,11 @@ size_t Utf8Length(std::string_view text) {
   return length;
 }
 
+void AppendReason(std::string* text, const std::string& reason) {
+  if (reason.size() < kReasonColumns) text->append(kReasonColumns - reason.size(), ' ');
+  ConcatTo(text, '(', reason, ")\n");
+}
+
 void AppendJsonMember(std::string* json, std::string_view name, std::string_view showable) {
   ConcatTo(json, '"', name, "\": \"");
   for (const char c : showable) {
@@ -65,9 +87,11 @@ std::string Showable(std::string_view text) {
   while (!text.empty()) {
     const size_t length = Utf8Length(text);
     const unsigned char first = static_cast<unsigned char>(text[0]);
-    if (length == 0 || first < ' ' || first == 0x7F) {
+    // Control characters of ASCII, and of Latin-1 in UTF-8: U+009B begins a terminal's sequence.
+    const bool is_c1 = first == 0xC2 && length == 2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    if (length == 0 || first < ' ' || first == 0x7F || is_c1) {
       shown.push_back('?');
-      text.remove_prefix(1);
+      text.remove_prefix(std::max<size_t>(length, 1));
     } else {
       shown.append(text.substr(0, length));
       text.remove_prefix(length);
@@ -86,31 +110,49 @@ std::string_view QueueNameText(v1::QueueName name) {
       return "deferred";
     case v1::QUEUE_NAME_HOLD:
       return "hold";
+    case v1::QUEUE_NAME_CORRUPT:
+      return "corrupt";
     default:
       return "unknown";
   }
+}
+
+std::optional<v1::QueueName> ParseQueueName(std::string_view text) {
+  for (const v1::QueueName name :
+       {v1::QUEUE_NAME_INCOMING, v1::QUEUE_NAME_ACTIVE, v1::QUEUE_NAME_DEFERRED,
+        v1::QUEUE_NAME_HOLD, v1::QUEUE_NAME_CORRUPT}) {
+    if (QueueNameText(name) == text) return name;
+  }
+  return std::nullopt;
+}
+
+const std::string& QueueTable::TimeText(int64_t ms) {
+  const int64_t seconds = ms / 1000;
+  if (seconds != time_seconds_) {
+    time_seconds_ = seconds;
+    time_text_ = absl::FormatTime("%a %b %e %H:%M:%S", absl::FromUnixSeconds(seconds), zone_);
+  }
+  return time_text_;
 }
 
 std::string QueueTable::Add(const v1::ListedMessage& message) {
   std::string text(messages_ == 0 ? kHeading : "");
   ++messages_;
   bytes_ += message.message_bytes();
-  absl::StrAppendFormat(
-      &text, "%-17s %8u %19s %s\n", Showable(message.queue_id()) + QueueMark(message.queue()),
-      message.message_bytes(),
-      absl::FormatTime("%a %b %e %H:%M:%S", absl::FromUnixMillis(message.arrival_ms()), zone_),
-      ShownSender(message));
+  absl::StrAppendFormat(&text, "%-17s %8u %19s %s\n", Showable(message.queue_id()) + Marks(message),
+                        message.message_bytes(), TimeText(message.arrival_ms()),
+                        ShownSender(message));
+  if (message.queue() == v1::QUEUE_NAME_CORRUPT) {
+    AppendReason(&text, Showable(message.corrupt_reason()));
+  }
   std::string_view reason_shown;
-  for (const v1::ListedRecipient& recipient : message.recipients()) {
-    if (recipient.reason() != reason_shown) {
-      reason_shown = recipient.reason();
-      const std::string reason =
-          reason_shown.empty() ? std::string(kNoReason) : Showable(reason_shown);
-      if (reason.size() < kReasonColumns) text.append(kReasonColumns - reason.size(), ' ');
-      ConcatTo(&text, '(', reason, ")\n");
+  for (const v1::ListedRecipient* recipient : InOrder(message)) {
+    if (recipient->reason() != reason_shown) {
+      reason_shown = recipient->reason();
+      AppendReason(&text, reason_shown.empty() ? std::string(kNoReason) : Showable(reason_shown));
     }
     text.append(kRecipientColumn, ' ');
-    ConcatTo(&text, ShownAddress(recipient.address()), "\n");
+    ConcatTo(&text, ShownAddress(recipient->address()), "\n");
   }
   text.push_back('\n');
   return text;
@@ -128,21 +170,27 @@ std::string QueueJsonLine(const v1::ListedMessage& message) {
   json.append(", ");
   AppendJsonMember(&json, "queue_id", Showable(message.queue_id()));
   ConcatTo(&json, ", \"arrival_time\": ", message.arrival_ms() / 1000,
-           ", \"message_size\": ", message.message_bytes(), ", \"forced_expire\": false, ");
+           ", \"message_size\": ", message.message_bytes(),
+           ", \"forced_expire\": ", message.forced_expire() ? "true" : "false", ", ");
   AppendJsonMember(&json, "sender", ShownSender(message));
   json.append(", \"recipients\": [");
   std::string_view separator;
-  for (const v1::ListedRecipient& recipient : message.recipients()) {
+  for (const v1::ListedRecipient* recipient : InOrder(message)) {
     ConcatTo(&json, separator, '{');
     separator = ", ";
-    AppendJsonMember(&json, "address", ShownAddress(recipient.address()));
-    if (!recipient.reason().empty()) {
+    AppendJsonMember(&json, "address", ShownAddress(recipient->address()));
+    if (!recipient->reason().empty()) {
       json.append(", ");
-      AppendJsonMember(&json, "delay_reason", Showable(recipient.reason()));
+      AppendJsonMember(&json, "delay_reason", Showable(recipient->reason()));
     }
     json.push_back('}');
   }
-  json.append("]}\n");
+  json.push_back(']');
+  if (message.queue() == v1::QUEUE_NAME_CORRUPT) {
+    json.append(", ");
+    AppendJsonMember(&json, "corrupt_reason", Showable(message.corrupt_reason()));
+  }
+  json.append("}\n");
   return json;
 }
 

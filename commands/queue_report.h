@@ -4,9 +4,13 @@
 // Pure: one message in, its text out; nothing is kept but the totals. Addresses are quoted as RFC
 // 5322 asks; control characters and what is not UTF-8 become '?', one for each byte, before JSON
 // is made of them, as Postfix's showq does. The null sender is MAILER-DAEMON.
+//
+// Corrupt mail, which Postfix does not show, has its reason above the recipients, or in a member
+// "corrupt_reason" behind them.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,16 +28,22 @@ class QueueTable {
   std::string End() const;
 
  private:
+  const std::string& TimeText(int64_t ms);
+
   const absl::TimeZone zone_;
   uint64_t messages_ = 0;
   uint64_t bytes_ = 0;
+  // Many messages came in the same second; making its text costs as much as all the rest.
+  int64_t time_seconds_ = -1;
+  std::string time_text_;
 };
 
 // One object and a newline.
 std::string QueueJsonLine(const queue::v1::ListedMessage& message);
 
-// "incoming", "active", "deferred", "hold".
+// "incoming", "active", "deferred", "hold", "corrupt".
 std::string_view QueueNameText(queue::v1::QueueName name);
+std::optional<queue::v1::QueueName> ParseQueueName(std::string_view text);
 
 // Every byte that is a control character or not part of valid UTF-8 as '?'.
 std::string Showable(std::string_view text);

@@ -1,9 +1,13 @@
 // Expected texts were printed by Postfix 3.7.11 with enable_long_queue_ids = yes for the same mail.
 #include "commands/queue_report.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace postfleet::commands {
 namespace {
@@ -96,6 +100,53 @@ TEST(QueueTable, RecipientsWithoutReasonBehindOthersSaySo) {
 )");
 }
 
+TEST(QueueTable, MailThatMustExpireIsMarkedBehindItsQueue) {
+  QueueTable table = UtcTable();
+  table.Add(Notice());
+  for (const auto& [queue, marks] : {std::pair(queue::v1::QUEUE_NAME_DEFERRED, "#"),
+                                     std::pair(queue::v1::QUEUE_NAME_ACTIVE, "*#"),
+                                     std::pair(queue::v1::QUEUE_NAME_HOLD, "!#")}) {
+    ListedMessage message = Message("4jXhF63Bp0z1hVqx", queue, 3331, "x@y.example");
+    message.set_forced_expire(true);
+    EXPECT_EQ(table.Add(message), absl::StrCat("4jXhF63Bp0z1hVqx", marks,
+                                               "     3331 Sun Nov 22 18:23:45 x@y.example\n\n"));
+  }
+}
+
+TEST(QueueTable, CorruptMailSaysWhatIsWrong) {
+  QueueTable table = UtcTable();
+  table.Add(Notice());
+  ListedMessage message = NeverTried();
+  message.set_queue(queue::v1::QUEUE_NAME_CORRUPT);
+  message.set_corrupt_reason("chunk 0 does not match its checksum");
+  message.mutable_recipients()->RemoveLast();
+  EXPECT_EQ(table.Add(message),
+            "4jXctF4PZHz1bnZY   1489137 Sun Nov 22 18:23:45 act@example.org\n"
+            "                                         (chunk 0 does not match its checksum)\n"
+            "                                               a1@hole.example\n\n");
+}
+
+TEST(QueueTable, RecipientsWithAReasonComeFirst) {
+  QueueTable table = UtcTable();
+  table.Add(Notice());
+  ListedMessage message =
+      Message("4jXhz25824z1hTwZ", queue::v1::QUEUE_NAME_HOLD, 301, "s@example.org");
+  AddRecipient(&message, "n1@hole.example", "");
+  AddRecipient(&message, "<angle@a.example",
+               "connect to 127.0.0.1[127.0.0.1]:9: Connection refused");
+  AddRecipient(&message, "n2@hole.example", "");
+  AddRecipient(&message, "z@a.example", "connect to 127.0.0.1[127.0.0.1]:9: Connection refused");
+  EXPECT_EQ(table.Add(message), R"(4jXhz25824z1hTwZ!      301 Sun Nov 22 18:23:45 s@example.org
+                       (connect to 127.0.0.1[127.0.0.1]:9: Connection refused)
+                                               "<angle"@a.example
+                                               z@a.example
+                                                          (reason unavailable)
+                                               n1@hole.example
+                                               n2@hole.example
+
+)");
+}
+
 TEST(QueueTable, TotalsCountWholeKbytes) {
   QueueTable table = UtcTable();
   table.Add(Notice());
@@ -122,7 +173,7 @@ TEST(QueueTable, LongQueueIdsPushTheColumns) {
   message.set_queue_id("4jXctF4PZHz1bnZYbnZYb");
   message.set_queue(queue::v1::QUEUE_NAME_INCOMING);
   EXPECT_EQ(table.Add(message),
-            "4jXctF4PZHz1bnZYbnZYb   1489137 Sun Nov 22 18:23:45 act@example.org\n\n");
+            "4jXctF4PZHz1bnZYbnZYb  1489137 Sun Nov 22 18:23:45 act@example.org\n\n");
 }
 
 TEST(QueueJsonLine, IsPostfixsForDeferredMail) {
@@ -139,6 +190,26 @@ TEST(QueueJsonLine, RecipientsThatWereNotTriedHaveNoReason) {
       "\n");
 }
 
+TEST(QueueJsonLine, SaysThatMailMustExpire) {
+  ListedMessage message =
+      Message("4jXhF63Bp0z1hVqx", queue::v1::QUEUE_NAME_HOLD, 3331, "x@y.example");
+  message.set_forced_expire(true);
+  AddRecipient(&message, "r9@b.example", "connect to 127.0.0.1[127.0.0.1]:9: Connection refused");
+  EXPECT_EQ(
+      QueueJsonLine(message),
+      R"json({"queue_name": "hold", "queue_id": "4jXhF63Bp0z1hVqx", "arrival_time": 1795371825, "message_size": 3331, "forced_expire": true, "sender": "x@y.example", "recipients": [{"address": "r9@b.example", "delay_reason": "connect to 127.0.0.1[127.0.0.1]:9: Connection refused"}]})json"
+      "\n");
+}
+
+TEST(QueueJsonLine, CorruptMailHasItsReasonBehind) {
+  ListedMessage message =
+      Message("4jXhF63Bp0z1hVqx", queue::v1::QUEUE_NAME_CORRUPT, 1, "x@y.example");
+  message.set_corrupt_reason("chunk \"0\"");
+  EXPECT_THAT(QueueJsonLine(message),
+              testing::EndsWith(R"("recipients": [], "corrupt_reason": "chunk \"0\""})"
+                                "\n"));
+}
+
 TEST(QueueJsonLine, QuotesBackslashesAndUtf8) {
   ListedMessage message =
       Message("4jXcsF1gyjz1bnv8", queue::v1::QUEUE_NAME_HOLD, 250, "q@mail.example.com");
@@ -147,8 +218,9 @@ TEST(QueueJsonLine, QuotesBackslashesAndUtf8) {
   AddRecipient(&message, "rcp\u00e9t@a.example", "");
   EXPECT_EQ(
       QueueJsonLine(message),
-      R"json({"queue_name": "hold", "queue_id": "4jXcsF1gyjz1bnv8", "arrival_time": 1795371825, "message_size": 250, "forced_expire": false, "sender": "q@mail.example.com", "recipients": [{"address": "\"<angle\"@mail.example.com"}, {"address": "\"q\\\"uoted \\\\ string\"@a.example", "delay_reason": "odd \"quotes\" and \\\\ and )json"
-      "\u00e9\"}, {\"address\": \"rcp\u00e9t@a.example\"}]}\n");
+      R"json({"queue_name": "hold", "queue_id": "4jXcsF1gyjz1bnv8", "arrival_time": 1795371825, "message_size": 250, "forced_expire": false, "sender": "q@mail.example.com", "recipients": [{"address": "\"q\\\"uoted \\\\ string\"@a.example", "delay_reason": "odd \"quotes\" and \\\\ and )json"
+      "\u00e9\"}, {\"address\": \"\\\"<angle\\\"@mail.example.com\"}, {\"address\": "
+      "\"rcp\u00e9t@a.example\"}]}\n");
 }
 
 TEST(QueueJsonLine, ControlCharactersAndWhatIsNotUtf8AreQuestionMarks) {
@@ -159,6 +231,12 @@ TEST(QueueJsonLine, ControlCharactersAndWhatIsNotUtf8AreQuestionMarks) {
       QueueJsonLine(message),
       R"json({"queue_name": "incoming", "queue_id": "4jXctF4bp4z1bnZg", "arrival_time": 1795371825, "message_size": 252, "forced_expire": false, "sender": "\"s?nd?x\"@example.org", "recipients": [{"address": "\"a?b\"@a.example", "delay_reason": "line??line ???"}]})json"
       "\n");
+}
+
+TEST(Showable, LetsNoControlCharacterThrough) {
+  EXPECT_EQ(Showable("a\x1b[2Jb\x7f\n"), "a?[2Jb??");
+  EXPECT_EQ(Showable("a\u009b2Jb\u0080"), "a?2Jb?");
+  EXPECT_EQ(Showable("\u00a0"), "\u00a0");
 }
 
 TEST(Showable, KeepsValidUtf8Only) {

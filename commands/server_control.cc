@@ -93,7 +93,7 @@ absl::Status StartServer(const std::vector<std::string>& argv, const std::string
   const std::shared_ptr<grpc::Channel> channel = OpenChannel(address);
   const auto until = SteadyClock::now() + std::chrono::seconds(kStartSecondsMax);
   while (SteadyClock::now() < until) {
-    const bool serving = IsServing(channel, kHealthWaitMs);
+    const bool serving = IsUp(channel, kHealthWaitMs);
     // Whoever answers is not that process if it has ended.
     const std::optional<std::string> end = FindEnd(*pid);
     CopyErrors(ends[0], err);

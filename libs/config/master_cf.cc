@@ -241,8 +241,8 @@ void WarnOfChroot(const MasterCf& file, Diagnostics& diagnostics) {
     ConcatTo(&names, names.empty() ? "" : ", ", service.Selector());
   }
   if (names.empty()) return;
-  diagnostics.Warn(Concat(file.path, ": chroot is not supported yet; these services run without: ",
-                          names));
+  diagnostics.Warn(
+      Concat(file.path, ": chroot is not supported yet; these services run without: ", names));
 }
 
 void AddService(MasterCf& file, MasterService service, Diagnostics& diagnostics) {

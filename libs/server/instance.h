@@ -24,6 +24,10 @@ inline constexpr std::string_view kOwnFolder = "/postfleet";
 inline constexpr std::string_view kPublicFolder = "/postfleet-public";
 inline constexpr std::string_view kPublicSocket = "/postfleet-public/queue";
 
+// In grpc.health.v1: the start is over. The whole server (service "") is ready when it accepts
+// mail.
+inline constexpr std::string_view kUpService = "up";
+
 // A server program and what it needs from root.
 struct ServerProgram {
   std::string_view name;

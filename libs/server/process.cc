@@ -15,6 +15,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/rpc/payload.h"
+#include "libs/server/instance.h"
 
 namespace postfleet::server {
 namespace {
@@ -227,9 +228,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
-void Process::SetReady(std::function<bool()> ready) {
+void Process::SetReady(std::function<bool()> ready, std::function<bool()> up) {
   std::lock_guard lock(ready_mutex_);
   ready_ = std::move(ready);
+  up_ = up != nullptr ? std::move(up) : ready_;
   TellHealth();
 }
 
@@ -237,6 +239,7 @@ void Process::SetReady(std::function<bool()> ready) {
 void Process::TellHealth() {
   if (server_ == nullptr || server_->GetHealthCheckService() == nullptr) return;
   server_->GetHealthCheckService()->SetServingStatus(ready_());
+  server_->GetHealthCheckService()->SetServingStatus(std::string(kUpService), up_());
   http_loop_.Post([this] {
     health_timer_.Set(std::chrono::seconds(1), [this] {
       std::lock_guard lock(ready_mutex_);

@@ -63,8 +63,10 @@ class Process {
   // To another process, by a parameter that names its address; empty is an error.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Channel(const std::string& parameter) const;
 
-  // What /readyz and the gRPC health service say. Any thread.
-  void SetReady(std::function<bool()> ready);
+  // What /readyz and the gRPC health service say: mail would be accepted. `up`, which `postfix
+  // start` waits for (health service kUpService), is less: the start is over, even if the disk is
+  // full. Without it: the same. Any thread.
+  void SetReady(std::function<bool()> ready, std::function<bool()> up = nullptr);
 
   // Returns on SIGTERM or SIGINT. SIGHUP opens the log file anew.
   void WaitForStop();
@@ -88,6 +90,7 @@ class Process {
   std::unique_ptr<grpc::Server> server_;
   std::mutex ready_mutex_;
   std::function<bool()> ready_;
+  std::function<bool()> up_;
   runtime::EventLoop http_loop_{"http"};
   runtime::Timer health_timer_{http_loop_};
   std::unique_ptr<runtime::HttpServer> http_;

@@ -1,5 +1,5 @@
-// DATA on the receiving side (RFC 5321, 4.5.2; Postfix 3.9, smtpd_forbid_bare_newline): turns socket
-// bytes into content lines.
+// DATA on the receiving side (RFC 5321, 4.5.2; Postfix 3.9, smtpd_forbid_bare_newline): turns
+// socket bytes into content lines.
 //
 // Stored form: every line ends with one LF, as in Postfix's queue: CRLF becomes LF, dots of
 // stuffing are gone. So a body is kept byte for byte, line ends aside, and DataWriter gives back

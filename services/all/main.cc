@@ -81,7 +81,8 @@ absl::Status RefuseAddresses(const config::Config& config) {
        {"postfleet_queue_address", "postfleet_scheduler_address", "postfleet_lookup_address"}) {
     if (config.GetString(name).empty()) continue;
     return absl::FailedPreconditionError(
-        Concat(name, " is set, which is for the services as processes of their own: remove it, or "
+        Concat(name,
+               " is set, which is for the services as processes of their own: remove it, or "
                "start those instead of postfleetd"));
   }
   return absl::OkStatus();
@@ -118,7 +119,8 @@ int Run(server::Process& process) {
   delivery.Start();
   scheduler.Start(channel, channel);
   const std::unique_ptr<ingress::Ingress> ingress = StartIngress(process, channel);
-  process.SetReady([&] { return queue->Ready() && ingress->Ready(); });
+  process.SetReady([&] { return queue->Ready() && ingress->Ready(); },
+                   /*up=*/[&] { return ingress->Ready(); });
 
   process.WaitForStop();
   ingress->Drain(kSessionsGrace);

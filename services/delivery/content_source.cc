@@ -37,6 +37,24 @@ class AttachedReader : public ContentReader {
   const std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
+class WatchedReader : public ContentReader {
+ public:
+  WatchedReader(std::unique_ptr<ContentReader> reader, std::function<void()> damaged)
+      : reader_(std::move(reader)), damaged_(std::move(damaged)) {}
+
+  // The inner reader ends with this one, and its open call with it.
+  void Next(Done done) override {
+    reader_->Next([this, done = std::move(done)](const absl::Status& status, rpc::Payload piece) {
+      if (absl::IsDataLoss(status)) damaged_();
+      done(status, std::move(piece));
+    });
+  }
+
+ private:
+  const std::unique_ptr<ContentReader> reader_;
+  const std::function<void()> damaged_;
+};
+
 // Has the next chunk under way while the agent works on the last one.
 class FetchedReader : public ContentReader {
  public:
@@ -94,6 +112,11 @@ class FetchedReader : public ContentReader {
 std::unique_ptr<ContentReader> ReadAttached(runtime::EventLoop& loop, rpc::Payload payload,
                                             uint32_t crc32c) {
   return std::make_unique<AttachedReader>(loop, std::move(payload), crc32c);
+}
+
+std::unique_ptr<ContentReader> Watched(std::unique_ptr<ContentReader> reader,
+                                       std::function<void()> damaged) {
+  return std::make_unique<WatchedReader>(std::move(reader), std::move(damaged));
 }
 
 FetchClient::FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop,

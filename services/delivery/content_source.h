@@ -8,6 +8,7 @@
 #include <grpcpp/channel.h>
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,6 +25,10 @@ namespace postfleet::delivery {
 // Contents that came along: one chunk, checked against its CRC-32C.
 std::unique_ptr<ContentReader> ReadAttached(runtime::EventLoop& loop, rpc::Payload payload,
                                             uint32_t crc32c);
+
+// `reader`, telling of contents that are damaged (DataLoss).
+std::unique_ptr<ContentReader> Watched(std::unique_ptr<ContentReader> reader,
+                                       std::function<void()> damaged);
 
 class FetchClient : public std::enable_shared_from_this<FetchClient> {
  public:

@@ -47,7 +47,7 @@ void DeliveryService::MakeAgents() {
         .deferred = counter("deferred"),
         .bounced = counter("bounced"),
         .first_attempt_delay = &options_.metrics->AddHistogram(
-            "first_attempt_delay_seconds", "Arrival to the start of an attempt.",
+            "first_attempt_delay_seconds", "Arrival to the start of the first attempt.",
             {{"transport", transport.transport}}, metrics::SecondsBuckets())};
   }
 }
@@ -167,7 +167,7 @@ void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Paylo
   running_[id] = {.transport = delivery.transport(), .delivery_id = delivery.id()};
   delivery.set_id(id);
   const auto metrics = transport_metrics_.find(delivery.transport());
-  if (metrics != transport_metrics_.end()) {
+  if (metrics != transport_metrics_.end() && delivery.first_attempt()) {
     metrics->second.first_attempt_delay->Observe(
         static_cast<double>(options_.clock->WallMillis() - delivery.envelope().arrival_ms()) /
         1000.0);
@@ -175,11 +175,21 @@ void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Paylo
   auto attempt = std::make_unique<Attempt>();
   const bool attached =
       delivery.payload_bytes() > 0 && delivery.payload_bytes() == delivery.content_bytes();
-  attempt->contents = attached ? ReadAttached(loop_, std::move(payload), delivery.payload_crc32c())
-                               : fetch_->Read(delivery.queue_id(), delivery.chunks());
+  attempt->contents =
+      Watched(attached ? ReadAttached(loop_, std::move(payload), delivery.payload_crc32c())
+                       : fetch_->Read(delivery.queue_id(), delivery.chunks()),
+              [this, id, queue_id = delivery.queue_id()] { OnDamaged(id, queue_id); });
   attempt->delivery = std::move(delivery);
   attempt->done = [this, id](AttemptResult result) { OnDone(id, std::move(result)); };
   agent->second->Start(std::move(attempt));
+}
+
+void DeliveryService::OnDamaged(uint64_t attempt_id, const std::string& queue_id) {
+  const auto running = running_.find(attempt_id);
+  if (running == running_.end()) return;
+  running->second.contents_damaged = true;
+  maillog::Warning("delivery", queue_id,
+                   ": message contents are damaged: they do not match their checksum");
 }
 
 void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
@@ -191,6 +201,7 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
   if (!ended.orphan) {
     ResultPart part;
     result.result.set_id(ended.delivery_id);
+    result.result.set_contents_damaged(ended.contents_damaged);
     part.request.add_results()->Swap(&result.result);
     part.payload = std::move(result.notice_contents);
     Send(std::move(part));

@@ -65,7 +65,8 @@ class DeliveryService {
     std::string transport;
     // The scheduler's number, unique within one stream only.
     uint64_t delivery_id = 0;
-    bool orphan = false;  // its scheduler is gone
+    bool orphan = false;            // its scheduler is gone
+    bool contents_damaged = false;  // nothing of it may go out or back
   };
   struct ResultPart {
     scheduler::v1::WorkRequest request;
@@ -83,6 +84,7 @@ class DeliveryService {
   void OnFrame(const grpc::ByteBuffer& frame);
   void OnLost();
   void StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload);
+  void OnDamaged(uint64_t attempt_id, const std::string& queue_id);
   void OnDone(uint64_t attempt_id, AttemptResult result);
   void Cancel(uint64_t delivery_id);
   void CancelAll();

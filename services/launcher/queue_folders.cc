@@ -96,8 +96,8 @@ absl::Status MakeQueueFolders(const std::string& queue_directory, const Owner& o
   return made.ok() ? SyncFolder(queue_directory) : made;
 }
 
-absl::StatusOr<int> TakeLock(const std::string& queue_directory, const server::ServerProgram& program,
-                             const Owner& owner) {
+absl::StatusOr<int> TakeLock(const std::string& queue_directory,
+                             const server::ServerProgram& program, const Owner& owner) {
   const AsOwner as_owner(owner);
   if (!as_owner.ok()) return Failed("become mail_owner");
   const std::string path = Concat(queue_directory, server::kOwnFolder, program.pid_file);

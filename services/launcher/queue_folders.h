@@ -28,7 +28,7 @@ absl::Status MakeQueueFolders(const std::string& queue_directory, const Owner& o
 // Locks the program's pid file and writes this process's id and the program's name into it. The
 // descriptor closes on exec; the lock lasts as long as some process has it open. AlreadyExists:
 // somebody else has it.
-absl::StatusOr<int> TakeLock(const std::string& queue_directory, const server::ServerProgram& program,
-                             const Owner& owner);
+absl::StatusOr<int> TakeLock(const std::string& queue_directory,
+                             const server::ServerProgram& program, const Owner& owner);
 
 }  // namespace postfleet::launcher

@@ -33,7 +33,7 @@ int Run(server::Process& process) {
     maillog::Warning(process.name(), "only root and mail_owner can list and flush the queue: ",
                      std::string(everybody.status().message()));
   }
-  process.SetReady([&queue] { return queue->Ready(); });
+  process.SetReady([&queue] { return queue->Ready(); }, /*up=*/[] { return true; });
   process.WaitForStop();
   if (everybody.ok()) everybody->reset();
   queue->CloseStreams();

@@ -3,62 +3,84 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <grpcpp/server_posix.h>
 #include <sys/stat.h>
 
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <vector>
 
 #include "libs/base/concat.h"
 #include "libs/server/instance.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
+#include "services/queue/public_socket.h"
+#include "services/queue/user_rights.h"
 
 namespace postfleet::queue {
 namespace {
 
-constexpr std::string_view kEverybody = "static:anyone";
-constexpr size_t kSocketPathBytesMax = 107;  // sockaddr_un's 108 with the zero (unix(7))
 constexpr size_t kMemoryBytesMax = 64u << 20;
 constexpr int kStreamsOfConnectionMax = 4;
-constexpr int kHandshakeMs = 5'000;
-constexpr int kIdleMs = 30'000;
+// A connection with calls that never end is not idle: it ends by its age, its last calls a while
+// later. A client of gRPC goes on with a new one.
+constexpr int kConnectionAgeMs = 600'000;
+constexpr int kLastCallsMs = 300'000;
 constexpr std::chrono::milliseconds kCallsCutAfter{200};
+constexpr char kMayNotFlush[] = "not allowed to flush the mail queue";
 
+// For users with the same rights.
 class Service final : public v1::Queue::CallbackService {
  public:
-  Service(const PublicQueueOptions& options, const std::shared_ptr<grpc::Channel>& queue)
-      : options_(options), stub_(v1::Queue::NewStub(queue)) {}
+  // `calls` counts those of all users.
+  Service(Rights rights, v1::Queue::Stub& stub, std::atomic<int>& calls)
+      : rights_(rights), stub_(stub), calls_(calls) {}
 
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
                                  const v1::ListRequest* request,
                                  v1::ListResponse* response) override {
-    return Forward(context, "authorized_mailq_users", options_.authorized_mailq_users,
+    if (!rights_.lists) return Deny(context, "not allowed to view the mail queue");
+    return Forward(context,
                    [=, this](grpc::ClientContext* call, std::function<void(grpc::Status)> done) {
-                     stub_->async()->List(call, request, response, std::move(done));
+                     stub_.async()->List(call, request, response, std::move(done));
                    });
   }
 
   grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext* context,
                                   const v1::FlushRequest* request,
                                   v1::FlushResponse* response) override {
-    return Forward(context, "authorized_flush_users", options_.authorized_flush_users,
+    if (!rights_.flushes) return Deny(context, kMayNotFlush);
+    return Forward(context,
                    [=, this](grpc::ClientContext* call, std::function<void(grpc::Status)> done) {
-                     stub_->async()->Flush(call, request, response, std::move(done));
+                     stub_.async()->Flush(call, request, response, std::move(done));
+                   });
+  }
+
+  // Of the administrator's actions only a flush (postqueue -i).
+  grpc::ServerUnaryReactor* Administer(grpc::CallbackServerContext* context,
+                                       const v1::AdministerRequest* request,
+                                       v1::AdministerResponse* response) override {
+    if (request->action() != v1::ACTION_FLUSH) {
+      return Deny(context, "not allowed to administer the mail queue");
+    }
+    if (!rights_.flushes) return Deny(context, kMayNotFlush);
+    return Forward(context,
+                   [=, this](grpc::ClientContext* call, std::function<void(grpc::Status)> done) {
+                     stub_.async()->Administer(call, request, response, std::move(done));
                    });
   }
 
  private:
-  template <typename Ask>
-  grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context,
-                                    std::string_view parameter, const std::string& users, Ask ask) {
+  static grpc::ServerUnaryReactor* Deny(grpc::CallbackServerContext* context, const char* why) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    if (users != kEverybody) {
-      reactor->Finish({grpc::StatusCode::PERMISSION_DENIED,
-                       Concat("this is reserved for the superuser by ", parameter, " = ", users,
-                              " (lists of users are not supported yet)")});
-      return reactor;
-    }
+    reactor->Finish({grpc::StatusCode::PERMISSION_DENIED, why});
+    return reactor;
+  }
+
+  template <typename Ask>
+  grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, Ask ask) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     if (++calls_ > PublicQueue::kCallsMax) {
       --calls_;
       reactor->Finish(
@@ -75,9 +97,9 @@ class Service final : public v1::Queue::CallbackService {
     return reactor;
   }
 
-  const PublicQueueOptions options_;
-  const std::unique_ptr<v1::Queue::Stub> stub_;
-  std::atomic<int> calls_ = 0;
+  const Rights rights_;
+  v1::Queue::Stub& stub_;
+  std::atomic<int>& calls_;
 };
 
 absl::Status Failed(std::string_view what) {
@@ -89,54 +111,100 @@ absl::Status Failed(std::string_view what) {
 
 PublicQueueOptions PublicQueueOptions::From(const config::Config& config) {
   return {.queue_directory = config.GetString("queue_directory"),
+          .mail_owner = config.GetString("mail_owner"),
           .authorized_mailq_users = config.GetString("authorized_mailq_users"),
           .authorized_flush_users = config.GetString("authorized_flush_users")};
 }
 
+// gRPC does not tell a call whose connection it came by, but a server has only those connections
+// that it was given: one server for each pair of rights.
 struct PublicQueue::Parts {
-  Parts(const PublicQueueOptions& options, const std::shared_ptr<grpc::Channel>& queue)
-      : service(options, queue) {}
-  Service service;
-  std::unique_ptr<grpc::Server> server;
+  struct Server {
+    Rights rights;
+    std::unique_ptr<Service> service;
+    std::unique_ptr<grpc::Server> server;
+  };
+
+  Parts(UserRights user_rights, const std::shared_ptr<grpc::Channel>& queue)
+      : rights(std::move(user_rights)), stub(v1::Queue::NewStub(queue)) {}
+  absl::Status StartServers(const PublicQueueOptions& options);
+  // On the socket's thread.
+  void Take(int fd, uid_t user);
+
+  UserRights rights;  // of the socket's thread
+  const std::unique_ptr<v1::Queue::Stub> stub;
+  std::atomic<int> calls = 0;
+  std::vector<Server> servers;
+  std::unique_ptr<PublicSocket> socket;
 };
+
+absl::Status PublicQueue::Parts::StartServers(const PublicQueueOptions& options) {
+  grpc::ResourceQuota memory("public");
+  memory.Resize(kMemoryBytesMax);
+  for (const Rights of_server :
+       {Rights{false, false}, Rights{false, true}, Rights{true, false}, Rights{true, true}}) {
+    Server& one = servers.emplace_back();
+    one.rights = of_server;
+    one.service = std::make_unique<Service>(of_server, *stub, calls);
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(kRequestBytesMax);
+    builder.SetResourceQuota(memory);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsOfConnectionMax);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, options.idle_ms);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kConnectionAgeMs);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kLastCallsMs);
+    builder.RegisterService(one.service.get());
+    one.server = builder.BuildAndStart();
+    if (one.server == nullptr) return absl::UnavailableError("cannot start a gRPC server");
+  }
+  return absl::OkStatus();
+}
+
+void PublicQueue::Parts::Take(int fd, uid_t user) {
+  const Rights wanted = rights.Of(user);
+  for (const Server& one : servers) {
+    if (one.rights == wanted) grpc::AddInsecureChannelFromFd(one.server.get(), fd);
+  }
+}
 
 PublicQueue::PublicQueue(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 PublicQueue::~PublicQueue() {
-  parts_->server->Shutdown(std::chrono::system_clock::now() + kCallsCutAfter);
-  parts_->server->Wait();
+  parts_->socket.reset();
+  const auto deadline = std::chrono::system_clock::now() + kCallsCutAfter;
+  for (const Parts::Server& one : parts_->servers) {
+    if (one.server == nullptr) continue;
+    one.server->Shutdown(deadline);
+    one.server->Wait();
+  }
 }
 
 absl::StatusOr<std::unique_ptr<PublicQueue>> PublicQueue::Serve(
     const PublicQueueOptions& options, std::shared_ptr<grpc::Channel> queue) {
-  const std::string path = Concat(options.queue_directory, server::kPublicSocket);
-  if (path.size() > kSocketPathBytesMax) {
-    return absl::InvalidArgumentError(Concat("the path of a unix socket has at most ",
-                                             kSocketPathBytesMax, " bytes, ", path, " has ",
-                                             path.size(), ": set a shorter queue_directory"));
-  }
+  absl::StatusOr<UserRights> rights = UserRights::Open(
+      options.mail_owner, options.authorized_mailq_users, options.authorized_flush_users);
+  if (!rights.ok()) return rights.status();
   // The launcher has made it, if there was one.
   const std::string folder = Concat(options.queue_directory, server::kPublicFolder);
-  if (mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return Failed("make folder " + folder);
-
-  auto parts = std::make_unique<Parts>(options, queue);
-  grpc::ServerBuilder builder;
-  builder.SetMaxReceiveMessageSize(kRequestBytesMax);
-  builder.SetResourceQuota(grpc::ResourceQuota("public").Resize(kMemoryBytesMax));
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsOfConnectionMax);
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
-  int bound = 0;
-  builder.AddListeningPort("unix:" + path, grpc::InsecureServerCredentials(), &bound);
-  builder.RegisterService(&parts->service);
-  parts->server = builder.BuildAndStart();
-  if (parts->server == nullptr || bound == 0) {
-    return absl::UnavailableError(
-        Concat("cannot listen on ", path, ": ", folder,
-               " must belong to mail_owner; start with `postfix start`, which sees to it"));
+  const std::string path = Concat(options.queue_directory, server::kPublicSocket);
+  if (path.size() <= PublicSocket::kPathBytesMax && mkdir(folder.c_str(), 0755) != 0 &&
+      errno != EEXIST) {
+    return Failed("make folder " + folder);
   }
-  std::unique_ptr<PublicQueue> serving(new PublicQueue(std::move(parts)));
-  if (chmod(path.c_str(), 0666) != 0) return Failed("change the mode of " + path);
+
+  std::unique_ptr<PublicQueue> serving(
+      new PublicQueue(std::make_unique<Parts>(*std::move(rights), queue)));
+  Parts& parts = *serving->parts_;
+  if (absl::Status started = parts.StartServers(options); !started.ok()) return started;
+  absl::StatusOr<std::unique_ptr<PublicSocket>> socket =
+      PublicSocket::Listen(path, [&parts](int fd, uid_t user) { parts.Take(fd, user); });
+  if (absl::IsUnavailable(socket.status())) {
+    return absl::UnavailableError(
+        Concat(std::string(socket.status().message()), "; ", folder,
+               " must belong to mail_owner: start with `postfix start`, which sees to it"));
+  }
+  if (!socket.ok()) return socket.status();
+  parts.socket = *std::move(socket);
   return serving;
 }
 

@@ -1,19 +1,23 @@
-// What every user of this machine may ask of the queue: to list it and to flush it, as with Postfix
-// (authorized_mailq_users and authorized_flush_users, static:anyone). Nothing else: deletion,
-// contents and the services' own calls are UNIMPLEMENTED here.
+// What every user of this machine may ask of the queue, as with Postfix: to list it, if
+// authorized_mailq_users names the user, and to flush it, if authorized_flush_users does. Nothing
+// else: contents and the services' own calls are UNIMPLEMENTED here, and so is all administration
+// but a flush of messages that are named (Administer; other actions are PERMISSION_DENIED).
 //
 // A gRPC server of its own at the unix socket $queue_directory/postfleet-public/queue, mode 0666,
 // in front of the queue. Who may reach the control socket, in a folder of mode 0700, needs it not.
 //
-// Another value of one of the two parameters closes that call to everybody but those (root and
-// mail_owner) with PERMISSION_DENIED: lists of users are not supported yet, and guessing would give
-// away more than was asked.
+// The kernel says whose a connection is (public_socket.h). The lists are Postfix's match lists of
+// user names (postconf(5), libs/tables/match_list.h): a user id without a name is "unknown"; root,
+// mail_owner and the server's own user are always allowed. Both rights are decided once, when a
+// connection is accepted. Where that cannot be found out (a table or the name service fails), the
+// answer is no, with a warning. Who is not allowed gets PERMISSION_DENIED, "not allowed to view the
+// mail queue".
 //
-// A user who calls too much gets RESOURCE_EXHAUSTED past kCallsMax calls at once; the control
-// socket does not feel it.
+// A user who calls too much gets RESOURCE_EXHAUSTED past kCallsMax calls at once; connections are
+// bounded for each user, and idle ones are closed. The control socket does not feel it.
 //
-// Errors of Serve: the socket cannot be made (what, where, what to do). Mail does not depend on it:
-// the caller warns and goes on.
+// Errors of Serve: a list is malformed, or the socket cannot be made (what, where, what to do).
+// Mail does not depend on it: the caller warns and goes on.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -28,8 +32,10 @@ namespace postfleet::queue {
 
 struct PublicQueueOptions {
   std::string queue_directory;
+  std::string mail_owner;
   std::string authorized_mailq_users = "static:anyone";
   std::string authorized_flush_users = "static:anyone";
+  int idle_ms = 30'000;
 
   static PublicQueueOptions From(const config::Config& config);
 };

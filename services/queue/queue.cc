@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -15,11 +16,13 @@
 #include "libs/base/maillog.h"
 #include "services/queue/log/file_system.h"
 #include "services/queue/rpc/queue_service.h"
+#include "services/queue/verify/verify.h"
 
 namespace postfleet::queue {
 namespace {
 
 constexpr std::chrono::milliseconds kDiskCheckInterval{1000};
+constexpr std::chrono::seconds kLockWaitMax{10};
 
 // Free space in the folder's file system, for this user.
 uint64_t FreeBytes(const std::string& directory) {
@@ -64,6 +67,7 @@ struct Queue::Parts {
   explicit Parts(QueueOptions opened) : options(std::move(opened)) {}
 
   absl::Status Open();
+  void MakeService();
   // Every second, and after each group that a disk could have been filled by.
   void WatchDisk();
   void CheckDisk();
@@ -99,7 +103,8 @@ absl::Status Queue::Parts::Open() {
   absl::StatusOr<std::unique_ptr<Store>> opened_store =
       Store::Open({.path = options.directory + "/state",
                    .env = nullptr,
-                   .write_buffer_bytes = options.write_buffer_bytes});
+                   .write_buffer_bytes = options.write_buffer_bytes,
+                   .lock_wait_max = kLockWaitMax});
   if (!opened_store.ok()) return opened_store.status();
   store = *std::move(opened_store);
 
@@ -120,10 +125,28 @@ absl::Status Queue::Parts::Open() {
   }
   maillog::Info("queue", "opened ", options.directory, ": ", machine->applied_index() - from,
                 " records replayed, ", machine->counts().incoming_messages(),
-                " messages incoming, ", machine->counts().deferred_messages(), " deferred");
+                " messages incoming, ", machine->counts().deferred_messages(), " deferred, ",
+                machine->counts().hold_messages(), " held, ", machine->counts().corrupt_messages(),
+                " corrupt");
+  MakeService();
+  disk_timer = std::make_unique<runtime::Timer>(state_loop);
+  WatchDisk();
+  pipeline->Start();
+  state_loop.Start();
+  if (options.resume_jobs) state_loop.Post([this] { service->Resume(); });
+  return absl::OkStatus();
+}
 
+void Queue::Parts::MakeService() {
   reader = std::make_unique<Reader>(store.get());
-  service = std::make_unique<QueueService>(reader.get(), machine.get(), &state_loop, options.clock);
+  service = std::make_unique<QueueService>(QueueService::World{
+      .reader = reader.get(),
+      .store = store.get(),
+      .directory = options.directory + "/state",
+      .machine = machine.get(),
+      .state_loop = &state_loop,
+      .clock = options.clock,
+      .verify = [this](const VerifyListener& listener) { return VerifyStore(*store, listener); }});
   if (options.metrics != nullptr) ExportMetrics();
   pipeline = std::make_unique<CommitPipeline>(
       log.get(), store.get(), machine.get(), &state_loop, options.clock,
@@ -135,17 +158,12 @@ absl::Status Queue::Parts::Open() {
                          },
                      .on_fatal = options.on_fatal,
                      .on_synced =
-                         [this](double seconds, size_t commands) {
+                         [this](double seconds, size_t messages) {
                            if (sync_seconds == nullptr) return;
                            sync_seconds->Observe(seconds);
-                           batch_messages->Observe(static_cast<double>(commands));
+                           if (messages > 0) batch_messages->Observe(static_cast<double>(messages));
                          }});
   service->Attach(pipeline.get());
-  disk_timer = std::make_unique<runtime::Timer>(state_loop);
-  WatchDisk();
-  pipeline->Start();
-  state_loop.Start();
-  return absl::OkStatus();
 }
 
 void Queue::Parts::WatchDisk() {
@@ -171,26 +189,74 @@ void Queue::Parts::ExportMetrics() {
   metrics::Registry& registry = *options.metrics;
   sync_seconds = &registry.AddHistogram("queue_commit_seconds", "Time of a commit before the 250.",
                                         {{"phase", "fsync"}}, metrics::SecondsBuckets());
-  batch_messages = &registry.AddHistogram("queue_commit_batch_messages", "Commands in one fsync.",
-                                          {}, {1, 2, 4, 8, 16, 32, 64, 128, 256, 512});
-  auto gauge = [&registry](const char* queue) {
-    return &registry.AddGauge("queue_messages", "Messages by queue.", {{"queue", queue}});
+  batch_messages = &registry.AddHistogram("queue_commit_batch_messages",
+                                          "New messages in one fsync, of those that have any.", {},
+                                          {1, 2, 4, 8, 16, 32, 64, 128, 256, 512});
+  const auto gauge = [&registry](const char* name, const char* help, const char* queue) {
+    return &registry.AddGauge(name, help, {{"queue", queue}});
   };
-  metrics::Gauge* incoming = gauge("incoming");
-  metrics::Gauge* deferred = gauge("deferred");
-  metrics::Gauge* hold = gauge("hold");
-  metrics::Gauge* bytes = &registry.AddGauge("queue_bytes", "Contents of all messages.");
+  struct QueueGauges {
+    metrics::Gauge* messages;
+    metrics::Gauge* bytes;
+    metrics::Gauge* oldest_seconds;
+  };
+  std::array<QueueGauges, 5> queues;
+  constexpr std::array<const char*, 5> kNames = {"incoming", "active", "deferred", "hold",
+                                                 "corrupt"};
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    queues[i] = {gauge("queue_messages", "Messages; each is in one queue.", kNames[i]),
+                 gauge("queue_bytes", "Contents of the queue's messages.", kNames[i]),
+                 gauge("queue_oldest_message_age_seconds",
+                       "Age by arrival of the oldest message of the queue; 0: none.", kNames[i])};
+  }
+  metrics::Gauge* uploads =
+      &registry.AddGauge("queue_uploads", "Messages of which only the first chunks have come.");
+  metrics::Gauge* jobs =
+      &registry.AddGauge("queue_bulk_jobs", "Durable jobs of administrators that run or wait.");
   metrics::Gauge* free = &registry.AddGauge("spool_free_bytes", "Free space of the queue's disk.");
-  registry.OnCollect([this, incoming, deferred, hold, bytes, free] {
+  metrics::Gauge* compaction =
+      &registry.AddGauge("rocksdb_pending_compaction_bytes",
+                         "What compactions have to catch up on.", {{"instance", "queue"}});
+  metrics::Gauge* stalled = &registry.AddGauge(
+      "rocksdb_write_stalled", "1 while the store takes no writes.", {{"instance", "queue"}});
+  metrics::Counter* late = &registry.AddCounter("queue_late_outcomes_total",
+                                                "Outcomes that found their message deleted.");
+  metrics::Counter* damaged = &registry.AddCounter(
+      "queue_damaged_compactions_total", "Compactions of the store that met a damaged block.");
+  auto damaged_seen = std::make_shared<std::atomic<uint64_t>>(0);
+  // The state's count goes on over restarts, the metric begins at 0.
+  auto late_seen = std::make_shared<std::atomic<uint64_t>>(machine->counts().late_outcomes());
+  registry.OnCollect([=, this] {
     if (stopped) return;
-    state_loop.RunAndWait([&] {
-      const state::Counts& counts = machine->counts();
-      incoming->Set(static_cast<double>(counts.incoming_messages()));
-      deferred->Set(static_cast<double>(counts.deferred_messages()));
-      hold->Set(static_cast<double>(counts.hold_messages()));
-      bytes->Set(static_cast<double>(counts.bytes()));
-    });
+    const QueueService::Figures figures = service->ReadFigures();
+    const int64_t now_ms = options.clock->WallMillis();
+    for (size_t i = 0; i < kNames.size(); ++i) {
+      const QueueService::QueueFigures& queue = figures.queues[i];
+      queues[i].messages->Set(static_cast<double>(queue.messages));
+      queues[i].bytes->Set(static_cast<double>(queue.bytes));
+      const int64_t age_ms =
+          queue.oldest_ms == 0 ? 0 : std::max<int64_t>(0, now_ms - queue.oldest_ms);
+      queues[i].oldest_seconds->Set(static_cast<double>(age_ms) / 1'000);
+    }
+    uploads->Set(static_cast<double>(figures.uploads));
+    jobs->Set(static_cast<double>(figures.bulk_jobs));
+    const uint64_t compactions = store->damaged_compactions();
+    const uint64_t compactions_seen = damaged_seen->exchange(compactions);
+    if (compactions > compactions_seen) {
+      damaged->Increment(static_cast<double>(compactions - compactions_seen));
+    }
+    const uint64_t seen = late_seen->exchange(figures.late_outcomes);
+    if (figures.late_outcomes > seen) {
+      late->Increment(static_cast<double>(figures.late_outcomes - seen));
+    }
     free->Set(static_cast<double>(FreeBytes(options.directory)));
+    const auto property = [this](const char* name) {
+      uint64_t value = 0;
+      store->db()->GetAggregatedIntProperty(name, &value);
+      return static_cast<double>(value);
+    };
+    compaction->Set(property("rocksdb.estimate-pending-compaction-bytes"));
+    stalled->Set(property("rocksdb.is-write-stopped") > 0 ? 1 : 0);
   });
 }
 
@@ -214,6 +280,7 @@ void Queue::CloseStreams() {
 void Queue::Stop() {
   if (parts_->stopped.exchange(true)) return;
   parts_->pipeline->Stop();
+  parts_->service->Stop();
   parts_->state_loop.Stop();
 }
 

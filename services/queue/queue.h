@@ -31,6 +31,8 @@ struct QueueOptions {
   uint64_t message_size_limit_bytes = 10'240'000;
   uint64_t write_buffer_bytes = 32u << 20;
   uint64_t segment_bytes = 64u << 20;
+  // Goes on with durable jobs at once; else when the next one is asked for.
+  bool resume_jobs = true;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
   // Any thread. Writes the reason and ends the process.

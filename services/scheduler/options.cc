@@ -1,6 +1,7 @@
 #include "services/scheduler/options.h"
 
 #include "libs/base/concat.h"
+#include "libs/base/maillog.h"
 
 namespace postfleet::scheduler {
 namespace {
@@ -50,6 +51,13 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
   result.maximal_backoff_ms = milliseconds("maximal_backoff_time");
   result.maximal_queue_lifetime_ms = milliseconds("maximal_queue_lifetime");
   result.bounce_queue_lifetime_ms = milliseconds("bounce_queue_lifetime");
+  if (result.bounce_queue_lifetime_ms > result.maximal_queue_lifetime_ms) {
+    maillog::Warning("qmgr",
+                     "bounce_queue_lifetime is larger than maximal_queue_lifetime - adjusting "
+                     "bounce_queue_lifetime");
+    result.bounce_queue_lifetime_ms = result.maximal_queue_lifetime_ms;
+  }
+  result.delay_warning_ms = milliseconds("delay_warning_time");
   result.transport_retry_ms = milliseconds("transport_retry_time");
   result.recipient_delimiter = config.GetString("recipient_delimiter");
   for (std::string& transport : config.GetList("defer_transports")) {

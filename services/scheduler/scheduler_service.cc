@@ -142,7 +142,49 @@ SchedulerService::SchedulerService(SchedulerOptions options)
               .lost = [this](const grpc::Status&) { OnQueueLost(); }}),
       lookup_(loop_, "/postfleet.lookup.v1.Lookup/Resolve",
               {.open = [this] { return OpenLookup(); },
-               .lost = [this](const grpc::Status&) { OnLookupLost(); }}) {}
+               .lost = [this](const grpc::Status&) { OnLookupLost(); }}) {
+  if (options_.metrics != nullptr) MakeMetrics();
+}
+
+void SchedulerService::MakeMetrics() {
+  metrics::Registry& registry = *options_.metrics;
+  const auto expired = [&](const char* reason) {
+    return &registry.AddCounter("expired_total", "Messages that became too old while deferred.",
+                                {{"reason", reason}});
+  };
+  const auto notices = [&](const char* kind) {
+    return &registry.AddCounter("dsn_sent_total", "Notices to senders.", {{"kind", kind}});
+  };
+  metrics_ = {.runnable = &registry.AddGauge(
+                  "queue_runnable_recipients",
+                  "Recipients of active messages that wait only for a worker's slot."),
+              .expired = expired("lifetime"),
+              .force_expired = expired("forced"),
+              .failure_notices = notices("failure"),
+              .delay_notices = notices("delay")};
+  for (const auto& [transport, limits] : options_.config.transports) InDoubt(transport);
+}
+
+// Rare: looked up each time.
+metrics::Counter& SchedulerService::InDoubt(const std::string& transport) {
+  return options_.metrics->AddCounter(
+      "delivery_in_doubt_total", "Attempts that were open when their worker or queue was lost.",
+      {{"transport", transport}});
+}
+
+void SchedulerService::Count(const LogLine& line) {
+  if (options_.metrics == nullptr) return;
+  switch (line.kind) {
+    case LogLine::Kind::kExpired:
+      return metrics_.expired->Increment();
+    case LogLine::Kind::kForceExpired:
+      return metrics_.force_expired->Increment();
+    case LogLine::Kind::kInDoubt:
+      return InDoubt(line.transport).Increment();
+    default:
+      return;
+  }
+}
 
 SchedulerService::~SchedulerService() { Stop(); }
 
@@ -251,6 +293,7 @@ void SchedulerService::OnQueueFrame(const grpc::ByteBuffer& frame) {
   }
   // Last: a frame that gathered may bring a message and its end.
   for (std::string& queue_id : *response.mutable_deleted()) Step(Deleted{std::move(queue_id)});
+  for (std::string& queue_id : *response.mutable_recalled()) Step(Recalled{std::move(queue_id)});
   Act();
 }
 
@@ -357,7 +400,13 @@ void SchedulerService::Step(Event event) {
 }
 
 void SchedulerService::Act() {
-  for (const LogLine& line : actions_.log) maillog::Write(line.program, Render(line));
+  if (metrics_.runnable != nullptr) {
+    metrics_.runnable->Set(static_cast<double>(core_.runnable_recipients()));
+  }
+  for (const LogLine& line : actions_.log) {
+    maillog::Write(line.program, Render(line));
+    Count(line);
+  }
   if (!actions_.resolve.empty()) {
     for (lookup::v1::Query& query : actions_.resolve) {
       queries_[query.id()] = query;
@@ -388,6 +437,10 @@ void SchedulerService::ActOnQueue() {
     part.request.add_outcomes()->Swap(&outcome);
   }
   for (SendNotify& send : actions_.notify) {
+    if (send.notify.has_notice() && options_.metrics != nullptr) {
+      (send.notify.delay_warning() ? metrics_.delay_notices : metrics_.failure_notices)
+          ->Increment();
+    }
     part.request.add_notifies()->Swap(&send.notify);
     Append(&part.payload, send.body);
   }

@@ -106,9 +106,22 @@ class SchedulerService {
   void Act();
   void ActOnQueue();
   void ActOnWorkers();
+  void MakeMetrics();
+  metrics::Counter& InDoubt(const std::string& transport);
+  void Count(const LogLine& line);
   void CheckDrained();
 
+  // All null without a registry.
+  struct Metrics {
+    metrics::Gauge* runnable = nullptr;
+    metrics::Counter* expired = nullptr;
+    metrics::Counter* force_expired = nullptr;
+    metrics::Counter* failure_notices = nullptr;
+    metrics::Counter* delay_notices = nullptr;
+  };
+
   const SchedulerOptions options_;
+  Metrics metrics_;
   bool stopped_ = false;  // whoever calls Stop
   runtime::EventLoop loop_{"scheduler"};
   std::unique_ptr<WorkService> service_;

@@ -77,6 +77,66 @@ class LedgerTest(unittest.TestCase):
         self.ledger.arrived("m1", BOX, True, 112.0, "there")
         self.assertEqual(self.kinds(), ["unexplained"])
 
+    def test_what_was_to_be_removed_may_be_missing_and_may_arrive(self):
+        self.ledger.acknowledged(self.message)
+        self.ledger.ask("remove", ["m1"])
+        self.ledger.account(self.ledger.owed(), set())
+        self.ledger.arrived("m1", BOX, True, 100.0, "here")
+        self.assertEqual(self.kinds(), [])
+
+    def test_what_is_sent_while_all_is_removed_may_be_missing_but_not_later(self):
+        self.ledger.ask_all("remove")
+        second, third = message("m2"), message("m3")
+        self.ledger.sending(second)
+        self.ledger.ask_all_ends()
+        self.ledger.sending(third)
+        self.ledger.acknowledged(second)
+        self.ledger.acknowledged(third)
+        self.ledger.account(self.ledger.owed(), set())
+        self.assertEqual([finding.text.split()[0] for finding in self.ledger.findings], ["m3"])
+
+    def test_a_delete_of_held_mail_removes_only_what_may_be_held(self):
+        self.ledger.acknowledged(self.message)
+        self.ledger.ask_all("remove held")
+        self.ledger.account(self.ledger.owed(), set())
+        self.assertEqual(self.kinds(), ["lost"])
+
+    def test_deleted_mail_that_is_listed_or_comes_much_later_is_undone(self):
+        for happens in (lambda: self.ledger.listed(["m1"], 101.0),
+                        lambda: self.ledger.arrived("m1", BOX, True, 110.0, "here")):
+            self.setUp()
+            self.ledger.ask("remove", ["m1"])
+            self.ledger.answered("remove", ["m1"], 100.0)
+            self.ledger.listed(["m1"], 99.0)
+            self.assertEqual(self.kinds(), [])
+            happens()
+            self.assertEqual(self.kinds(), ["undone"])
+
+    def test_held_mail_that_comes_is_undone_unless_somebody_released_it(self):
+        self.ledger.answered("hold", ["m1"], 100.0)
+        self.ledger.ask("deliver", ["m1"])
+        self.ledger.arrived("m1", BOX, True, 110.0, "here")
+        self.assertEqual(self.kinds(), [])
+        self.ledger.sending(message("m2"))
+        self.ledger.answered("hold", ["m2"], 100.0)
+        self.ledger.arrived("m2", BOX, True, 110.0, "here")
+        self.assertEqual(self.kinds(), ["undone"])
+
+    def test_expired_mail_is_accounted_for_by_its_notice_that_waits_or_came(self):
+        self.ledger.acknowledged(self.message)
+        self.ledger.ask("expire", ["m1"])
+        self.ledger.account(self.ledger.owed(), set(), {"m1"})
+        self.assertEqual(self.kinds(), [])
+        self.ledger.returned("m1", [BOX])
+        self.assertEqual((self.kinds(), self.ledger.owed()), ([], []))
+
+    def test_expired_mail_without_a_notice_is_lost_and_a_notice_without_a_wish_is_undone(self):
+        self.ledger.acknowledged(self.message)
+        self.ledger.returned("m1", [])
+        self.ledger.ask("expire", ["m1"])
+        self.ledger.account(self.ledger.owed(), set())
+        self.assertEqual(self.kinds(), ["undone", "lost"])
+
     def test_second_arrival_without_a_cut_is_unexplained(self):
         self.ledger.arrived("m1", BOX, True, 100.0, "here")
         self.ledger.arrived("m1", BOX, True, 100.0, "there")
@@ -85,7 +145,7 @@ class LedgerTest(unittest.TestCase):
 
 class MessagesTest(unittest.TestCase):
     def setUp(self):
-        self.sent = messages.Writer(1, "r1c1", random.Random(1)).next()
+        self.sent = messages.Writer(1, "r1c1", random.Random(1), 1).next()
 
     def test_whole_message_is_recognized_with_either_line_end(self):
         for contents in (self.sent.contents(), self.sent.contents().replace(b"\r\n", b"\n"),
@@ -103,7 +163,7 @@ class MessagesTest(unittest.TestCase):
         self.assertEqual(messages.identify(bytes(contents)), (self.sent.id, False))
 
     def test_some_are_longer_than_a_chunk(self):
-        writer = messages.Writer(1, "r1c1", random.Random(2))
+        writer = messages.Writer(1, "r1c1", random.Random(2), 200)
         self.assertTrue(any(len(writer.next().body) > 131072 for _ in range(200)))
 
 
@@ -111,8 +171,8 @@ class LoadTest(unittest.TestCase):
     def test_what_the_senders_send_arrives_whole(self):
         account = ledger.Ledger()
         recorder = sink.Sink(account, 1, 0.0)
-        writers = [messages.Writer(1, f"r1c{i}", random.Random(i)) for i in range(3)]
-        senders = load.Load(recorder.port, account, writers, 30)
+        writers = [messages.Writer(1, f"r1c{i}", random.Random(i), 30) for i in range(3)]
+        senders = load.Load(recorder.port, account, writers)
         senders.start()
         self.assertTrue(senders.finished.wait(30))
         self.assertTrue(recorder.wait_idle(30))
@@ -124,7 +184,7 @@ class LoadTest(unittest.TestCase):
     def test_deferred_message_is_not_acknowledged(self):
         account = ledger.Ledger()
         recorder = sink.Sink(account, 1, 1.0)
-        senders = load.Load(recorder.port, account, [messages.Writer(1, "r1c1", random.Random(1))], 1)
+        senders = load.Load(recorder.port, account, [messages.Writer(1, "r1c1", random.Random(1), 1)])
         senders.start()
         wait_until("a refusal", lambda: "1 refused" in account.summary())
         senders.stop()

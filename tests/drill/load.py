@@ -18,10 +18,9 @@ _PAUSE_SECONDS_MAX = 0.04
 class Load:
     """`writers` draw the messages, one for each connection."""
 
-    def __init__(self, port, ledger, writers, messages_each):
+    def __init__(self, port, ledger, writers):
         self._port = port
         self._ledger = ledger
-        self._messages_each = messages_each
         self._stop = threading.Event()
         self.first_acknowledged = threading.Event()
         self.finished = Signal()  # all messages are sent, or the server has gone
@@ -52,7 +51,7 @@ class Load:
                     self.finished.set()
 
     def _send_share(self, writer):
-        left = self._messages_each
+        left = writer.share
         while left > 0 and not self._stop.is_set():
             try:
                 with _Connection(self._port) as connection:

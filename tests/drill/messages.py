@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 
 BOX_DOMAIN = "box.example"
 SINK_DOMAIN = "sink.example"
+# What the recording server defers until the end: the queue that stands.
+LATER_DOMAIN = "later.example"
+SENDER_DOMAIN = "sender.example"
 BOXES = ("box1", "box2", "box3")
 SINKS = ("sink1", "sink2", "sink3")
 
-_SENDER = re.compile(r"m-([0-9a-z.]+)@sender\.example")
+_SENDER = re.compile(r"m-([0-9a-z.]+)@" + re.escape(SENDER_DOMAIN))
 _TEXT_BYTES = 1 << 20
 _LINE_CHARACTERS = 76
 
 
 def sender_of(message_id):
-    return f"m-{message_id}@sender.example"
+    return f"m-{message_id}@{SENDER_DOMAIN}"
 
 
 def id_of_sender(address):
@@ -52,9 +55,10 @@ def digest(body):
 
 
 class Writer:
-    """Draws messages. What it draws follows from the random generator alone."""
+    """Draws `share` messages. What it draws follows from the random generator alone."""
 
-    def __init__(self, number, prefix, rng):
+    def __init__(self, number, prefix, rng, share):
+        self.share = share
         self._round = number
         self._prefix = prefix
         self._rng = rng
@@ -87,6 +91,19 @@ class Writer:
         return self._text[begin:begin + size] + b"\n"
 
 
+class LaterWriter(Writer):
+    """Short messages for the queue that stands, one after the other."""
+
+    def pause_seconds(self, longest):
+        return 0
+
+    def _recipients(self):
+        return (f"later{self._rng.randint(1, 3)}@{LATER_DOMAIN}",)
+
+    def _bytes(self):
+        return self._rng.randint(1, 3_000)
+
+
 def _text(rng):
     """Lines of letters, some with a dot in front."""
     letters = base64.b64encode(rng.randbytes(_TEXT_BYTES))
@@ -103,6 +120,12 @@ def identify(contents):
     if message_id is None or not separator:
         return message_id, False
     return message_id, _field(header, b"X-Drill-Digest") == digest(body)
+
+
+def returned_recipients(contents):
+    """Of a notice of failure: the recipients that it is about."""
+    found = re.findall(rb"(?mi)^Final-Recipient: *rfc822; *(\S+?)\r?$", contents)
+    return [recipient.decode() for recipient in found]
 
 
 def _field(header, name):

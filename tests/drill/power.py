@@ -3,10 +3,12 @@
 In each round the server starts on what the disk kept, mail flows in over several connections and
 out into Maildirs and to a recording SMTP server, and the power goes: at a moment, or at a sync or
 a rename whose number is drawn from the range of the round. Queue and Maildirs lose what was not
-synced. After the last round everything drains, and the ledger must come out even.
+synced. Beside the mail an administrator works on the queue, part of which stands: the recording
+server defers it until the end. After the last round everything drains, and the ledger must come
+out even.
 
-Ends with 0 when nothing was lost or damaged, with 1 otherwise. With --expect-loss: 0 when nothing
-was with all syncs, and something was without those that --ignore-sync takes out.
+Ends with 0 when nothing was found, with 1 otherwise. With --expect: 0 when nothing was found with
+all syncs, and a finding of that kind without those that --ignore-sync takes out.
 """
 
 import argparse
@@ -41,9 +43,12 @@ def parse_arguments(arguments):
     parser.add_argument("--cut", metavar="AT", help="before:N or after:N in every round")
     parser.add_argument("--ignore-sync", metavar="GLOB",
                         help="take the syncs of these files or folders out")
-    parser.add_argument("--expect-loss", action="store_true", help="the drill must find a loss, which it does not find with all syncs")
+    parser.add_argument("--expect", metavar="KIND", choices=ledger.KINDS,
+                        help="the drill must find this without the syncs, and nothing with all of them: "
+                        + ", ".join(ledger.KINDS))
     parser.add_argument("--defer-share", type=float, default=0.15,
                         help="of the deliveries that the recording server defers once (0.15)")
+    parser.add_argument("--only", metavar="OPTION", help="of the administrator's commands only postsuper OPTION: -d")
     parser.add_argument("--keep", action="store_true", help="keep the folder with tree and logs")
     parser.add_argument("--programs", type=Path, metavar="DIR",
                         help="an output folder of Bazel's; otherwise everything is built")
@@ -59,9 +64,10 @@ def say(line):
 
 def run_rounds(arguments, instance, account):
     """Stops early when a loss is what is waited for."""
+    instance.fill(arguments.seed)
     for index in range(arguments.rounds):
         instance.run(arguments.seed + index, arguments.strict, arguments.cut)
-        if arguments.ignore_sync and account.count("lost"):
+        if arguments.ignore_sync and account.count(arguments.expect):
             return
     instance.drain()
 
@@ -89,8 +95,10 @@ def drill(arguments, folder, bin_folder):
     server = product.Product(bin_folder, folder, tree, recorder.port)
     try:
         power.init()
-        instance = rounds.Rounds(power, server, recorder, account, say, arguments.ignore_sync)
+        instance = rounds.Rounds(power, server, recorder, account, say, arguments.ignore_sync,
+                                 arguments.only)
         run_rounds(arguments, instance, account)
+        say(instance.administrator.summary())
     except product.ProductError as error:
         account.found("broken", f"round {account.round}: the server {error}")
     finally:
@@ -112,20 +120,21 @@ def run_drill(arguments, folder, bin_folder):
     counts = ", ".join(f"{kind} {account.count(kind)}" for kind in ledger.KINDS)
     duplicates, oldest = account.duplicates()
     say(f"{account.round} starts in {time.monotonic() - begin:.0f} s, {account.summary()}")
+    say(account.administered())
     say(f"{counts}, duplicates {duplicates} (their first copies came up to {oldest:.2f} s before a cut)")
     return account
 
 
 def run_all(arguments, root):
     """The exit status."""
-    if not arguments.expect_loss:
+    if not arguments.expect:
         return 1 if run_drill(arguments, root / "drill", root / "bin").findings else 0
     whole = argparse.Namespace(**dict(vars(arguments), ignore_sync=None, rounds=_COMPARED_ROUNDS))
     if run_drill(whole, root / "whole", root / "bin").findings:
         say("something is wrong with all syncs")
         return 1
-    found = run_drill(arguments, root / "drill", root / "bin").count("lost")
-    say("found the loss" if found else "FOUND NO LOSS")
+    found = run_drill(arguments, root / "drill", root / "bin").count(arguments.expect)
+    say(f"found: {arguments.expect}" if found else f"FOUND NOTHING: {arguments.expect}")
     return 0 if found else 1
 
 

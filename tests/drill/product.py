@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import pwd
+import re
 import signal
 import subprocess
 
@@ -29,9 +30,12 @@ _OWN_PARAMETERS = {
     "smtpd_client_connection_count_limit": 0,
     "virtual_mailbox_domains": messages.BOX_DOMAIN,
     "minimal_backoff_time": "1s",
-    "maximal_backoff_time": "2s",
+    "maximal_backoff_time": "20s",
     "queue_run_delay": "1s",
+    # The queue that stands leaves room for the mail that flows.
+    "later_destination_concurrency_limit": 2,
 }
+_LATER = "later unix - - n - - smtp\n"
 
 
 class ProductError(Exception):
@@ -58,14 +62,17 @@ class Product(stock.Node):
         self._parameters = {
             **self.stock_parameters(),
             **_OWN_PARAMETERS,
-            "transport_maps": f"inline:{{ {messages.SINK_DOMAIN}=smtp:[127.0.0.1]:{sink_port} }}",
+            "transport_maps": "inline:{ " + ", ".join(
+                f"{domain}={transport}:[127.0.0.1]:{sink_port}" for domain, transport in (
+                    (messages.SINK_DOMAIN, "smtp"), (messages.SENDER_DOMAIN, "smtp"),
+                    (messages.LATER_DOMAIN, "later"))) + " }",
             "virtual_mailbox_maps": f"inline:{{ {boxes} }}",
         }
 
     def start(self, environment):
         """Returns True when it greets, False when it ended before."""
         self.port = stock.free_port()
-        self.write_files(self._parameters, self.port)
+        self.write_files(self._parameters, self.port, stock.MASTER_CF + _LATER)
         programs.shim_helper(self._programs, environment)
         with open(self.output_path, "ab") as output:
             self._child = subprocess.Popen(
@@ -90,16 +97,42 @@ class Product(stock.Node):
         """A descriptor that becomes readable when it has ended; the caller's."""
         return os.pidfd_open(self._child.pid)
 
-    def listed(self):
-        """{(message id, recipient)} of everything that the queue lists."""
-        done = subprocess.run(
-            [self._programs / "postfleet", "-c", self.config, "postqueue", "-j"],
-            capture_output=True, text=True, timeout=_LIST_SECONDS_MAX, check=False)
-        if done.returncode != 0:
-            raise ProductError(f"postqueue -j: {done.returncode} {done.stderr.strip()}")
-        listed = [json.loads(line) for line in done.stdout.splitlines()]
-        return {(messages.id_of_sender(entry["sender"]), recipient["address"])
-                for entry in listed for recipient in entry["recipients"]}
+    def command(self, *arguments):
+        """One of Postfix's, or of our own. For subprocess."""
+        return [self._programs / "postfleet", "-c", self.config, *arguments]
+
+    def run(self, *arguments, statuses=(0,)):
+        """What a command says; ProductError when it ends with another status."""
+        try:
+            done = subprocess.run(self.command(*arguments), capture_output=True, text=True,
+                                  timeout=_LIST_SECONDS_MAX, check=False)
+        except subprocess.TimeoutExpired as expired:
+            raise ProductError(f"{' '.join(arguments)}: no answer") from expired
+        if done.returncode not in statuses or (done.returncode and not done.stdout):
+            raise ProductError(f"{' '.join(arguments)}: {done.returncode} {done.stderr.strip()}")
+        return done.stdout
+
+    def entries(self):
+        """What the queue lists, as `postqueue -j` does."""
+        return [json.loads(line) for line in self.run("postqueue", "-j").splitlines()]
+
+    def release_all(self):
+        self.run("postsuper", "-H", "ALL")
+        self.run("postqueue", "-f")
+
+    def jobs(self):
+        """Lines of the bulk jobs that are not done."""
+        return self.run("queue", "jobs").splitlines()
+
+    def job_lines(self):
+        """(job, "begins", "goes on" or "is done") as the log has them; a cut may have taken lines."""
+        return re.findall(r"bulk job (\d+) (begins|goes on|is done)\b", self.log_path.read_text(errors="replace"))
+
+    def verified(self, offline=False):
+        """What `queue verify` says that is no sound queue; empty: nothing."""
+        options = ("--offline", str(self.queue)) if offline else ()
+        text = self.run("queue", "verify", *options, statuses=(0, 1))
+        return "" if re.search(r"; faults: 0$", text, re.MULTILINE) else text
 
     def stop(self):
         """In order: SIGTERM, and what it drains."""

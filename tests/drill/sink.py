@@ -23,6 +23,7 @@ class Sink:
         self._defer_share = defer_share
         self._rng = random.Random(seed)
         self._deferred = set()
+        self.opened = False  # for LATER_DOMAIN, too
         self._sessions = 0
         self._changed = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Session)
@@ -45,8 +46,10 @@ class Sink:
             self._changed.notify_all()
 
     def defers(self, key):
-        """True at the first attempt of some deliveries."""
+        """True at the first attempt of some deliveries, and always for the queue that stands."""
         with self._changed:
+            if key[1].endswith("@" + messages.LATER_DOMAIN):
+                return not self.opened
             if key in self._deferred or self._rng.random() >= self._defer_share:
                 return False
             self._deferred.add(key)
@@ -128,10 +131,15 @@ class _Session(socketserver.StreamRequestHandler):
         self._reset()
 
     def _record(self, contents):
+        for recipient in self._recipients:
+            if recipient.endswith("@" + messages.SENDER_DOMAIN):
+                self.server.sink.ledger.returned(messages.id_of_sender(recipient),
+                                                 messages.returned_recipients(contents))
         message_id, whole = messages.identify(contents)
         for recipient in self._recipients:
-            self.server.sink.ledger.arrived(message_id, recipient, whole and message_id == self._id,
-                                            time.time(), "the recording server")
+            if not recipient.endswith("@" + messages.SENDER_DOMAIN):
+                self.server.sink.ledger.arrived(
+                    message_id, recipient, whole and message_id == self._id, time.time(), "the recording server")
 
     def _rset(self, _):
         self._reset()

@@ -42,6 +42,14 @@ class StartUp(unittest.TestCase):
         self.assertRegex(said, re.compile(pattern, re.MULTILINE))
         self.assertGreater(status, 0, said)
 
+    def test_is_up_though_the_disk_is_full(self):
+        mta = self.instance({"queue_minfree": str(1 << 60)})
+        status, _, error = mta.run("postfix", "start")
+        self.assertEqual(status, 0, error)
+        self.stack.callback(mta.run, "postfix", "stop")
+        with smtp_client.Client(mta.port) as client:
+            self.assertEqual(client.command("MAIL FROM:<a@b.example>").code, 452)
+
     # Configuration
 
     def test_names_file_line_and_parameter_of_a_bad_value(self):

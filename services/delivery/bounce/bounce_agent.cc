@@ -22,6 +22,12 @@ bool HasWholeHeader(std::string_view contents, size_t* header_bytes) {
   return contents.find('\n', fields.offset()) != std::string_view::npos;
 }
 
+// As the log names them.
+std::string_view KindOf(const scheduler::v1::Delivery& delivery) {
+  return delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_DELAY ? "delay"
+                                                                              : "non-delivery";
+}
+
 bool HasEightBit(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; });
 }
@@ -29,11 +35,15 @@ bool HasEightBit(std::string_view text) {
 }  // namespace
 
 BounceOptions BounceOptions::FromConfig(const config::Config& config) {
-  return {.names = {.myhostname = config.GetString("myhostname"),
-                    .myorigin = config.GetString("myorigin"),
-                    .mail_name = config.GetString("mail_name")},
-          .size_limit = static_cast<uint64_t>(config.GetSize("bounce_size_limit")),
-          .double_bounce_sender = config.GetString("double_bounce_sender")};
+  return {
+      .names = {.myhostname = config.GetString("myhostname"),
+                .myorigin = config.GetString("myorigin"),
+                .mail_name = config.GetString("mail_name"),
+                .delay_warning_ms = absl::ToInt64Milliseconds(config.GetTime("delay_warning_time")),
+                .maximal_queue_lifetime_ms =
+                    absl::ToInt64Milliseconds(config.GetTime("maximal_queue_lifetime"))},
+      .size_limit = static_cast<uint64_t>(config.GetSize("bounce_size_limit")),
+      .double_bounce_sender = config.GetString("double_bounce_sender")};
 }
 
 BounceAgent::BounceAgent(BounceOptions options, const Clock& clock)
@@ -44,6 +54,7 @@ void BounceAgent::Start(std::unique_ptr<Attempt> attempt) {
   const uint64_t id = delivery.id();
   const bool notified = IsNotified(delivery);
   const bool whole =
+      delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_FAILURE &&
       delivery.content_bytes() <= std::min<uint64_t>(options_.size_limit, kNoticeBytesMax);
   running_[id] = {.attempt = std::move(attempt), .whole = whole};
   if (!notified) return Finish(id, {});
@@ -113,15 +124,16 @@ void BounceAgent::Compose(uint64_t delivery_id) {
 
   maillog::Info("cleanup", delivery.notice_queue_id(),
                 ": message-id=", NoticeMessageId(delivery.notice_queue_id(), options_.names));
-  maillog::Info("bounce", delivery.queue_id(),
-                ": sender non-delivery notification: ", delivery.notice_queue_id());
+  maillog::Info("bounce", delivery.queue_id(), ": sender ", KindOf(delivery),
+                " notification: ", delivery.notice_queue_id());
   result.notice_contents.push_back(rpc::OwningSlice(std::move(text)));
   Finish(delivery_id, std::move(result));
 }
 
 void BounceAgent::Fail(uint64_t delivery_id, std::string_view why) {
-  maillog::Warning("bounce", running_.at(delivery_id).attempt->delivery.queue_id(),
-                   ": cannot make the non-delivery notification now: ", why);
+  const scheduler::v1::Delivery& delivery = running_.at(delivery_id).attempt->delivery;
+  maillog::Warning("bounce", delivery.queue_id(), ": cannot make the ", KindOf(delivery),
+                   " notification now: ", why);
   AttemptResult result;
   result.result.set_notice_failed(true);
   Finish(delivery_id, std::move(result));

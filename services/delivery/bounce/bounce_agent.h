@@ -1,13 +1,14 @@
 // The agent of the transport "bounce": makes the notice about a message's bounced recipients and
-// hands it back as a submission, which the queue commits together with the end of those recipients.
+// hands it back as a submission, which the queue commits together with the end of those recipients;
+// or the warning that a message is late, which ends nothing.
 //
 // No notice: for a message from the null sender, from $double_bounce_sender, or that is a notice
 // itself; the result has none then, and the recipients end all the same. Contents that cannot be
 // read: notice_failed, and it is tried again. A notice is one chunk of at most kNoticeBytesMax
 // bytes. Of the original no more is held than goes into it.
 //
-// Log: "QID: sender non-delivery notification: NEWQID", and cleanup's line with the notice's
-// message-id.
+// Log: "QID: sender non-delivery notification: NEWQID" ("sender delay notification"), and cleanup's
+// line with the notice's message-id.
 #pragma once
 
 #include <map>

@@ -141,6 +141,21 @@ TEST_F(BounceAgentTest, ALimitIsReachedOnlyAboveIt) {
   EXPECT_THAT(Notice(), HasSubstr("message/rfc822\n"));
 }
 
+TEST_F(BounceAgentTest, AWarningOfDelayHasTheHeaderOnlyHoweverSmallTheMessage) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  attempt->delivery.set_retry_until_ms(clock_.WallMillis() + 1000);
+  Run(std::move(attempt));
+  ASSERT_TRUE(answer_->result.has_notice());
+  EXPECT_EQ(answer_->result.notice().message().recipients(0).address(), "alice@v.test");
+  EXPECT_TRUE(answer_->result.notice().message().envelope().is_notice());
+  EXPECT_THAT(Notice(), HasSubstr("\nSubject: Delayed Mail (still being retried)\n"));
+  EXPECT_THAT(Notice(), HasSubstr("\nAction: delayed\n"));
+  EXPECT_THAT(Notice(), HasSubstr("text/rfc822-headers"));
+  EXPECT_THAT(Notice(), HasSubstr("\nReturn-Path: <alice@v.test>\nSubject: x\n\n--"));
+  EXPECT_THAT(Notice(), Not(HasSubstr("body\n")));
+}
+
 TEST_F(BounceAgentTest, NobodyIsToldOfANullSendersMail) {
   auto attempt = NewAttempt({"x\n"});
   attempt->delivery.mutable_envelope()->set_sender("");

@@ -55,6 +55,27 @@ std::string Original(const mail::v1::Recipient& recipient) {
   return recipient.original_address().empty() ? recipient.address() : recipient.original_address();
 }
 
+bool WarnsOfDelay(const scheduler::v1::Delivery& delivery) {
+  return delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_DELAY;
+}
+
+// bounce(5), failure_template. Behind "This is the mail system at host ...".
+constexpr std::string_view kFailureText =
+    "I'm sorry to have to inform you that your message could not\n"
+    "be delivered to one or more recipients. It's attached below.\n\n";
+
+// delay_template, with whole hours and days.
+std::string DelayWarningText(const NoticeNames& names) {
+  constexpr int64_t kHourMs = 3'600'000;
+  return Concat(
+      "####################################################################\n"
+      "# THIS IS A WARNING ONLY.  YOU DO NOT NEED TO RESEND YOUR MESSAGE. #\n"
+      "####################################################################\n\n"
+      "Your message could not be delivered for more than ",
+      names.delay_warning_ms / kHourMs, " hour(s).\nIt will be retried until it is ",
+      names.maximal_queue_lifetime_ms / (24 * kHourMs), " day(s) old.\n\n");
+}
+
 std::string Date(int64_t ms) { return message::FormatMailDate({.seconds = ms / 1000}); }
 
 class Notice {
@@ -98,8 +119,10 @@ void Notice::AppendHeader() {
   out_ += message::FormatLocalReceived(names_.myhostname, names_.mail_name, id, -1,
                                        {.seconds = now_ms_ / 1000});
   ConcatTo(&out_, "Date: ", Date(now_ms_), "\nFrom: Mail Delivery System <MAILER-DAEMON@",
-           names_.myorigin, ">\nSubject: Undelivered Mail Returned to Sender\nTo: ",
-           Quoted(delivery_.envelope().sender()),
+           names_.myorigin, ">\nSubject: ",
+           WarnsOfDelay(delivery_) ? "Delayed Mail (still being retried)"
+                                   : "Undelivered Mail Returned to Sender",
+           "\nTo: ", Quoted(delivery_.envelope().sender()),
            "\nAuto-Submitted: auto-replied\nMIME-Version: 1.0\n"
            "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"",
            boundary_,
@@ -112,10 +135,8 @@ void Notice::AppendText() {
            "\nContent-Description: Notification\nContent-Type: text/plain; charset=utf-8\n"
            "Content-Transfer-Encoding: 8bit\n\n"
            "This is the mail system at host ",
-           names_.myhostname,
-           ".\n\n"
-           "I'm sorry to have to inform you that your message could not\n"
-           "be delivered to one or more recipients. It's attached below.\n\n"
+           names_.myhostname, ".\n\n",
+           WarnsOfDelay(delivery_) ? DelayWarningText(names_) : std::string(kFailureText),
            "For further assistance, please send mail to postmaster.\n\n"
            "If you do so, please include this problem report. You can\n"
            "delete your own text from the attached returned message.\n\n"
@@ -172,7 +193,8 @@ std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
   std::string report =
       Concat("Final-Recipient: rfc822; ", Quoted(bounced.recipient().address()),
              "\nOriginal-Recipient: rfc822;", Quoted(Original(bounced.recipient())),
-             "\nAction: failed\nStatus: ", PrintableText(outcome.status(), 20), "\n");
+             "\nAction: ", WarnsOfDelay(delivery_) ? "delayed" : "failed",
+             "\nStatus: ", PrintableText(outcome.status(), 20), "\n");
   if (!outcome.remote_mta().empty()) {
     ConcatTo(&report, "Remote-MTA: dns; ", PrintableText(outcome.remote_mta(), 255), "\n");
   }
@@ -180,6 +202,9 @@ std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
   AppendWrapped(Concat("Diagnostic-Code: ", by_server ? "smtp; " : "X-Postfix; ",
                        PrintableText(by_server ? outcome.diagnostic() : outcome.text(), detail)),
                 &report);
+  if (WarnsOfDelay(delivery_)) {
+    ConcatTo(&report, "Will-Retry-Until: ", Date(delivery_.retry_until_ms()), "\n");
+  }
   return report += "\n";
 }
 

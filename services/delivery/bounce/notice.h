@@ -1,9 +1,11 @@
-// The text of a non-delivery notice (RFC 3464, RFC 3462), in Postfix's words and layout: users and
-// their tools know it.
+// The text of a notice (RFC 3464, RFC 3462), in Postfix's words and layout: users and their tools
+// know it. Two kinds (Delivery.notice_kind): mail that is returned, and a warning that mail is late
+// (bounce(5): failure_template, delay_template; "Action: delayed", Will-Retry-Until).
 //
 // multipart/report of three parts: a text for people, message/delivery-status for programs, and the
-// message itself, or its header alone when it is larger than bounce_size_limit. Line ends are LF.
-// Bytes over 127 stay (Content-Transfer-Encoding: 8bit).
+// message itself, or its header alone: of a late message always, of a returned one when it is
+// larger than bounce_size_limit. Line ends are LF. Bytes over 127 stay (Content-Transfer-Encoding:
+// 8bit).
 //
 // Bounds: a notice has at most kNoticeBytesMax bytes, whatever it is about. A recipient's text and
 // diagnostic are cut at kDetailBytesMax each; when all of them together do not leave room, at less;
@@ -30,6 +32,9 @@ struct NoticeNames {
   std::string myhostname = "localhost";
   std::string myorigin = "localhost";  // domain of MAILER-DAEMON
   std::string mail_name = "Postfix";
+  // A warning of delay names these.
+  int64_t delay_warning_ms = 0;
+  int64_t maximal_queue_lifetime_ms = 0;
 };
 
 // What is sent back of the message.
@@ -38,7 +43,7 @@ struct ReturnedMessage {
   enum class Part { kWhole, kHeaders } part = Part::kWhole;
 };
 
-// `delivery` has `bounced` and `notice_queue_id`; `now_ms` is wall time.
+// `delivery` has `bounced`, `notice_queue_id` and what is about the kind; `now_ms` is wall time.
 std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const ReturnedMessage& returned,
                           const NoticeNames& names, int64_t now_ms);
 

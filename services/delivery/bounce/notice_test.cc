@@ -126,6 +126,99 @@ body line
 )");
 }
 
+TEST(Notice, AWarningOfDelayIsPostfixsByteForByte) {
+  scheduler::v1::Delivery delivery = Delivery();
+  delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  delivery.set_retry_until_ms(kNowMs + 5 * 86'400'000LL);
+  NoticeNames names = kNames;
+  names.delay_warning_ms = 7'199'000;  // an hour, and not yet two
+  names.maximal_queue_lifetime_ms = 5 * 86'400'000LL;
+  for (const char* address : {"x@r.test", "No.Such+e@r2.test"}) {
+    *delivery.add_bounced() =
+        Bounced(address, "4.4.1", "connect to 127.0.0.1[127.0.0.1]:1: Connection refused");
+  }
+  EXPECT_EQ(ComposeNotice(delivery,
+                          {.contents = "From: a@v.test\nSubject: hello\n",
+                           .part = ReturnedMessage::Part::kHeaders},
+                          names, kNowMs),
+            R"(Received: by mx.oracle.test (Postfix)
+	id 4jXckZ66YFz1bgW9; Sun, 22 Nov 2026 18:19:59 +0000 (UTC)
+Date: Sun, 22 Nov 2026 18:19:59 +0000 (UTC)
+From: Mail Delivery System <MAILER-DAEMON@mx.oracle.test>
+Subject: Delayed Mail (still being retried)
+To: alice@v.test
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status;
+	boundary="4jXckZ5tKjz1bgVq.1795371599/mx.oracle.test"
+Content-Transfer-Encoding: 8bit
+Message-Id: <4jXckZ66YFz1bgW9@mx.oracle.test>
+
+This is a MIME-encapsulated message.
+
+--4jXckZ5tKjz1bgVq.1795371599/mx.oracle.test
+Content-Description: Notification
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: 8bit
+
+This is the mail system at host mx.oracle.test.
+
+####################################################################
+# THIS IS A WARNING ONLY.  YOU DO NOT NEED TO RESEND YOUR MESSAGE. #
+####################################################################
+
+Your message could not be delivered for more than 1 hour(s).
+It will be retried until it is 5 day(s) old.
+
+For further assistance, please send mail to postmaster.
+
+If you do so, please include this problem report. You can
+delete your own text from the attached returned message.
+
+                   The mail system
+
+<x@r.test>: connect to 127.0.0.1[127.0.0.1]:1: Connection refused
+
+<No.Such+e@r2.test>: connect to 127.0.0.1[127.0.0.1]:1: Connection refused
+
+--4jXckZ5tKjz1bgVq.1795371599/mx.oracle.test
+Content-Description: Delivery report
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.oracle.test
+X-Postfix-Queue-ID: 4jXckZ5tKjz1bgVq
+X-Postfix-Sender: rfc822; alice@v.test
+Arrival-Date: Sun, 22 Nov 2026 18:19:58 +0000 (UTC)
+
+Final-Recipient: rfc822; x@r.test
+Original-Recipient: rfc822;x@r.test
+Action: delayed
+Status: 4.4.1
+Diagnostic-Code: X-Postfix; connect to 127.0.0.1[127.0.0.1]:1: Connection
+    refused
+Will-Retry-Until: Fri, 27 Nov 2026 18:19:59 +0000 (UTC)
+
+Final-Recipient: rfc822; No.Such+e@r2.test
+Original-Recipient: rfc822;No.Such+e@r2.test
+Action: delayed
+Status: 4.4.1
+Diagnostic-Code: X-Postfix; connect to 127.0.0.1[127.0.0.1]:1: Connection
+    refused
+Will-Retry-Until: Fri, 27 Nov 2026 18:19:59 +0000 (UTC)
+
+--4jXckZ5tKjz1bgVq.1795371599/mx.oracle.test
+Content-Description: Undelivered Message Headers
+Content-Type: text/rfc822-headers
+Content-Transfer-Encoding: 8bit
+
+Return-Path: <alice@v.test>
+From: a@v.test
+Subject: hello
+
+--4jXckZ5tKjz1bgVq.1795371599/mx.oracle.test--
+)");
+}
+
 TEST(Notice, LongRepliesFoldAndAddressesAreQuotedAsPostfixDoes) {
   scheduler::v1::Delivery delivery = Delivery();
   delivery.mutable_envelope()->set_sender("a b@v.test");

@@ -205,7 +205,7 @@ void AttemptRun::Cancel() {
     return;
   }
   LetConnectionGo();
-  SettleRest(OutcomeOf("4.3.2", "delivery was given up: it is not wanted any more"));
+  SettleRest(OutcomeOf("4.3.2", std::string(kStoppedText)));
   Finish();
 }
 

@@ -214,7 +214,7 @@ bool Connection::FillSendBuffer() {
       case Contents::State::kWait:
         return send_end_ != 0;
       case Contents::State::kFailed:
-        session_.ContentFailed();
+        session_.ContentFailed(contents_->failure());
         return false;
     }
   }

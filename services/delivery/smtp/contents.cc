@@ -48,6 +48,10 @@ void Contents::OnPiece(const absl::Status& status, rpc::Payload piece) {
   // The length is known: the end needs no further call.
   ended_ = bytes == 0 || received_bytes_ >= content_bytes_;
   failed_ = !status.ok() || (ended_ && received_bytes_ != content_bytes_);
+  if (failed_) {
+    failure_ = status.ok() ? "message contents are not as long as they should be"
+                           : std::string(status.message());
+  }
   if (ready_) std::exchange(ready_, nullptr)();
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "services/delivery/core/agent.h"
@@ -25,6 +26,8 @@ class Contents {
 
   // kBytes: `piece` is what comes next. kWait: `ready` is called once, when that changes.
   State Peek(std::string_view* piece, std::function<void()> ready);
+  // Of kFailed.
+  std::string_view failure() const { return failure_; }
   void Consume(size_t bytes) { offset_ += bytes; }
   // Asks for the first piece.
   void Prefetch();
@@ -46,6 +49,7 @@ class Contents {
   bool asking_ = false;
   bool ended_ = false;
   bool failed_ = false;
+  std::string failure_;
   bool dropped_ = false;
   std::function<void()> ready_;
 };

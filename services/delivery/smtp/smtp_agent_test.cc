@@ -404,8 +404,9 @@ TEST_F(SmtpAgentTest, AServerThatDoesNotReadTheBodyTimesOut) {
 TEST_F(SmtpAgentTest, DamagedContentsAreNeverDelivered) {
   const auto result =
       Deliver({.pieces = {"half"}, .end = absl::DataLossError("crc"), .content_bytes = 100});
-  EXPECT_THAT(Texts(result),
-              ElementsAre("deferred 4.3.0 local data error while talking to mx.test[127.0.0.1]"));
+  EXPECT_THAT(
+      Texts(result),
+      ElementsAre("deferred 4.3.0 local data error while talking to mx.test[127.0.0.1]: crc"));
   EXPECT_FALSE(result.destination_failed());
   RunUntil([&] { return server_.open_connections == 0; });
   EXPECT_THAT(server_.bodies, SizeIs(0));
@@ -426,6 +427,35 @@ TEST_F(SmtpAgentTest, CancelInTheBodyEndsIt) {
   RunUntil([&] { return server_.commands.size() == 4; });
   agent().Cancel(id);
   EXPECT_THAT(Texts(Wait(id)), ElementsAre(StartsWith("deferred 4.3.2")));
+  EXPECT_THAT(server_.bodies, SizeIs(0));
+}
+
+TEST_F(SmtpAgentTest, CancelInTheEnvelopeEndsIt) {
+  server_.behaviours[0].replies = {{"RCPT TO:<two@example.test>", "silence"}};
+  Given given;
+  given.recipients = {"one@example.test", "two@example.test"};
+  const uint64_t id = Start(given);
+  RunUntil([&] { return server_.commands.size() >= 4; });
+  agent().Cancel(id);
+  EXPECT_THAT(Texts(Wait(id)),
+              ElementsAre(StartsWith("deferred 4.3.2"), StartsWith("deferred 4.3.2")));
+  RunUntil([&] { return server_.open_connections == 0; });
+  EXPECT_THAT(server_.bodies, SizeIs(0));
+}
+
+TEST_F(SmtpAgentTest, CancelKeepsWhatTheServerSaidOfSome) {
+  server_.behaviours[0].replies = {{"RCPT TO:<one@example.test>", "550 5.1.1 no such user"}};
+  server_.behaviours[0].stop_reading_at = "DATA";
+  // Without pipelining DATA follows the replies to RCPT.
+  server_.behaviours[0].ehlo = "250 mx.test";
+  Given given;
+  given.recipients = {"one@example.test", "two@example.test"};
+  given.pieces.assign(200, std::string(100'000, 'x') + "\n");
+  const uint64_t id = Start(given);
+  RunUntil([&] { return server_.commands.size() == 5; });
+  agent().Cancel(id);
+  EXPECT_THAT(Texts(Wait(id)),
+              ElementsAre(StartsWith("bounced 5.1.1"), StartsWith("deferred 4.3.2")));
   EXPECT_THAT(server_.bodies, SizeIs(0));
 }
 

@@ -31,10 +31,22 @@ void FillActivation(std::string_view queue_id, const state::MessageRow& row,
   activation->set_chunks(row.chunks());
   activation->set_recipients_total(row.recipients_total());
   activation->set_create_ms(row.create_ms());
+  activation->set_forced_expire(row.forced_expire());
+  activation->set_delay_warned(row.delay_warned());
+}
+
+int64_t ArrivalMs(const state::MessageRow& row) {
+  return row.envelope().arrival_ms() > 0 ? row.envelope().arrival_ms() : row.create_ms();
 }
 
 void FillRecipients(OpenRecipients* recipients, v1::Activation* activation) {
   for (state::RecipientRow& row : recipients->open) {
+    // Its notice says why it waited last.
+    if (activation->forced_expire() && row.state() == state::RecipientRow::STATE_DEFERRED &&
+        row.has_last()) {
+      row.mutable_last()->set_recipient_number(row.recipient().number());
+      activation->add_last()->Swap(row.mutable_last());
+    }
     activation->add_recipients()->Swap(row.mutable_recipient());
   }
   for (state::RecipientRow& row : recipients->bounced) {
@@ -90,9 +102,14 @@ void Dispatcher::Close() {
   credit_ = 0;
   attached_bytes_ = 0;
   messages_.clear();
+  inactive_ = 0;
   fresh_.clear();
   revisit_.clear();
   deleted_.clear();
+  recalled_.clear();
+  for (auto& [queue_id, withheld] : withheld_) {
+    if (std::exchange(withheld.out, false)) settled_.push_back(queue_id);
+  }
   flushed_ = false;
   intake_page_.clear();
   due_page_.clear();
@@ -100,44 +117,85 @@ void Dispatcher::Close() {
   flushed_ids_.clear();
   next_due_ms_.reset();
   backlog_ = flush_pass_ = false;
+  salvage_at_ms_.reset();
+  salvage_cursor_.clear();
+  salvage_page_.clear();
+  salvage_end_ = false;
+  index_damage_.clear();
 }
 
 void Dispatcher::Open(uint64_t epoch, uint64_t flush_index) {
   Close();
   open_ = true;
   epoch_ = epoch;
+  flush_index_ = flush_index;
+  Rescan();
+}
+
+void Dispatcher::Rescan() {
   backlog_ = true;
   intake_cursor_ = {partition_, 0, 0};
+  intake_page_.clear();
   due_cursor_ = {partition_, 0, "", 0};
+  due_page_.clear();
   next_due_ms_ = 0;
-  flush_index_ = flush_index;
-  flush_pass_ = flush_index > 0;
+  flush_pass_ = flush_index_ > 0;
   flush_cursor_ = due_cursor_;
+  flush_page_.clear();
+}
+
+std::optional<int64_t> Dispatcher::NextDueMs() const {
+  if (credit_ == 0) return std::nullopt;
+  if (!next_due_ms_.has_value()) return salvage_at_ms_;
+  if (!salvage_at_ms_.has_value()) return next_due_ms_;
+  return std::min(*next_due_ms_, *salvage_at_ms_);
 }
 
 bool Dispatcher::IsActive(std::string_view queue_id) const {
   const auto entry = messages_.find(Lookup(queue_id));
-  return entry != messages_.end() && entry->second.phase != Phase::kRemoved;
+  return entry != messages_.end() && entry->second.active();
+}
+
+std::vector<std::string> Dispatcher::ActiveIds() const {
+  std::vector<std::string> ids;
+  ids.reserve(active_messages());
+  for (const auto& [queue_id, entry] : messages_) {
+    if (entry.active()) ids.push_back(queue_id);
+  }
+  return ids;
+}
+
+int64_t Dispatcher::OldestActiveMs() const {
+  int64_t oldest_ms = 0;
+  for (const auto& [queue_id, entry] : messages_) {
+    if (!entry.active() || entry.arrival_ms == 0) continue;
+    if (oldest_ms == 0 || entry.arrival_ms < oldest_ms) oldest_ms = entry.arrival_ms;
+  }
+  return oldest_ms;
 }
 
 void Dispatcher::OnEffects(const Effects& effects) {
   if (!open_) return;
   for (const OutcomeEffect& outcome : effects.outcomes) {
-    if (outcome.removed) OnRemoved(outcome.queue_id, /*by_administrator=*/false);
+    if (outcome.removed) OnEnded(outcome.queue_id, End::kOutcome);
   }
   for (const OutcomeEffect& notify : effects.notifies) {
-    if (notify.removed) OnRemoved(notify.queue_id, /*by_administrator=*/false);
+    if (notify.removed) OnEnded(notify.queue_id, End::kOutcome);
   }
-  for (const std::string& queue_id : effects.deleted) {
-    OnRemoved(queue_id, /*by_administrator=*/true);
-  }
-  for (const DueEffect& due : effects.due) LowerDueCursor(due);
-  for (const IntakeEffect& intake : effects.intake_again) {
-    // Out: its release looks at it. Else the outcome came after the release.
-    if (!messages_.contains(intake.queue_id)) StartBacklogAt(intake.key);
+  for (const std::string& queue_id : effects.deleted) OnEnded(queue_id, End::kDeleted);
+  for (const std::string& queue_id : effects.parked) OnEnded(queue_id, End::kParked);
+  if (effects.purged) OnPurged();
+  for (const DueEffect& due : effects.due) {
+    Unpark(due.queue_id);
+    LowerDueCursor(due);
   }
   for (const NewMessageEffect& message : effects.new_messages) {
     if (message.row.partition() == partition_) OnNewMessage(effects, message);
+  }
+  for (const IntakeEffect& intake : effects.intake_again) {
+    Unpark(intake.queue_id);
+    // Out: its release looks at it. Else the outcome came after the release.
+    if (!messages_.contains(intake.queue_id)) StartBacklogAt(intake.key);
   }
   if (effects.flushed_all) {
     flush_index_ = effects.index;
@@ -152,20 +210,24 @@ void Dispatcher::OnEffects(const Effects& effects) {
 }
 
 void Dispatcher::OnNewMessage(const Effects& effects, const NewMessageEffect& message) {
-  if (backlog_) return;
+  // Restore gives a withheld one its turn.
+  if (backlog_ || withheld_.contains(Lookup(message.queue_id))) return;
   if (credit_ == 0) {
     StartBacklogAt({partition_, message.row.intake_index(), message.row.intake_ordinal()});
     return;
   }
   if (auto gone = messages_.find(Lookup(message.queue_id)); gone != messages_.end()) {
     // The id of a message that is gone but not released yet: its release finds the new one.
-    gone->second.phase = Phase::kOut;
+    SetPhase(&gone->second, Phase::kOut, /*parked=*/false);
     return;
   }
   --credit_;
   Message& entry = messages_[std::string(message.queue_id)];
   entry.phase = Phase::kFresh;
-  fresh_.emplace_back(std::string(message.queue_id), ActivateFresh(effects, message, &entry));
+  entry.arrival_ms = ArrivalMs(message.row);
+  entry.fresh_ticket = ++fresh_tickets_;
+  fresh_.push_back(
+      {std::string(message.queue_id), entry.fresh_ticket, ActivateFresh(effects, message, &entry)});
   attached_bytes_ += entry.attached_bytes;
 }
 
@@ -195,24 +257,113 @@ Activated Dispatcher::ActivateFresh(const Effects& effects, const NewMessageEffe
   return activated;
 }
 
-void Dispatcher::OnRemoved(const std::string& queue_id, bool by_administrator) {
+void Dispatcher::OnEnded(const std::string& queue_id, End how) {
+  if (how != End::kParked && !withheld_.empty()) {
+    Settle(queue_id);
+    withheld_.erase(queue_id);
+  }
   const auto found = messages_.find(queue_id);
   if (found == messages_.end()) return;
   Message& entry = found->second;
-  if (entry.phase == Phase::kOut) {
-    entry.phase = Phase::kRemoved;
-    if (by_administrator) deleted_.push_back(queue_id);
-    return;
-  }
   if (entry.phase == Phase::kRemoved) return;
+  if (entry.phase != Phase::kOut) return Forget(found);
+  if (how == End::kParked) {
+    SetPhase(&entry, Phase::kOut, /*parked=*/true);
+    return Recall(queue_id, &entry);
+  }
+  SetPhase(&entry, Phase::kRemoved, /*parked=*/false);
+  if (how == End::kDeleted) deleted_.push_back(queue_id);
+}
+
+void Dispatcher::OnPurged() {
+  for (auto next = messages_.begin(); next != messages_.end();) {
+    const auto found = next++;
+    Message& entry = found->second;
+    if (entry.phase == Phase::kRemoved) continue;
+    if (entry.phase != Phase::kOut) {
+      Forget(found);
+      continue;
+    }
+    SetPhase(&entry, Phase::kRemoved, /*parked=*/false);
+    deleted_.push_back(found->first);
+  }
+  for (const auto& [queue_id, withheld] : withheld_) {
+    if (withheld.out) settled_.push_back(queue_id);
+  }
+  withheld_.clear();
+  fresh_.clear();
+  revisit_.clear();
+  // Nothing lies behind the cursors; what comes now is told by its effects.
+  intake_page_.clear();
+  due_page_.clear();
+  flush_page_.clear();
+  flushed_ids_.clear();
+  next_due_ms_.reset();
+  backlog_ = flush_pass_ = false;
+}
+
+void Dispatcher::Forget(Messages::iterator found) {
+  const Message& entry = found->second;
   if (entry.phase == Phase::kFresh) {
     ++credit_;
     attached_bytes_ -= entry.attached_bytes;
-    std::erase_if(fresh_, [&](const auto& waiting) { return waiting.first == queue_id; });
-  } else {
-    std::erase(revisit_, queue_id);
   }
+  if (!entry.active()) --inactive_;
   messages_.erase(found);
+}
+
+void Dispatcher::SetPhase(Message* entry, Phase phase, bool parked) {
+  if (!entry->active()) --inactive_;
+  entry->phase = phase;
+  entry->parked = parked;
+  if (!entry->active()) ++inactive_;
+}
+
+void Dispatcher::Recall(const std::string& queue_id, Message* entry) {
+  if (std::exchange(entry->recalled, true)) return;
+  recalled_.push_back(queue_id);
+}
+
+void Dispatcher::Unpark(const std::string& queue_id) {
+  if (inactive_ == 0) return;
+  const auto found = messages_.find(queue_id);
+  if (found != messages_.end() && found->second.parked) {
+    SetPhase(&found->second, found->second.phase, /*parked=*/false);
+  }
+}
+
+void Dispatcher::Settle(std::string_view queue_id) {
+  const auto found = withheld_.find(Lookup(queue_id));
+  if (found == withheld_.end() || !std::exchange(found->second.out, false)) return;
+  settled_.emplace_back(queue_id);
+}
+
+Dispatcher::Whereabouts Dispatcher::Withhold(std::string_view queue_id) {
+  Withheld& withheld = withheld_[std::string(queue_id)];
+  ++withheld.times;
+  const auto found = messages_.find(Lookup(queue_id));
+  if (found == messages_.end()) return Whereabouts::kFree;
+  if (found->second.phase == Phase::kOut) {
+    withheld.out = true;
+    Recall(found->first, &found->second);
+    return Whereabouts::kOut;
+  }
+  // kRevisit: its turn finds it withheld.
+  if (found->second.phase == Phase::kFresh) Forget(found);
+  return Whereabouts::kFree;
+}
+
+void Dispatcher::Restore(std::string_view queue_id) {
+  const auto found = withheld_.find(Lookup(queue_id));
+  if (found == withheld_.end() || --found->second.times > 0) return;
+  withheld_.erase(found);
+  // Out: its release looks at it.
+  if (!open_ || messages_.contains(Lookup(queue_id))) return;
+  if (revisit_.size() < limits_.restored_max) {
+    revisit_.emplace_back(queue_id);
+  } else {
+    Rescan();
+  }
 }
 
 void Dispatcher::OnReleased(std::string_view queue_id) {
@@ -223,11 +374,10 @@ void Dispatcher::OnReleased(std::string_view queue_id) {
   ++credit_;
   attached_bytes_ -= entry.attached_bytes;
   entry.attached_bytes = 0;
-  if (entry.phase == Phase::kRemoved) {
-    messages_.erase(found);
-    return;
-  }
-  entry.phase = Phase::kRevisit;
+  if (entry.phase == Phase::kRemoved) return Forget(found);
+  SetPhase(&entry, Phase::kRevisit, /*parked=*/false);
+  entry.recalled = false;
+  if (!withheld_.empty()) Settle(queue_id);
   revisit_.emplace_back(queue_id);
 }
 
@@ -253,6 +403,13 @@ absl::StatusOr<DispatchBatch> Dispatcher::Take(int64_t now_ms, size_t budget_byt
   TakeState take = {now_ms, budget_bytes, limits_.rows_scanned_max};
   if (!open_) return std::move(take.batch);
   take.batch.deleted.swap(deleted_);
+  // Not those that were released since: they may go out in this very batch.
+  for (std::string& queue_id : std::exchange(recalled_, {})) {
+    const auto found = messages_.find(queue_id);
+    if (found != messages_.end() && found->second.phase == Phase::kOut && found->second.recalled) {
+      take.batch.recalled.push_back(std::move(queue_id));
+    }
+  }
   take.batch.flushed = std::exchange(flushed_, false);
   while (!take.Full()) {
     absl::StatusOr<bool> gave = TakeRevisit(&take);
@@ -264,9 +421,13 @@ absl::StatusOr<DispatchBatch> Dispatcher::Take(int64_t now_ms, size_t budget_byt
       gave = deferred_turn_ ? TakeDeferred(&take) : TakeNew(&take);
       if (!gave.ok()) return gave.status();
     }
+    // The damage may have been found by the last of them.
+    if (!*gave) gave = TakeSalvaged(&take);
+    if (!gave.ok()) return gave.status();
     if (!*gave) break;
   }
   take.batch.more = take.Full();
+  take.batch.index_damage = std::exchange(index_damage_, {});
   return std::move(take.batch);
 }
 
@@ -275,9 +436,13 @@ absl::StatusOr<bool> Dispatcher::TakeRevisit(TakeState* take) {
     const std::string queue_id = std::move(revisit_.front());
     revisit_.pop_front();
     --take->rows_left;
-    const auto entry = messages_.find(queue_id);
-    const uint32_t next_number = entry->second.next_number;
-    messages_.erase(entry);
+    const auto found = messages_.find(queue_id);
+    uint32_t next_number = 0;
+    if (found != messages_.end()) {
+      if (found->second.phase != Phase::kRevisit) continue;
+      next_number = found->second.next_number;
+      Forget(found);
+    }
     const absl::StatusOr<bool> gave = GiveOut(queue_id, next_number, take);
     if (!gave.ok() || *gave) return gave;
   }
@@ -290,18 +455,27 @@ absl::StatusOr<bool> Dispatcher::TakeNew(TakeState* take) {
 }
 
 absl::StatusOr<bool> Dispatcher::TakeDeferred(TakeState* take) {
-  const absl::StatusOr<bool> gave = TakeDue(take);
+  absl::StatusOr<bool> gave = TakeDue(take);
   if (!gave.ok() || *gave) return gave;
-  return TakeFlushed(take);
+  gave = TakeFlushed(take);
+  if (!gave.ok() || *gave) return gave;
+  return TakeSalvaged(take);
 }
 
 bool Dispatcher::TakeFresh(TakeState* take) {
-  if (fresh_.empty()) return false;
-  auto& [queue_id, activated] = fresh_.front();
-  messages_.find(queue_id)->second.phase = Phase::kOut;
-  take->Add(std::move(activated));
-  fresh_.pop_front();
-  return true;
+  bool gave = false;
+  while (!gave && !fresh_.empty()) {
+    Fresh& fresh = fresh_.front();
+    const auto found = messages_.find(fresh.queue_id);
+    if (found != messages_.end() && found->second.phase == Phase::kFresh &&
+        found->second.fresh_ticket == fresh.ticket) {
+      found->second.phase = Phase::kOut;
+      take->Add(std::move(fresh.activated));
+      gave = true;
+    }
+    fresh_.pop_front();
+  }
+  return gave;
 }
 
 absl::StatusOr<bool> Dispatcher::TakeIntake(TakeState* take) {
@@ -309,8 +483,12 @@ absl::StatusOr<bool> Dispatcher::TakeIntake(TakeState* take) {
     if (intake_page_.empty()) {
       absl::StatusOr<std::vector<IntakeEntry>> page =
           reader_->ScanIntake(intake_cursor_, kPageRows);
-      if (!page.ok()) return page.status();
       --take->rows_left;
+      if (!page.ok()) {
+        if (!BeginSalvage(page.status(), take->now_ms)) return page.status();
+        backlog_ = false;
+        break;
+      }
       if (page->empty()) {
         backlog_ = false;
         break;
@@ -346,8 +524,12 @@ absl::StatusOr<bool> Dispatcher::TakeDue(TakeState* take) {
 absl::StatusOr<bool> Dispatcher::ReadDuePage(TakeState* take) {
   if (!next_due_ms_.has_value() || *next_due_ms_ > take->now_ms) return false;
   absl::StatusOr<std::vector<DueEntry>> page = reader_->ScanDue(due_cursor_, kPageRows);
-  if (!page.ok()) return page.status();
   --take->rows_left;
+  if (!page.ok()) {
+    if (!BeginSalvage(page.status(), take->now_ms)) return page.status();
+    next_due_ms_.reset();
+    return false;
+  }
   const auto future = std::find_if(page->begin(), page->end(), [&](const DueEntry& entry) {
     return entry.key.due_ms > take->now_ms;
   });
@@ -367,8 +549,12 @@ absl::StatusOr<bool> Dispatcher::TakeFlushed(TakeState* take) {
   while (credit_ > 0 && flush_pass_ && !take->Full()) {
     if (flush_page_.empty()) {
       absl::StatusOr<std::vector<DueEntry>> page = reader_->ScanDue(flush_cursor_, kPageRows);
-      if (!page.ok()) return page.status();
       --take->rows_left;
+      if (!page.ok()) {
+        if (!BeginSalvage(page.status(), take->now_ms)) return page.status();
+        flush_pass_ = false;
+        break;
+      }
       if (page->empty()) {
         flush_pass_ = false;
         break;
@@ -387,46 +573,106 @@ absl::StatusOr<bool> Dispatcher::TakeFlushed(TakeState* take) {
   return false;
 }
 
+bool Dispatcher::BeginSalvage(const absl::Status& damage, int64_t now_ms) {
+  if (!absl::IsDataLoss(damage)) return false;
+  if (salvage_at_ms_.has_value()) return true;
+  salvage_at_ms_ = now_ms;
+  index_damage_ = std::string(damage.message());
+  return true;
+}
+
+absl::StatusOr<bool> Dispatcher::TakeSalvaged(TakeState* take) {
+  if (!salvage_at_ms_.has_value() || *salvage_at_ms_ > take->now_ms) return false;
+  while (credit_ > 0 && !take->Full()) {
+    if (salvage_page_.empty()) {
+      if (std::exchange(salvage_end_, false)) {
+        EndSalvage(take->now_ms);
+        break;
+      }
+      absl::StatusOr<IdPage> page =
+          reader_->ScanQueues({.queues = {v1::QUEUE_NAME_INCOMING, v1::QUEUE_NAME_DEFERRED},
+                               .after = salvage_cursor_,
+                               .ids_max = kPageRows,
+                               .rows_max = limits_.rows_scanned_max});
+      --take->rows_left;
+      // What lies behind it cannot be seen now; mail that is found otherwise goes on.
+      if (absl::IsDataLoss(page.status())) {
+        index_damage_ = std::string(page.status().message());
+        EndSalvage(take->now_ms);
+        break;
+      }
+      if (!page.ok()) return page.status();
+      salvage_cursor_ = std::move(page->cursor);
+      salvage_end_ = page->end;
+      salvage_page_.assign(page->queue_ids.begin(), page->queue_ids.end());
+      continue;
+    }
+    const std::string queue_id = std::move(salvage_page_.front());
+    salvage_page_.pop_front();
+    --take->rows_left;
+    const absl::StatusOr<bool> gave = GiveOut(queue_id, 0, take);
+    if (!gave.ok() || *gave) return gave;
+  }
+  return false;
+}
+
+// The next pass begins later.
+void Dispatcher::EndSalvage(int64_t now_ms) {
+  salvage_cursor_.clear();
+  salvage_at_ms_ = now_ms + kSalvageIntervalMs;
+}
+
 absl::StatusOr<bool> Dispatcher::GiveOut(const std::string& queue_id, uint32_t from_number,
                                          TakeState* take) {
-  // Out already: its release looks at it again.
-  if (messages_.contains(queue_id)) return false;
-  absl::StatusOr<std::optional<state::MessageRow>> row = reader_->ReadMessage(queue_id);
+  // Out already: its release looks at it again. Withheld: its Restore does.
+  if (messages_.contains(queue_id) || withheld_.contains(queue_id)) return false;
+  Activated activated;
+  Message entry;
+  const absl::StatusOr<bool> found = Read(queue_id, from_number, take->now_ms, &activated, &entry);
+  if (absl::IsDataLoss(found.status())) {
+    take->batch.damaged.push_back({queue_id, std::string(found.status().message())});
+    return false;
+  }
+  if (!found.ok() || !*found) return found;
+  attached_bytes_ += entry.attached_bytes;
+  messages_.emplace(queue_id, entry);
+  --credit_;
+  take->Add(std::move(activated));
+  return true;
+}
+
+absl::StatusOr<bool> Dispatcher::Read(const std::string& queue_id, uint32_t from_number,
+                                      int64_t now_ms, Activated* activated, Message* entry) {
+  const absl::StatusOr<std::optional<state::MessageRow>> row = reader_->ReadMessage(queue_id);
   if (!row.ok()) return row.status();
-  if (!row->has_value()) return false;
+  if (!row->has_value() || IsParked(**row)) return false;
   OpenRecipientsQuery query;
   query.queue_id = queue_id;
   query.from_number = from_number;
-  query.now_ms = take->now_ms;
+  query.now_ms = now_ms;
   query.flush_index = flush_index_;
   query.recipients_max = limits_.activation_recipients_max;
   absl::StatusOr<OpenRecipients> recipients = reader_->ReadOpenRecipients(**row, query);
   if (!recipients.ok()) return recipients.status();
   if (recipients->open.empty() && recipients->bounced.empty()) return false;
 
-  Activated activated;
-  FillActivation(queue_id, **row, &activated.activation);
-  activated.activation.set_source(recipients->any_pending ? v1::Activation::SOURCE_INCOMING
-                                                          : v1::Activation::SOURCE_DEFERRED);
-  Message entry;
-  entry.next_number = recipients->next_number;
+  FillActivation(queue_id, **row, &activated->activation);
+  activated->activation.set_source(recipients->any_pending ? v1::Activation::SOURCE_INCOMING
+                                                           : v1::Activation::SOURCE_DEFERRED);
+  entry->next_number = recipients->next_number;
+  entry->arrival_ms = ArrivalMs(**row);
   // Deferred mail often waits on for its destination: its contents would lie in memory for nothing.
   const uint64_t attachable = recipients->any_pending ? Attachable(**row) : 0;
   if (attachable > 0) {
     absl::StatusOr<Chunk> chunk = reader_->ReadChunk(queue_id, 0);
     if (!chunk.ok()) return chunk.status();
-    // A corrupt one is the worker's to find: it fetches and is told.
-    if (chunk->found && !chunk->corrupt) {
-      entry.attached_bytes = chunk->bytes.size();
-      AttachCopy(std::move(chunk->bytes), chunk->crc32c, &activated);
-    }
+    if (!chunk->found) return absl::DataLossError("chunk 0 is missing");
+    if (chunk->corrupt) return absl::DataLossError("chunk 0 does not match its checksum");
+    entry->attached_bytes = chunk->bytes.size();
+    AttachCopy(std::move(chunk->bytes), chunk->crc32c, activated);
   }
-  FillRecipients(&*recipients, &activated.activation);
-  activated.activation.set_flushed(flushed_ids_.erase(queue_id) > 0 || recipients->flushed);
-  attached_bytes_ += entry.attached_bytes;
-  messages_.emplace(queue_id, entry);
-  --credit_;
-  take->Add(std::move(activated));
+  FillRecipients(&*recipients, &activated->activation);
+  activated->activation.set_flushed(flushed_ids_.erase(queue_id) > 0 || recipients->flushed);
   return true;
 }
 

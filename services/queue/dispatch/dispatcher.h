@@ -21,6 +21,19 @@
 // had to stay (no credit), the intake index is read from it on until its end is reached: order is
 // kept, and nothing is held in memory past the credit.
 //
+// Parked messages (held or corrupt) are not given out: their rows say so. One that is out when it
+// is parked is recalled: its holder ends its attempts and releases it. Withhold keeps a message
+// from being given out although its rows allow it, while a command is under way that must not meet
+// an attempt (a requeue): one that is out is recalled, and is in TakeSettled() once it is not out
+// any more. Each Withhold is ended by a Restore. Recalled, deleted and settled ids are told once
+// each, so there are no more of them than messages that were out; withheld ones are bounded by who
+// withholds.
+//
+// A message whose rows or first chunk turn out to be damaged is not given out; the batch says so,
+// and whoever takes it marks the message as corrupt. When a row of the intake or due index cannot
+// be read, what lies behind it is found by going over all messages, at once and each
+// kSalvageIntervalMs.
+//
 // Races, and what happens:
 //  - A job becomes due, or a flush comes, while its message is out: the passes over the due index
 //    skip it; the release looks at the message again.
@@ -33,6 +46,16 @@
 //    now keeps it.
 //  - Deleted while out: in `deleted` of the next batch; the credit comes with the release. Deleted
 //    before it was given out: never given out.
+//  - Purged: as if each message was deleted.
+//  - Parked while out: in `recalled` of the next batch. The release looks at the message again and
+//    finds it parked, or not any more. Parked again before its release: not recalled twice.
+//  - Parked before it was given out: dropped with its credit.
+//  - Withheld before it was given out: dropped with its credit; Restore gives it its turn.
+//  - Withheld while out: recalled, settled by its release, by its end (an outcome, a deletion), or
+//  by
+//    the end of its holder. With the next Open it is still withheld.
+//  - Withheld twice: is given out after the second Restore. Withheld and gone: Restore does
+//  nothing.
 //  - Released twice, or never given out: ignored, no credit.
 //  - The holder dies: Close. The next Open gives out everything, deferred jobs of the dead holder
 //    too, as their time is past. Apply refuses outcomes of the old epoch.
@@ -44,6 +67,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -54,6 +78,9 @@
 
 namespace postfleet::queue {
 
+// After the damage of an index: from the end of one pass over all messages to the next.
+inline constexpr int64_t kSalvageIntervalMs = 60'000;
+
 struct DispatchLimits {
   size_t activation_recipients_max = 1'000;
   // Contents that come along: of one message, and outstanding.
@@ -61,6 +88,8 @@ struct DispatchLimits {
   uint64_t attached_body_bytes_max = 32u << 20;
   // Index rows looked at by one Take.
   size_t rows_scanned_max = 2'048;
+  // Restored messages whose turn is remembered; past it all indexes are read again.
+  size_t restored_max = 20'000;
 };
 
 struct Activated {
@@ -70,17 +99,32 @@ struct Activated {
   std::shared_ptr<const void> payload_owner;
 };
 
+// A message that must not be given out: mark it corrupt.
+struct DamagedMessage {
+  std::string queue_id;
+  std::string reason;
+};
+
 // One ScheduleResponse's worth.
 struct DispatchBatch {
   std::vector<Activated> activations;
   // Given out, and deleted by an administrator since: end their attempts.
   std::vector<std::string> deleted;
+  // Given out, and to be let go.
+  std::vector<std::string> recalled;
+  // Not for the holder.
+  std::vector<DamagedMessage> damaged;
+  // An index cannot be read: why. Told once to a holder's stream.
+  std::string index_damage;
   // An administrator flushed: forget dead destinations.
   bool flushed = false;
   // There is more to take now (budget or scan limit reached).
   bool more = false;
 
-  bool empty() const { return activations.empty() && deleted.empty() && !flushed; }
+  // Nothing for the holder.
+  bool empty() const {
+    return activations.empty() && deleted.empty() && recalled.empty() && !flushed;
+  }
 };
 
 class Dispatcher {
@@ -101,15 +145,29 @@ class Dispatcher {
   // is any. Errors are the store's and final.
   absl::StatusOr<DispatchBatch> Take(int64_t now_ms, size_t budget_bytes);
 
-  // When Take should be called next although nothing has happened; nullopt: never. Known since the
-  // last Take.
-  std::optional<int64_t> NextDueMs() const { return next_due_ms_; }
+  // When Take should be called next although nothing has happened; nullopt: never (without credit
+  // nothing is due). Known since the last Take.
+  std::optional<int64_t> NextDueMs() const;
 
   bool is_open() const { return open_; }
   uint64_t epoch() const { return epoch_; }
-  // Given out and not released; of those, deleted ones do not count as active.
+  // Free: whatever is proposed about the message now meets no attempt of it. Works without a holder
+  // too: nothing is out then.
+  enum class Whereabouts { kFree, kOut };
+  Whereabouts Withhold(std::string_view queue_id);
+  // Takes one Withhold back.
+  void Restore(std::string_view queue_id);
+  // Withheld ones that were out and are not any more.
+  std::vector<std::string> TakeSettled() { return std::exchange(settled_, {}); }
+  size_t withheld_messages() const { return withheld_.size(); }
+
+  // Given out and not released; of those, deleted and parked ones do not count as active.
   bool IsActive(std::string_view queue_id) const;
-  uint64_t active_messages() const { return messages_.size(); }
+  uint64_t active_messages() const { return messages_.size() - inactive_; }
+  // In no order. Costs a copy of all ids (20,000).
+  std::vector<std::string> ActiveIds() const;
+  // Arrival of the oldest active message; 0: none. Looks at all of them.
+  int64_t OldestActiveMs() const;
   uint64_t attached_bytes() const { return attached_bytes_; }
   uint64_t credit() const { return credit_; }
 
@@ -117,6 +175,7 @@ class Dispatcher {
   enum class Phase {
     // To be given out from memory: the Activated waits in fresh_.
     kFresh,
+    // Given out.
     kOut,
     // Released; its rows are to be looked at again. Has no credit.
     kRevisit,
@@ -126,14 +185,44 @@ class Dispatcher {
   struct Message {
     Phase phase = Phase::kOut;
     uint64_t attached_bytes = 0;
+    int64_t arrival_ms = 0;
+    // Of kFresh: which entry of fresh_ is its. The others of its id are dead.
+    uint64_t fresh_ticket = 0;
     // Pending recipients below it were given out in this message's pages.
     uint32_t next_number = 0;
+    // Of kOut: its holder was told to let it go.
+    bool recalled = false;
+    // Of kOut: held or corrupt by now.
+    bool parked = false;
+
+    bool active() const { return phase != Phase::kRemoved && !parked; }
+  };
+  struct Fresh {
+    std::string queue_id;
+    uint64_t ticket = 0;
+    Activated activated;
+  };
+  struct Withheld {
+    uint32_t times = 0;
+    // It was out and is not yet settled.
+    bool out = false;
   };
   using Messages = absl::flat_hash_map<std::string, Message>;
   struct TakeState;
+  enum class End { kOutcome, kDeleted, kParked };
 
   void OnNewMessage(const Effects& effects, const NewMessageEffect& message);
-  void OnRemoved(const std::string& queue_id, bool by_administrator);
+  void OnEnded(const std::string& queue_id, End how);
+  void OnPurged();
+  // One of messages_ goes that is not out.
+  void Forget(Messages::iterator found);
+  void SetPhase(Message* entry, Phase phase, bool parked);
+  void Recall(const std::string& queue_id, Message* entry);
+  // It is not out any more.
+  void Settle(std::string_view queue_id);
+  void Unpark(const std::string& queue_id);
+  // Everything that is in the store and not out has its turn again.
+  void Rescan();
   void StartBacklogAt(const IntakeKey& key);
   void LowerDueCursor(const DueEffect& due);
   uint64_t Attachable(const state::MessageRow& row) const;
@@ -149,7 +238,15 @@ class Dispatcher {
   absl::StatusOr<bool> TakeDue(TakeState* take);
   absl::StatusOr<bool> TakeFlushed(TakeState* take);
   absl::StatusOr<bool> ReadDuePage(TakeState* take);
+  absl::StatusOr<bool> TakeSalvaged(TakeState* take);
+  void EndSalvage(int64_t now_ms);
+  // False: `damage` is no damage of an index, but final.
+  bool BeginSalvage(const absl::Status& damage, int64_t now_ms);
   absl::StatusOr<bool> GiveOut(const std::string& queue_id, uint32_t from_number, TakeState* take);
+  // Fills `activated` and `entry`; false: there is nothing to give. DataLoss: the message is
+  // damaged.
+  absl::StatusOr<bool> Read(const std::string& queue_id, uint32_t from_number, int64_t now_ms,
+                            Activated* activated, Message* entry);
 
   const Reader* const reader_;
   const uint32_t partition_;
@@ -160,9 +257,17 @@ class Dispatcher {
   uint64_t credit_ = 0;
   uint64_t attached_bytes_ = 0;
   Messages messages_;
-  std::deque<std::pair<std::string, Activated>> fresh_;
+  // Of messages_, those that are not active.
+  uint64_t inactive_ = 0;
+  std::deque<Fresh> fresh_;
+  uint64_t fresh_tickets_ = 0;
+  // To be looked at: kRevisit, restored, or gone since.
   std::deque<std::string> revisit_;
   std::vector<std::string> deleted_;
+  std::vector<std::string> recalled_;
+  // Both outlive the holder.
+  absl::flat_hash_map<std::string, Withheld> withheld_;
+  std::vector<std::string> settled_;
   bool flushed_ = false;
   bool deferred_turn_ = false;
 
@@ -183,6 +288,13 @@ class Dispatcher {
   bool flush_pass_ = false;
   DueKey flush_cursor_;
   std::deque<DueEntry> flush_page_;
+  // The passes over all messages, once an index was found damaged: when the next is, or since when
+  // one runs.
+  std::optional<int64_t> salvage_at_ms_;
+  std::string salvage_cursor_;
+  std::deque<std::string> salvage_page_;
+  bool salvage_end_ = false;
+  std::string index_damage_;
   // Flushed by their ids and not given out since; past kFlushedIdsMax an id is due, but not marked.
   absl::flat_hash_set<std::string> flushed_ids_;
 };

@@ -49,6 +49,38 @@ struct Partition {
   DispatchBatch Take(size_t budget_bytes = kBudgetBytes) {
     return *dispatcher.Take(queue.now_ms, budget_bytes);
   }
+  const Effects& Act(v1::Action action, const std::vector<std::string>& queue_ids) {
+    state::Command command;
+    command.mutable_administer()->set_action(action);
+    for (const std::string& id : queue_ids) command.mutable_administer()->add_queue_ids(id);
+    return Tell(queue.Apply(command));
+  }
+  void Hold(const std::string& queue_id) { Act(v1::ACTION_HOLD, {queue_id}); }
+  void Unhold(const std::string& queue_id) { Act(v1::ACTION_RELEASE, {queue_id}); }
+  void Purge() {
+    state::Command command;
+    command.mutable_purge();
+    Tell(queue.Apply(command));
+  }
+  // Overwrites the first chunk's bytes.
+  void DamageContents(const std::string& queue_id) {
+    rocksdb::WriteOptions write;
+    write.disableWAL = true;
+    ASSERT_TRUE(queue.store()
+                    .db()
+                    ->Put(write, queue.store().family(Family::kBody), NumberedKey(queue_id, 0),
+                          ChunkHeader(1) + "other contents")
+                    .ok());
+  }
+  // Plants a key that is none, behind all others of the partition.
+  void DamageIndex(Family family) {
+    rocksdb::WriteOptions write;
+    write.disableWAL = true;
+    ASSERT_TRUE(queue.store()
+                    .db()
+                    ->Put(write, queue.store().family(family), PartitionPrefix(0) + "\x7f", "A1")
+                    .ok());
+  }
   // Ids of all that goes out now.
   std::vector<std::string> TakeIds() {
     std::vector<std::string> ids;
@@ -143,6 +175,22 @@ TEST(Dispatcher, DeferredMailGoesOutWhenItIsDue) {
   ASSERT_THAT(batch.activations, SizeIs(1));
   EXPECT_EQ(batch.activations[0].activation.source(), v1::Activation::SOURCE_DEFERRED);
   EXPECT_EQ(batch.activations[0].activation.payload_bytes(), 0u);
+}
+
+TEST(Dispatcher, WithoutCreditNothingIsDue) {
+  Partition partition;
+  partition.dispatcher.AddCredit(1);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, 1'000);
+  partition.dispatcher.OnReleased("A1");
+  partition.Enqueue("A2");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A2"));
+  partition.queue.now_ms += 1'000;
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  EXPECT_FALSE(partition.dispatcher.NextDueMs().has_value()) << "its time would never be over";
+  partition.dispatcher.AddCredit(1);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
 }
 
 TEST(Dispatcher, AJobThatIsDueBeforeOthersIsNotPassedOver) {
@@ -400,6 +448,256 @@ TEST(Dispatcher, ABatchEndsAtItsBudget) {
   EXPECT_FALSE(batch.more);
 }
 
+TEST(Dispatcher, AHeldMessageIsRecalledOnceAndStaysAfterItsRelease) {
+  Partition partition;
+  partition.dispatcher.AddCredit(2);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Hold("A1");
+  EXPECT_FALSE(partition.dispatcher.IsActive("A1"));
+  EXPECT_EQ(partition.dispatcher.active_messages(), 0u);
+  EXPECT_THAT(partition.Take().recalled, ElementsAre("A1"));
+  partition.Unhold("A1");
+  EXPECT_TRUE(partition.dispatcher.IsActive("A1"));
+  partition.Hold("A1");
+  EXPECT_THAT(partition.Take().recalled, IsEmpty()) << "it was told";
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_EQ(partition.dispatcher.credit(), 2u);
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.Unhold("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+  EXPECT_TRUE(partition.dispatcher.IsActive("A1"));
+}
+
+TEST(Dispatcher, AMessageThatIsReleasedFromHoldWhileOutIsGivenOutAgain) {
+  Partition partition;
+  partition.dispatcher.AddCredit(2);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Hold("A1");
+  partition.TakeIds();
+  partition.Unhold("A1");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty()) << "it is still out";
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST(Dispatcher, AFreshMessageThatIsHeldIsDroppedWithItsCredit) {
+  Partition partition;
+  partition.dispatcher.AddCredit(2);
+  partition.TakeIds();
+  partition.Enqueue("A1");
+  partition.Enqueue("A2");
+  partition.Hold("A1");
+  EXPECT_EQ(partition.dispatcher.credit(), 1u);
+  const DispatchBatch batch = partition.Take();
+  EXPECT_THAT(batch.recalled, IsEmpty());
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  EXPECT_EQ(batch.activations[0].activation.queue_id(), "A2");
+  EXPECT_EQ(partition.dispatcher.attached_bytes(), std::string("contents").size());
+}
+
+TEST(Dispatcher, AHeldMessageThatWaitsForItsSecondLookStays) {
+  Partition partition;
+  partition.dispatcher.AddCredit(1);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.dispatcher.OnReleased("A1");
+  partition.Hold("A1");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  EXPECT_EQ(partition.dispatcher.active_messages(), 0u);
+}
+
+TEST(Dispatcher, AWithheldMessageIsNotGivenOutUntilItIsRestored) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  EXPECT_EQ(partition.dispatcher.Withhold("A1"), Dispatcher::Whereabouts::kFree);
+  partition.Enqueue("A1");
+  partition.Reopen();
+  partition.dispatcher.AddCredit(5);
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.dispatcher.Withhold("A1");
+  partition.dispatcher.Restore("A1");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty()) << "it is withheld by another one";
+  partition.dispatcher.Restore("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+  EXPECT_EQ(partition.dispatcher.withheld_messages(), 0u);
+}
+
+TEST(Dispatcher, NewMailThatIsWithheldIsDroppedWithItsCredit) {
+  Partition partition;
+  partition.dispatcher.AddCredit(1);
+  partition.TakeIds();
+  partition.Enqueue("A1");
+  EXPECT_EQ(partition.dispatcher.Withhold("A1"), Dispatcher::Whereabouts::kFree);
+  EXPECT_EQ(partition.dispatcher.credit(), 1u);
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.dispatcher.Restore("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST(Dispatcher, AnOutMessageThatIsWithheldIsRecalledAndSettledByItsRelease) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  EXPECT_EQ(partition.dispatcher.Withhold("A1"), Dispatcher::Whereabouts::kOut);
+  EXPECT_THAT(partition.Take().recalled, ElementsAre("A1"));
+  EXPECT_THAT(partition.dispatcher.TakeSettled(), IsEmpty());
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.dispatcher.TakeSettled(), ElementsAre("A1"));
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  const Effects& effects = partition.Act(v1::ACTION_REQUEUE, {"A1"});
+  ASSERT_THAT(effects.new_queue_ids, SizeIs(1));
+  const std::string new_id = effects.new_queue_ids[0];
+  partition.dispatcher.Restore("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre(new_id));
+}
+
+TEST(Dispatcher, AWithheldMessageIsSettledByItsEnd) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  for (const char* id : {"A1", "A2", "A3"}) partition.Enqueue(id);
+  partition.TakeIds();
+  for (const char* id : {"A1", "A2", "A3"}) partition.dispatcher.Withhold(id);
+  partition.Report("A1", {{0, kSent}});
+  EXPECT_THAT(partition.dispatcher.TakeSettled(), ElementsAre("A1"));
+  partition.Tell(Delete(partition.queue, {"A2"}));
+  EXPECT_THAT(partition.dispatcher.TakeSettled(), ElementsAre("A2"));
+  partition.dispatcher.Close();
+  EXPECT_THAT(partition.dispatcher.TakeSettled(), ElementsAre("A3"));
+  for (const char* id : {"A1", "A2", "A3"}) partition.dispatcher.Restore(id);
+  EXPECT_EQ(partition.dispatcher.withheld_messages(), 0u);
+}
+
+TEST(Dispatcher, RestoringTooManyReadsTheIndexesAgain) {
+  DispatchLimits limits;
+  limits.restored_max = 2;
+  Partition partition(limits);
+  for (int i = 0; i < 6; ++i) partition.Enqueue(Concat("A", i));
+  for (int i = 0; i < 5; ++i) partition.dispatcher.Withhold(Concat("A", i));
+  partition.dispatcher.AddCredit(9);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A5"));
+  for (int i = 0; i < 5; ++i) partition.dispatcher.Restore(Concat("A", i));
+  EXPECT_THAT(partition.TakeIds(), ::testing::UnorderedElementsAre("A0", "A1", "A2", "A3", "A4"));
+}
+
+TEST(Dispatcher, APurgeLeavesNothingToGiveOutAndNewMailGoesOn) {
+  Partition partition;
+  partition.dispatcher.AddCredit(3);
+  for (const char* id : {"A1", "A2", "A3", "A4"}) partition.Enqueue(id);
+  partition.TakeIds();
+  partition.dispatcher.OnReleased("A3");
+  partition.dispatcher.Withhold("A2");
+  partition.Purge();
+  EXPECT_THAT(partition.dispatcher.TakeSettled(), ElementsAre("A2"));
+  const DispatchBatch batch = partition.Take();
+  EXPECT_THAT(batch.deleted, ::testing::UnorderedElementsAre("A1", "A2"));
+  EXPECT_THAT(batch.activations, IsEmpty());
+  EXPECT_EQ(partition.dispatcher.active_messages(), 0u);
+  partition.Enqueue("B1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("B1"));
+  partition.dispatcher.OnReleased("A1");
+  partition.dispatcher.OnReleased("A2");
+  EXPECT_EQ(partition.dispatcher.credit(), 2u);
+  EXPECT_EQ(partition.dispatcher.attached_bytes(), std::string("contents").size());
+}
+
+TEST(Dispatcher, ADamagedMessageIsToldAndNotGivenOut) {
+  Partition partition;
+  partition.Enqueue("A1");
+  partition.Enqueue("A2");
+  partition.DamageContents("A1");
+  partition.dispatcher.AddCredit(5);
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.damaged, SizeIs(1));
+  EXPECT_EQ(batch.damaged[0].queue_id, "A1");
+  EXPECT_EQ(batch.damaged[0].reason, "chunk 0 does not match its checksum");
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  EXPECT_EQ(batch.activations[0].activation.queue_id(), "A2");
+  EXPECT_EQ(partition.dispatcher.credit(), 4u);
+}
+
+TEST(Dispatcher, MailBehindADamagedIntakeRowIsFoundAllTheSame) {
+  Partition partition;
+  for (const char* id : {"A1", "A2"}) partition.Enqueue(id);
+  partition.DamageIndex(Family::kIntake);
+  partition.dispatcher.AddCredit(5);
+  const DispatchBatch batch = partition.Take();
+  EXPECT_THAT(batch.activations, SizeIs(2));
+  EXPECT_FALSE(batch.index_damage.empty());
+  partition.Enqueue("A3");
+  const DispatchBatch second = partition.Take();
+  EXPECT_THAT(second.activations, SizeIs(1));
+  EXPECT_TRUE(second.index_damage.empty()) << "it was told";
+}
+
+TEST(Dispatcher, MailBehindADamagedDueRowIsFoundAllTheSame) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.TakeIds();
+  partition.DamageIndex(Family::kDue);
+  for (const char* id : {"A1", "A2"}) {
+    partition.Enqueue(id);
+    partition.TakeIds();
+    partition.Report(id, {{0, kDeferred}}, id[1] == '1' ? 1'000 : kMinuteMs);
+    partition.dispatcher.OnReleased(id);
+  }
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.queue.now_ms += 1'000;
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+  EXPECT_EQ(partition.dispatcher.NextDueMs(), partition.queue.now_ms + kSalvageIntervalMs);
+  partition.queue.now_ms += kSalvageIntervalMs;
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A2"));
+}
+
+TEST(Dispatcher, AMessageThatIsForcedToExpireSaysSo) {
+  Partition partition;
+  partition.Enqueue("A1");
+  partition.Enqueue("A2");
+  partition.Act(v1::ACTION_EXPIRE, {"A1"});
+  partition.dispatcher.AddCredit(5);
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(2));
+  EXPECT_TRUE(batch.activations[0].activation.forced_expire());
+  EXPECT_FALSE(batch.activations[1].activation.forced_expire());
+  EXPECT_THAT(batch.activations[0].activation.last(), IsEmpty()) << "it was never tried";
+}
+
+TEST(Dispatcher, AMessageThatIsForcedToExpireSaysWhyItWaited) {
+  Partition partition;
+  partition.dispatcher.AddCredit(5);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, 1'000);
+  partition.dispatcher.OnReleased("A1");
+  partition.Act(v1::ACTION_EXPIRE, {"A1"});
+  partition.queue.now_ms += 1'000;
+  const DispatchBatch batch = partition.Take();
+  ASSERT_THAT(batch.activations, SizeIs(1));
+  const v1::Activation& activation = batch.activations[0].activation;
+  ASSERT_EQ(activation.last_size(), 1);
+  EXPECT_EQ(activation.last(0).recipient_number(), 0u);
+  EXPECT_EQ(activation.last(0).text(), "attempt for 0");
+}
+
+TEST(Dispatcher, TheOldestActiveMessageIsKnown) {
+  Partition partition;
+  EXPECT_EQ(partition.dispatcher.OldestActiveMs(), 0);
+  partition.dispatcher.AddCredit(5);
+  const int64_t first_ms = partition.queue.now_ms - 500;
+  for (const char* id : {"A1", "A2"}) {
+    partition.Enqueue(id);
+    partition.queue.now_ms += 1'000;
+  }
+  partition.TakeIds();
+  EXPECT_EQ(partition.dispatcher.OldestActiveMs(), first_ms);
+  partition.Report("A1", {{0, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_EQ(partition.dispatcher.OldestActiveMs(), first_ms + 1'000);
+  EXPECT_THAT(partition.dispatcher.ActiveIds(), ElementsAre("A2"));
+}
+
 // ---- Random
 
 // A scheduler that does what it likes. Everything it may not do is checked.
@@ -409,7 +707,7 @@ class RandomHolder {
 
   void Step() {
     partition_.queue.now_ms += static_cast<int64_t>(Pick(500));
-    switch (Pick(16)) {
+    switch (Pick(18)) {
       case 0:
         return partition_.Enqueue(Concat("Q", ++ids_), static_cast<int>(1 + Pick(5)));
       case 1:
@@ -431,10 +729,13 @@ class RandomHolder {
       case 12:
         return FlushSome();
       case 13:
-        if (Pick(60) != 0) return;
+        if (Pick(60) != 0) return WithholdOrRestore();
         partition_.Reopen();
         out_.clear();
+        recalled_.clear();
         return;
+      case 14:
+        return ParkOrUnpark();
       default:
         return TakeAll();
     }
@@ -443,8 +744,14 @@ class RandomHolder {
   void TakeAll() {
     for (bool more = true; more;) {
       const DispatchBatch batch = partition_.Take(2'000);
+      for (const std::string& queue_id : batch.recalled) {
+        EXPECT_TRUE(out_.contains(queue_id)) << queue_id << " was recalled and is not out";
+        EXPECT_TRUE(recalled_.insert(queue_id).second) << queue_id << " was recalled twice";
+      }
       for (const Activated& activated : batch.activations) {
         const v1::Activation& activation = activated.activation;
+        EXPECT_FALSE(withheld_.contains(activation.queue_id()))
+            << activation.queue_id() << " is withheld";
         EXPECT_TRUE(out_.insert(activation.queue_id()).second)
             << activation.queue_id() << " was given out twice";
         EXPECT_GT(activation.recipients_size() + activation.bounced_size(), 0);
@@ -456,11 +763,15 @@ class RandomHolder {
 
   // Everything is delivered in the end.
   void Drain() {
+    while (!withheld_.empty()) RestoreOne();
+    EXPECT_EQ(partition_.dispatcher.withheld_messages(), 0u);
+    for (size_t id = 1; id <= ids_; ++id) partition_.Unhold(Concat("Q", id));
     partition_.dispatcher.AddCredit(10);
     for (int round = 0; round < 10'000; ++round) {
       partition_.queue.now_ms += 1'000;
       TakeAll();
       if (out_.empty() && Remaining() == 0) return;
+      recalled_.clear();
       const std::set<std::string> batch = std::exchange(out_, {});
       for (const std::string& queue_id : batch) FinishWhole(queue_id);
     }
@@ -510,9 +821,50 @@ class RandomHolder {
   }
 
   void ReleaseOne() {
-    const std::string queue_id = Pick(10) == 0 ? AnyId() : OutId();
+    std::string queue_id = Pick(10) == 0 ? AnyId() : OutId();
+    if (!recalled_.empty() && Pick(2) == 0) queue_id = *recalled_.begin();
     partition_.dispatcher.OnReleased(queue_id);
     out_.erase(queue_id);
+    recalled_.erase(queue_id);
+    ExpectSettled();
+  }
+
+  void ParkOrUnpark() {
+    if (Pick(40) == 0) return partition_.Purge();
+    if (Pick(2) == 0) return partition_.Hold(Pick(2) == 0 ? AnyId() : OutId());
+    partition_.Unhold(AnyId());
+  }
+
+  void WithholdOrRestore() {
+    if (withheld_.size() > 4 || (Pick(2) == 0 && !withheld_.empty())) return RestoreOne();
+    const std::string queue_id = Pick(2) == 0 ? AnyId() : OutId();
+    // Only what there is: the end of an id is for good.
+    if (!partition_.queue.reader().ReadMessage(queue_id)->has_value()) return;
+    const bool is_out = partition_.dispatcher.Withhold(queue_id) == Dispatcher::Whereabouts::kOut;
+    EXPECT_TRUE(!is_out || out_.contains(queue_id)) << queue_id << " is not out";
+    withheld_.insert(queue_id);
+    if (is_out) unsettled_.insert(queue_id);
+  }
+
+  // Sometimes with a requeue before, as its only users do.
+  void RestoreOne() {
+    ExpectSettled();
+    const std::string queue_id = *withheld_.begin();
+    withheld_.erase(withheld_.begin());
+    if (!unsettled_.contains(queue_id) && Pick(3) == 0) {
+      partition_.Act(v1::ACTION_REQUEUE, {queue_id});
+    }
+    if (!withheld_.contains(queue_id)) unsettled_.erase(queue_id);
+    partition_.dispatcher.Restore(queue_id);
+  }
+
+  void ExpectSettled() {
+    for (const std::string& queue_id : partition_.dispatcher.TakeSettled()) {
+      unsettled_.erase(queue_id);
+    }
+    for (const std::string& queue_id : unsettled_) {
+      EXPECT_TRUE(out_.contains(queue_id)) << queue_id << " is not out, and was not settled";
+    }
   }
 
   void FinishWhole(const std::string& queue_id) {
@@ -535,7 +887,7 @@ class RandomHolder {
         partition_.queue.reader().List(request, [](std::string_view) { return false; });
     ASSERT_TRUE(page.ok());
     for (const v1::ListedMessage& message : page->messages()) {
-      if (out_.contains(message.queue_id())) continue;
+      if (out_.contains(message.queue_id()) || withheld_.contains(message.queue_id())) continue;
       const auto row = partition_.queue.reader().ReadMessage(message.queue_id());
       OpenRecipientsQuery query;
       query.queue_id = message.queue_id();
@@ -553,6 +905,10 @@ class RandomHolder {
   int checks_ = 0;
   // As the holder sees it.
   std::set<std::string> out_;
+  std::set<std::string> recalled_;
+  // As who withholds sees it.
+  std::multiset<std::string> withheld_;
+  std::set<std::string> unsettled_;
 };
 
 class RandomDispatch : public ::testing::TestWithParam<unsigned> {};

@@ -21,6 +21,14 @@ std::vector<std::string_view> Views(const rpc::Payload& payload) {
   return views;
 }
 
+size_t NewMessages(const state::Command& command) {
+  size_t count = 0;
+  for (const v1::Submission& submission : command.submissions()) {
+    count += submission.has_message() ? 1 : 0;
+  }
+  return count;
+}
+
 absl::Status ApplyRecord(StateMachine* machine, const EntryView& entry) {
   const grpc::Slice whole(entry.payload.data(), entry.payload.size(), grpc::Slice::STATIC_SLICE);
   state::Command command;
@@ -53,9 +61,13 @@ CommitPipeline::CommitPipeline(Log* log, Store* store, StateMachine* machine,
 CommitPipeline::~CommitPipeline() { Stop(); }
 
 absl::Status CommitPipeline::Replay(Log* log, StateMachine* machine) {
-  return log->Replay(machine->applied_index() + 1, [machine](const EntryView& entry) {
-    return entry.type == EntryType::kCommand ? ApplyRecord(machine, entry) : absl::OkStatus();
-  });
+  machine->SetReplaying(true);
+  absl::Status replayed =
+      log->Replay(machine->applied_index() + 1, [machine](const EntryView& entry) {
+        return entry.type == EntryType::kCommand ? ApplyRecord(machine, entry) : absl::OkStatus();
+      });
+  machine->SetReplaying(false);
+  return replayed;
 }
 
 void CommitPipeline::Start() {
@@ -151,12 +163,14 @@ absl::Status CommitPipeline::Write(Group* group) {
   const auto started = clock_->Monotonic();
   const int64_t now_ms = clock_->WallMillis();
   size_t part_count = 0;
+  size_t messages = 0;
   uint64_t index = log_->last_index();
   for (Item& item : *group) {
     item.index = ++index;
     item.proposal.command.set_now_ms(now_ms);
     rpc::EncodeFrame(item.proposal.command, item.proposal.payload).Dump(&item.record);
     part_count += item.record.size();
+    messages += NewMessages(item.proposal.command);
   }
   parts_.clear();
   parts_.reserve(part_count);  // entries point into it: it must not move
@@ -172,7 +186,7 @@ absl::Status CommitPipeline::Write(Group* group) {
   if (status.ok()) status = log_->Sync();
   if (observer_.on_synced) {
     observer_.on_synced(std::chrono::duration<double>(clock_->Monotonic() - started).count(),
-                        group->size());
+                        messages);
   }
   return status;
 }
@@ -185,9 +199,12 @@ void CommitPipeline::ApplyGroup(Group group) {
       // Without an owner small bodies are copied when they are given out: one by reference would
       // keep the whole frame that it came in, of up to 1 MiB, in memory for as long as its message
       // is active.
+      const bool timed = item.proposal.command.has_administer();
+      const auto started = timed ? clock_->Monotonic() : std::chrono::steady_clock::time_point();
       effects = machine_->Apply(
           item.index,
           {.header = item.proposal.command, .payload = views, .payload_owner = nullptr});
+      if (timed) administer_time_ = clock_->Monotonic() - started;
     }
     if (effects.ok()) {
       observer_.on_applied(**effects);

@@ -17,6 +17,7 @@
 // Costs: a proposal is copied nowhere; its payload slices go to pwritev and to apply as they are.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -48,8 +49,9 @@ struct CommitObserver {
   std::function<void()> on_group;
   // Any thread, once. What it says is why the process must end.
   std::function<void(const absl::Status&)> on_fatal;
-  // On the log thread: seconds of one sync, commands in it.
-  std::function<void(double, size_t)> on_synced;
+  // On the log thread: seconds of one sync, and messages that it made durable (new ones; there are
+  // syncs of outcomes alone).
+  std::function<void(double seconds, size_t messages)> on_synced;
 };
 
 class CommitPipeline {
@@ -80,6 +82,9 @@ class CommitPipeline {
   // False: over the byte bound, or stopped; `done` is not called. `must` ignores the bound and is
   // never answered with ResourceExhausted (outcomes: they make room).
   [[nodiscard]] bool Propose(Proposal proposal, bool must = false);
+
+  // How long applying the last Administer took. State loop only.
+  std::chrono::steady_clock::duration last_administer_time() const { return administer_time_; }
 
   // Of what is proposed and not applied yet.
   size_t pending_bytes() {
@@ -130,6 +135,7 @@ class CommitPipeline {
   // State loop only: the first error of apply ended it.
   absl::Status apply_failure_;
   uint64_t unflushed_bytes_ = 0;
+  std::chrono::steady_clock::duration administer_time_{};
 };
 
 }  // namespace postfleet::queue

@@ -1,5 +1,6 @@
 #include "services/queue/rpc/streams.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/maillog.h"
@@ -120,6 +121,7 @@ rpc::StreamCallbacks QueueService::ScheduleStream::Open(std::shared_ptr<rpc::Str
                   if (self->service_->holder_ == self) {
                     self->service_->dispatcher_.Close();
                     self->service_->holder_ = nullptr;
+                    self->service_->Pump();  // nothing is out any more: some waited for that
                   }
                 });
                 self->service_->streams_->Remove(self);
@@ -157,13 +159,13 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
     return;
   }
   epoch_ = (*effects)->open.epoch;
-  if (closed_)
-    return;  // it has fenced the holder before, and is gone: the partition waits for the next to
-             // open
+  // The holder before is fenced, also when this stream is gone by now: then the partition waits for
+  // the next to open.
   if (service_->holder_ != nullptr && service_->holder_.get() != this) {
     service_->holder_->epoch_ = 0;
     service_->holder_->stream()->Cancel();
   }
+  if (closed_) return;
   service_->holder_ = shared_from_this();
   service_->dispatcher_.Open(epoch_, service_->machine_->flush_index());
   service_->dispatcher_.AddCredit(std::exchange(credit_before_open_, 0));
@@ -222,7 +224,13 @@ void QueueService::ScheduleStream::OnOutcomesApplied(
       maillog::Warning("queue", effect.queue_id, ": notice refused: ", effect.refused);
     }
   };
-  for (const OutcomeEffect& effect : (*effects)->outcomes) add(effect);
+  for (const OutcomeEffect& effect : (*effects)->outcomes) {
+    add(effect);
+    if (!effect.late) continue;
+    // The final dot was sent before the worker could be told.
+    maillog::Warning("queue", effect.queue_id,
+                     ": an outcome came too late: the message was deleted before");
+  }
   for (const OutcomeEffect& effect : (*effects)->notifies) add(effect);
   Send(response, {});
 }
@@ -296,13 +304,13 @@ bool QueueService::FetchStream::NextFrame(grpc::ByteBuffer* frame) {
   v1::FetchResponse response;
   response.set_queue_id(request.queue_id());
   response.set_chunk(request.chunk());
-  // A store that cannot be read is a message that cannot be delivered now; apply meets the same
-  // error and ends the process.
   response.set_found(chunk.ok() && chunk->found);
-  response.set_corrupt(!chunk.ok() || chunk->corrupt);
+  // What should be there and is not is damage too: the message must be neither delivered nor
+  // dropped.
+  const bool given = chunk.ok() && chunk->found && !chunk->corrupt;
+  response.set_corrupt(!given && service_->JudgeMissingChunk(request, chunk));
   rpc::Payload payload;
-  if (chunk.ok() && !chunk->bytes.empty())
-    payload.push_back(rpc::OwningSlice(std::move(chunk->bytes)));
+  if (given && !chunk->bytes.empty()) payload.push_back(rpc::OwningSlice(std::move(chunk->bytes)));
   *frame = rpc::EncodeFrame(response, payload);
   return true;
 }
@@ -325,11 +333,13 @@ void QueueService::StreamSet::CancelAll() {
 // ---- Dispatch ----
 
 void QueueService::Pump() {
+  withholding_.OnSettled();
   if (holder_ == nullptr || !dispatcher_.is_open()) return;
   const int64_t now_ms = clock_->WallMillis();
   bool sent = false;
   bool more = true;
-  while (more && holder_->TakesMore()) {
+  bool only_looked = false;
+  while (more && !only_looked && holder_->TakesMore()) {
     absl::StatusOr<DispatchBatch> batch = dispatcher_.Take(now_ms, rpc::kFrameBytes);
     if (!batch.ok()) {
       maillog::Error("queue", "read the store: ", std::string(batch.status().message()));
@@ -337,25 +347,53 @@ void QueueService::Pump() {
       return;
     }
     more = batch->more;
-    if (batch->empty()) continue;  // it only looked so far
-    v1::ScheduleResponse response;
-    rpc::Payload payload;
-    for (Activated& activated : batch->activations) {
-      for (std::string_view piece : activated.payload) {
-        payload.push_back(SharedSlice(piece, activated.payload_owner));
-      }
-      response.add_activations()->Swap(&activated.activation);
+    if (!batch->index_damage.empty()) {
+      maillog::Warning(
+          "queue", "an index of the store is damaged: ", batch->index_damage,
+          "; mail is found by looking at all of it; `postfleet queue verify` says more");
     }
-    for (std::string& queue_id : batch->deleted) response.add_deleted(std::move(queue_id));
-    response.set_flushed(batch->flushed);
-    holder_->Send(response, std::move(payload));
+    for (const DamagedMessage& damaged : batch->damaged) {
+      MarkCorrupt(damaged.queue_id, damaged.reason);
+    }
+    if (batch->empty()) {
+      only_looked = more;
+      continue;
+    }
+    SendBatch(&*batch);
     sent = true;
   }
   if (sent) holder_->Flush();
+  // A pass over much that gives nothing out lets others have their turn in between.
+  if (only_looked) return PumpLater();
+  if (more) return;  // the stream is full: it posts this again once it has written
   if (const std::optional<int64_t> due_ms = dispatcher_.NextDueMs()) {
-    due_timer_.Set(std::chrono::milliseconds(std::max<int64_t>(*due_ms - now_ms, 0)),
+    // At most an hour: a wild time would overflow the timer's clock.
+    due_timer_.Set(std::chrono::milliseconds(std::clamp<int64_t>(*due_ms - now_ms, 0, 3'600'000)),
                    [this] { Pump(); });
   }
+}
+
+void QueueService::PumpLater() {
+  if (std::exchange(pump_posted_, true)) return;
+  state_loop_->Post([this] {
+    pump_posted_ = false;
+    Pump();
+  });
+}
+
+void QueueService::SendBatch(DispatchBatch* batch) {
+  v1::ScheduleResponse response;
+  rpc::Payload payload;
+  for (Activated& activated : batch->activations) {
+    for (std::string_view piece : activated.payload) {
+      payload.push_back(SharedSlice(piece, activated.payload_owner));
+    }
+    response.add_activations()->Swap(&activated.activation);
+  }
+  for (std::string& queue_id : batch->deleted) response.add_deleted(std::move(queue_id));
+  for (std::string& queue_id : batch->recalled) response.add_recalled(std::move(queue_id));
+  response.set_flushed(batch->flushed);
+  holder_->Send(response, std::move(payload));
 }
 
 }  // namespace postfleet::queue

@@ -22,10 +22,28 @@ struct Application {
   Draft& draft;
   SubmissionWindow& window;
   Effects& effects;
+  // Of the messages that actions looked at so far.
+  uint64_t recipients = 0;
 };
 
 absl::Status ApplySubmissions(Application& application);
 absl::Status ApplyOutcomes(Application& application);
+absl::Status ApplyAdminister(Application& application);
+absl::Status ApplyMarkCorrupt(Application& application);
+absl::Status ApplyStartBulk(Application& application);
+absl::Status ApplyStopBulk(Application& application);
+// Takes a job off the list. The one that runs then has all that is in its queues by now, what the
+// job before it made too.
+void EndBulk(int position, state::StateRow& state);
+absl::Status ApplyPurge(Application& application);
+
+// Makes the jobs of messages due now.
+absl::Status FlushMessages(const google::protobuf::RepeatedPtrField<std::string>& queue_ids,
+                           Application& application);
+
+// Parks a message for good, with why. What of it cannot be read is left out.
+absl::Status MarkCorrupt(std::string_view queue_id, std::string_view reason,
+                         Application& application);
 
 // Cuts a payload into its items' parts.
 class PayloadCutter {

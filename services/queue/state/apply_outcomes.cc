@@ -9,6 +9,8 @@
 namespace postfleet::queue {
 namespace {
 
+constexpr std::string_view kUnreadable = "its recipients cannot be read";
+
 std::string Cut(const std::string& text) { return text.substr(0, kOutcomeTextBytesMax); }
 
 mail::v1::Outcome CutTexts(const mail::v1::Outcome& outcome) {
@@ -92,18 +94,41 @@ void CountLate(OutcomeEffect* effect, Application& application) {
   counts.set_late_outcomes(counts.late_outcomes() + 1);
 }
 
+// The message; null: it is gone. One whose row cannot be read is corrupt from now on.
+absl::StatusOr<Draft::Message*> FindOrMark(std::string_view queue_id, Application& application) {
+  Draft::Message* const none = nullptr;
+  auto message = application.draft.Find(queue_id);
+  if (absl::IsDataLoss(message.status())) {
+    absl::Status marked = MarkCorrupt(queue_id, kUnreadable, application);
+    if (!marked.ok()) return marked;
+    message = application.draft.Find(queue_id);
+    // There was no such message, only damage where it would be.
+    if (absl::IsDataLoss(message.status())) return none;
+  }
+  if (!message.ok()) return message.status();
+  return (*message)->exists ? *message : none;
+}
+
 absl::Status ApplyOutcome(const v1::MessageOutcome& outcome, Application& application) {
   OutcomeEffect& effect = application.effects.outcomes.emplace_back();
   effect.queue_id = outcome.queue_id();
-  const auto message = application.draft.Find(outcome.queue_id());
+  const auto message = FindOrMark(outcome.queue_id(), application);
   if (!message.ok()) return message.status();
-  if (!(*message)->exists) {
+  if (*message == nullptr) {
     CountLate(&effect, application);
     return absl::OkStatus();
   }
   Attempt attempt = {outcome, *message, application};
   for (const mail::v1::Outcome& recipient : outcome.outcomes()) {
-    if (absl::Status applied = ApplyRecipient(recipient, &attempt); !applied.ok()) return applied;
+    absl::Status applied = ApplyRecipient(recipient, &attempt);
+    if (absl::IsDataLoss(applied)) {
+      // Nothing of this recipient was changed.
+      applied = MarkCorrupt(outcome.queue_id(), kUnreadable, application);
+      if (!applied.ok()) return applied;
+      // What an attempt did counts, if it can be written down: a release must not repeat it.
+      applied = ApplyRecipient(recipient, &attempt);
+    }
+    if (!applied.ok() && !absl::IsDataLoss(applied)) return applied;
   }
   application.draft.RemoveIfEmpty(*message);
   effect.removed = !(*message)->exists;
@@ -117,19 +142,33 @@ absl::StatusOr<std::string> RefusalOfNotice(const v1::Submission& notice,
   if (notice.chunk() != 0 || !notice.has_message()) return "the notice is not of one chunk";
   if (notice.payload_bytes() > kChunkBytesMax) return "the notice is too big";
   if (std::string text = RefusalOf(notice, notice.payload_bytes()); !text.empty()) return text;
+  const std::string in_use = "the notice's queue id is in use";
   const auto used = application.draft.Find(notice.queue_id());
+  if (absl::IsDataLoss(used.status())) return in_use;
   if (!used.ok()) return used.status();
-  if ((*used)->exists) return "the notice's queue id is in use";
+  if ((*used)->exists) return in_use;
+  const auto borrowed = application.draft.BodyIsBorrowed(notice.queue_id());
+  if (!borrowed.ok()) return borrowed.status();
+  if (*borrowed) return in_use;
   if (!application.draft.AnyUploads()) return "";
   const auto upload = application.draft.FindUpload(notice.queue_id());
+  if (absl::IsDataLoss(upload.status())) return in_use;
   if (!upload.ok()) return upload.status();
-  return (*upload)->exists ? "the notice's queue id is in use" : "";
+  return (*upload)->exists ? in_use : std::string();
 }
 
-absl::StatusOr<int> CloseBounced(const v1::Notify& notify, Draft::Message* message, Draft& draft) {
+// How many were closed.
+absl::StatusOr<int> CloseBounced(const v1::Notify& notify, Draft::Message* message,
+                                 Application& application) {
+  Draft& draft = application.draft;
   int closed = 0;
   for (uint32_t number : notify.recipient_numbers()) {
     const auto row = draft.FindRecipient(message, number, /*state_only=*/true);
+    if (absl::IsDataLoss(row.status())) {
+      absl::Status marked = MarkCorrupt(notify.queue_id(), kUnreadable, application);
+      if (!marked.ok()) return marked;
+      continue;
+    }
     if (!row.ok()) return row.status();
     if ((*row)->state() != state::RecipientRow::STATE_BOUNCED) continue;
     if (absl::Status dropped = draft.DropRecipient(message, number); !dropped.ok()) return dropped;
@@ -155,9 +194,9 @@ absl::Status ApplyNotify(const v1::Notify& notify, std::vector<std::string_view>
                          Application& application) {
   OutcomeEffect& effect = application.effects.notifies.emplace_back();
   effect.queue_id = notify.queue_id();
-  const auto message = application.draft.Find(notify.queue_id());
+  const auto message = FindOrMark(notify.queue_id(), application);
   if (!message.ok()) return message.status();
-  if (!(*message)->exists) {
+  if (*message == nullptr) {
     CountLate(&effect, application);
     return absl::OkStatus();
   }
@@ -167,7 +206,15 @@ absl::Status ApplyNotify(const v1::Notify& notify, std::vector<std::string_view>
     effect.refused = *std::move(refusal);
     if (!effect.refused.empty()) return absl::OkStatus();
   }
-  const auto closed = CloseBounced(notify, *message, application.draft);
+  if (notify.delay_warning()) {
+    // A repeated one changes nothing: its notice is in the queue already.
+    if ((*message)->created || (*message)->row.delay_warned()) return absl::OkStatus();
+    (*message)->row.set_delay_warned(true);
+    (*message)->changed = true;
+    return notify.has_notice() ? EnqueueNotice(notify.notice(), std::move(pieces), application)
+                               : absl::OkStatus();
+  }
+  const auto closed = CloseBounced(notify, *message, application);
   if (!closed.ok()) return closed.status();
   application.draft.RemoveIfEmpty(*message);
   effect.removed = !(*message)->exists;

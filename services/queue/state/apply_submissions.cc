@@ -8,6 +8,9 @@
 namespace postfleet::queue {
 namespace {
 
+// Or its rows cannot be read.
+constexpr std::string_view kInUse = "the queue id is in use";
+
 // One submission with its contents.
 struct Item {
   const v1::Submission& submission;
@@ -21,6 +24,7 @@ void Refuse(std::string text, SubmissionResult* result) {
 
 absl::Status AbandonUpload(const v1::Submission& submission, Application& application) {
   const auto upload = application.draft.FindUpload(submission.queue_id());
+  if (absl::IsDataLoss(upload.status())) return absl::OkStatus();
   if (!upload.ok()) return upload.status();
   if (!(*upload)->exists || (*upload)->row.incarnation() != submission.id().incarnation()) {
     return absl::OkStatus();
@@ -73,6 +77,10 @@ absl::Status Accept(Item* item, Application& application, SubmissionResult* resu
   Draft::Upload* upload = &none;
   if (!submission.has_message() || submission.chunk() > 0 || application.draft.AnyUploads()) {
     const auto found = application.draft.FindUpload(submission.queue_id());
+    if (absl::IsDataLoss(found.status())) {
+      Refuse(std::string(kInUse), result);
+      return absl::OkStatus();
+    }
     if (!found.ok()) return found.status();
     upload = *found;
   }
@@ -81,9 +89,16 @@ absl::Status Accept(Item* item, Application& application, SubmissionResult* resu
     return absl::OkStatus();
   }
   const auto message = application.draft.Find(submission.queue_id());
-  if (!message.ok()) return message.status();
-  if ((*message)->exists) {
-    Refuse("the queue id is in use", result);
+  bool used = absl::IsDataLoss(message.status());
+  if (!message.ok() && !used) return message.status();
+  used = used || (*message)->exists;
+  if (!used && submission.chunk() == 0) {
+    const auto borrowed = application.draft.BodyIsBorrowed(submission.queue_id());
+    if (!borrowed.ok()) return borrowed.status();
+    used = *borrowed;
+  }
+  if (used) {
+    Refuse(std::string(kInUse), result);
     return absl::OkStatus();
   }
   if (!submission.has_message()) {

@@ -4,18 +4,12 @@
 #include <memory>
 #include <utility>
 
-#include "libs/base/concat.h"
 #include "services/queue/state/keys.h"
+#include "services/queue/state/row_access.h"
 #include "services/queue/state/state_machine.h"
 
 namespace postfleet::queue {
 namespace {
-
-rocksdb::Slice AsSlice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
-
-absl::Status Damaged(std::string_view what, std::string_view queue_id) {
-  return absl::DataLossError(Concat("the store has a damaged ", what, " row of ", queue_id));
-}
 
 uint32_t* CountOf(state::RecipientRow::State recipient_state, uint32_t* pending, uint32_t* deferred,
                   uint32_t* bounced) {
@@ -31,6 +25,42 @@ uint32_t* CountOf(state::RecipientRow::State recipient_state, uint32_t* pending,
   }
 }
 
+bool NeedsIntake(const state::MessageRow& row) {
+  return row.pending() + row.bounced() > 0 && !IsParked(row);
+}
+
+void CountMessage(v1::QueueName queue, int change, state::Counts* counts) {
+  const auto by = [change](uint64_t count) { return count + static_cast<uint64_t>(change); };
+  switch (queue) {
+    case v1::QUEUE_NAME_INCOMING:
+      return counts->set_incoming_messages(by(counts->incoming_messages()));
+    case v1::QUEUE_NAME_DEFERRED:
+      return counts->set_deferred_messages(by(counts->deferred_messages()));
+    case v1::QUEUE_NAME_HOLD:
+      return counts->set_hold_messages(by(counts->hold_messages()));
+    case v1::QUEUE_NAME_CORRUPT:
+      return counts->set_corrupt_messages(by(counts->corrupt_messages()));
+    default:
+      return;
+  }
+}
+
+void CountQueueBytes(v1::QueueName queue, int64_t change, state::Counts* counts) {
+  const auto by = [change](uint64_t count) { return count + static_cast<uint64_t>(change); };
+  switch (queue) {
+    case v1::QUEUE_NAME_DEFERRED:
+      return counts->set_deferred_bytes(by(counts->deferred_bytes()));
+    case v1::QUEUE_NAME_HOLD:
+      return counts->set_hold_bytes(by(counts->hold_bytes()));
+    case v1::QUEUE_NAME_CORRUPT:
+      return counts->set_corrupt_bytes(by(counts->corrupt_bytes()));
+    default:
+      return;
+  }
+}
+
+}  // namespace
+
 void ChangeCount(state::RecipientRow::State recipient_state, int change, state::MessageRow* row) {
   uint32_t pending = row->pending();
   uint32_t deferred = row->deferred();
@@ -43,29 +73,6 @@ void ChangeCount(state::RecipientRow::State recipient_state, int change, state::
   row->set_bounced(bounced);
 }
 
-bool NeedsIntake(const state::MessageRow& row) { return row.pending() + row.bounced() > 0; }
-
-// Reads and parses a row. False: it is not there.
-absl::StatusOr<bool> Load(const Store& store, Family family, std::string_view key,
-                          google::protobuf::MessageLite* row, std::string_view what) {
-  rocksdb::PinnableSlice bytes;
-  const rocksdb::Status status = store.db()->Get({}, store.family(family), AsSlice(key), &bytes);
-  if (status.IsNotFound()) return false;
-  if (!status.ok()) return ToStatus(status, Concat("read a ", what, " row"));
-  if (!row->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
-    return Damaged(what, key);
-  }
-  return true;
-}
-
-}  // namespace
-
-CountedQueue QueueOf(const state::MessageRow& row) {
-  if (row.pending() > 0) return CountedQueue::kIncoming;
-  if (row.deferred() > 0) return CountedQueue::kDeferred;
-  return row.bounced() > 0 ? CountedQueue::kIncoming : CountedQueue::kNone;
-}
-
 Draft::Draft(const Store* store, state::StateRow* state, Effects* effects)
     : store_(store), state_(state), effects_(effects) {}
 
@@ -73,16 +80,20 @@ void Draft::Begin(uint64_t index) {
   batch_.Clear();
   index_ = index;
   intake_ordinal_ = 0;
+  walking_ = false;
   by_id_.clear();
   messages_.clear();
   uploads_.clear();
+  swept_.clear();
 }
 
 absl::Status Draft::Finish() {
   for (Message& message : messages_) {
-    if (message.exists && !message.created) Settle(&message);
+    if (message.exists && message.changed && !message.created) Settle(&message);
   }
   SettleUploads();
+  for (std::unique_ptr<RowWalk>& walk : walks_) walk.reset();
+  if (absl::Status swept = Sweep(); !swept.ok()) return swept;
   state_->set_applied_index(index_);
   state_->SerializeToString(&scratch_);
   batch_.Put(store_->family(Family::kDefault), AsSlice(kStateKey), scratch_);
@@ -91,21 +102,57 @@ absl::Status Draft::Finish() {
   return ToStatus(store_->db()->Write(write, &batch_), "write to the store");
 }
 
+RowWalk& Draft::Walk(Family family) {
+  std::unique_ptr<RowWalk>& walk = walks_[static_cast<size_t>(family)];
+  if (walk == nullptr) walk = std::make_unique<RowWalk>(store_, family);
+  return *walk;
+}
+
+absl::StatusOr<bool> Draft::LoadMessage(std::string_view queue_id, state::MessageRow* row) {
+  if (!walking_) return LoadRow(*store_, Family::kMessage, queue_id, row, "message");
+  RowWalk& rows = Walk(Family::kMessage);
+  rows.Seek(queue_id);
+  if (!rows.Valid()) {
+    const absl::Status read = rows.status();
+    // It may be readable itself, with damage beside it.
+    if (absl::IsDataLoss(read)) {
+      return LoadRow(*store_, Family::kMessage, queue_id, row, "message");
+    }
+    if (!read.ok()) return read;
+    return false;
+  }
+  if (rows.key() != queue_id) return false;
+  if (!ParseRow(rows.value(), row)) return Damaged("message", queue_id);
+  return true;
+}
+
 absl::StatusOr<Draft::Message*> Draft::Find(std::string_view queue_id) {
-  if (auto touched = by_id_.find(queue_id); touched != by_id_.end()) return touched->second;
+  if (auto touched = by_id_.find(queue_id); touched != by_id_.end()) {
+    if (touched->second->unreadable) return Damaged("message", queue_id);
+    return touched->second;
+  }
   Message& message = messages_.emplace_back();
   message.queue_id = std::string(queue_id);
   by_id_[message.queue_id] = &message;
-  const absl::StatusOr<bool> found =
-      Load(*store_, Family::kMessage, queue_id, &message.row, "message");
+  const absl::StatusOr<bool> found = LoadMessage(queue_id, &message.row);
+  message.unreadable = absl::IsDataLoss(found.status());
   if (!found.ok()) return found.status();
   message.exists = *found;
   if (!message.exists) return &message;
-  message.queue_before = QueueOf(message.row);
+  message.queue_before = DurableQueueOf(message.row);
+  message.parked_before = IsParked(message.row);
+  message.deferred_before = message.row.deferred();
   message.all_pending_before = message.row.pending() == message.row.recipients_total();
   message.intake_index_before = message.row.intake_index();
   message.intake_ordinal_before = message.row.intake_ordinal();
   return &message;
+}
+
+absl::StatusOr<Draft::Message*> Draft::FindApart(std::string_view queue_id) {
+  const bool walking = std::exchange(walking_, false);
+  auto message = Find(queue_id);
+  walking_ = walking;
+  return message;
 }
 
 absl::StatusOr<state::RecipientRow*> Draft::FindRecipient(Message* message, uint32_t number,
@@ -122,7 +169,7 @@ absl::StatusOr<state::RecipientRow*> Draft::FindRecipient(Message* message, uint
   } else if (state_only && message->all_pending_before) {
     row.set_state(state::RecipientRow::STATE_PENDING);
   } else {
-    const absl::StatusOr<bool> found = Load(
+    const absl::StatusOr<bool> found = LoadRow(
         *store_, Family::kRecipient, NumberedKey(message->queue_id, number), &row, "recipient");
     if (!found.ok()) return found.status();
   }
@@ -137,20 +184,26 @@ absl::StatusOr<Draft::Job*> Draft::FindJob(Message* message, uint32_t number) {
   }
   Job job;
   const absl::StatusOr<bool> found =
-      Load(*store_, Family::kJob, NumberedKey(message->queue_id, number), &job.row, "job");
+      LoadRow(*store_, Family::kJob, NumberedKey(message->queue_id, number), &job.row, "job");
   if (!found.ok()) return found.status();
   if (!*found) return Damaged("job", message->queue_id);
+  job.MarkStored(message->parked_before);
   return &(message->jobs[number] = std::move(job));
 }
 
 absl::Status Draft::LeaveJob(Message* message, uint32_t number, const state::RecipientRow& row) {
   if (row.state() != state::RecipientRow::STATE_DEFERRED) return absl::OkStatus();
+  // Of a corrupt message it may be lost with what made it corrupt.
+  const bool must_be = message->row.corrupt_reason().empty();
   const absl::StatusOr<Job*> job = FindJob(message, row.job());
+  if (!must_be && absl::IsDataLoss(job.status())) return absl::OkStatus();
   if (!job.ok()) return job.status();
   auto* numbers = (*job)->row.mutable_recipient_numbers();
   // Results come mostly in the job's order: found at the front.
   const auto found = std::find(numbers->begin(), numbers->end(), number);
-  if (found == numbers->end()) return Damaged("job", message->queue_id);
+  if (found == numbers->end()) {
+    return must_be ? Damaged("job", message->queue_id) : absl::OkStatus();
+  }
   numbers->erase(found);
   (*job)->changed = true;
   return absl::OkStatus();
@@ -162,10 +215,17 @@ absl::Status Draft::PutRecipient(Message* message, uint32_t number, state::Recip
   if (absl::Status left = LeaveJob(message, number, **before); !left.ok()) return left;
   ChangeCount((*before)->state(), -1, &message->row);
   ChangeCount(row.state(), 1, &message->row);
-  if (row.state() == state::RecipientRow::STATE_DEFERRED) {
+  message->changed = true;
+  // One that is deferred again has its site row.
+  const bool waited = (*before)->state() == state::RecipientRow::STATE_DEFERRED;
+  const bool waits = row.state() == state::RecipientRow::STATE_DEFERRED;
+  if (waits) {
     Job& joined = message->jobs.at(row.job());
     joined.row.add_recipient_numbers(number);
     joined.changed = true;
+    if (!waited) PutSite(*message, number, row.recipient().address());
+  } else if (waited) {
+    DropSite(*message, number, row.recipient().address());
   }
   row.SerializeToString(&scratch_);
   batch_.Put(store_->family(Family::kRecipient), NumberedKey(message->queue_id, number), scratch_);
@@ -178,6 +238,10 @@ absl::Status Draft::DropRecipient(Message* message, uint32_t number) {
   if (!before.ok()) return before.status();
   if (absl::Status left = LeaveJob(message, number, **before); !left.ok()) return left;
   ChangeCount((*before)->state(), -1, &message->row);
+  message->changed = true;
+  if ((*before)->state() == state::RecipientRow::STATE_DEFERRED) {
+    DropSite(*message, number, (*before)->recipient().address());
+  }
   batch_.Delete(store_->family(Family::kRecipient), NumberedKey(message->queue_id, number));
   (*before)->Clear();
   return absl::OkStatus();
@@ -188,77 +252,102 @@ uint32_t Draft::AddJob(Message* message, state::JobRow row) {
   message->row.set_next_job(number + 1);
   Job& job = message->jobs[number];
   job.row = std::move(row);
-  job.fresh = true;
   job.changed = true;
+  message->changed = true;
   return number;
 }
 
-DueKey Draft::DueKeyOf(const Message& message, uint32_t number, const state::JobRow& row) const {
-  return {message.row.partition(), row.due_ms(), message.queue_id, number};
+void Draft::PutSite(const Message& message, uint32_t number, std::string_view address) {
+  batch_.Put(store_->family(Family::kSite), SiteKey(SiteOf(address), message.queue_id, number),
+             EncodeTime(message.row.envelope().arrival_ms()));
+}
+
+void Draft::DropSite(const Message& message, uint32_t number, std::string_view address) {
+  batch_.SingleDelete(store_->family(Family::kSite),
+                      SiteKey(SiteOf(address), message.queue_id, number));
+}
+
+void Draft::SettleJob(Message* message, uint32_t number, const Job& job) {
+  const bool exists = job.row.recipient_numbers_size() > 0;
+  const bool waits = exists && !IsParked(message->row);
+  // A due row is put once and deleted once: one that stays where it is is left alone.
+  const bool moved = job.row.due_ms() != job.due_ms_stored;
+  rocksdb::ColumnFamilyHandle* due = store_->family(Family::kDue);
+  if (job.due_stored && (!waits || moved)) {
+    batch_.SingleDelete(due, EncodeDueKey({message->row.partition(), job.due_ms_stored,
+                                           message->queue_id, number}));
+  }
+  if (waits && (!job.due_stored || moved)) {
+    batch_.Put(
+        due, EncodeDueKey({message->row.partition(), job.row.due_ms(), message->queue_id, number}),
+        EncodeIndex(job.row.index()));
+    effects_->due.push_back({message->queue_id, number, job.row.due_ms()});
+  }
+  if (!job.changed || (!exists && !job.stored)) return;
+  const std::string key = NumberedKey(message->queue_id, number);
+  if (!exists) {
+    batch_.Delete(store_->family(Family::kJob), key);
+    return;
+  }
+  job.row.SerializeToString(&scratch_);
+  batch_.Put(store_->family(Family::kJob), key, scratch_);
 }
 
 void Draft::SettleJobs(Message* message) {
-  for (auto& [number, job] : message->jobs) {
-    if (!job.changed) continue;
-    const std::string key = NumberedKey(message->queue_id, number);
-    const std::string due = EncodeDueKey(DueKeyOf(*message, number, job.row));
-    if (job.row.recipient_numbers_size() == 0) {
-      if (job.fresh) continue;
-      batch_.Delete(store_->family(Family::kJob), key);
-      batch_.SingleDelete(store_->family(Family::kDue), due);
-      continue;
-    }
-    job.row.SerializeToString(&scratch_);
-    batch_.Put(store_->family(Family::kJob), key, scratch_);
-    if (!job.fresh) continue;
-    batch_.Put(store_->family(Family::kDue), due, EncodeIndex(job.row.index()));
-    effects_->due.push_back({message->queue_id, number, job.row.due_ms()});
-  }
+  for (const auto& [number, job] : message->jobs) SettleJob(message, number, job);
+}
+
+void Draft::PutIntake(Message* message) {
+  const IntakeKey key = {message->row.partition(), index_, intake_ordinal_++};
+  batch_.Put(store_->family(Family::kIntake), EncodeIntakeKey(key), message->queue_id);
+  message->row.set_intake_index(key.index);
+  message->row.set_intake_ordinal(key.ordinal);
+  effects_->intake_again.push_back({message->queue_id, key});
 }
 
 void Draft::SettleIntake(Message* message) {
-  state::MessageRow& row = message->row;
   const bool had = message->intake_index_before != 0;
-  if (had == NeedsIntake(row)) return;
-  if (had) {
-    batch_.SingleDelete(store_->family(Family::kIntake),
-                        EncodeIntakeKey({row.partition(), message->intake_index_before,
-                                         message->intake_ordinal_before}));
-    row.set_intake_index(0);
-    row.set_intake_ordinal(0);
-    return;
-  }
-  const IntakeKey key = {row.partition(), index_, intake_ordinal_++};
-  batch_.Put(store_->family(Family::kIntake), EncodeIntakeKey(key), message->queue_id);
-  row.set_intake_index(key.index);
-  row.set_intake_ordinal(key.ordinal);
-  effects_->intake_again.push_back({message->queue_id, key});
+  if (had == NeedsIntake(message->row)) return;
+  if (!had) return PutIntake(message);
+  batch_.SingleDelete(store_->family(Family::kIntake),
+                      EncodeIntakeKey({message->row.partition(), message->intake_index_before,
+                                       message->intake_ordinal_before}));
+  message->row.set_intake_index(0);
+  message->row.set_intake_ordinal(0);
 }
 
 void Draft::Settle(Message* message) {
   SettleJobs(message);
   SettleIntake(message);
-  Recount(message->queue_before, QueueOf(message->row), 0);
+  Move(*message, DurableQueueOf(message->row));
   message->row.SerializeToString(&scratch_);
   batch_.Put(store_->family(Family::kMessage), message->queue_id, scratch_);
 }
 
-void Draft::Recount(CountedQueue before, CountedQueue after, int64_t bytes_change) {
+void Draft::Move(const Message& message, v1::QueueName after) {
+  const v1::QueueName before = message.queue_before;
+  if (before == after) return;
+  CountMessage(before, -1, state_->mutable_counts());
+  CountMessage(after, 1, state_->mutable_counts());
+  const auto bytes = static_cast<int64_t>(message.row.content_bytes());
+  CountQueueBytes(before, -bytes, state_->mutable_counts());
+  CountQueueBytes(after, bytes, state_->mutable_counts());
+  rocksdb::ColumnFamilyHandle* index = store_->family(Family::kQueue);
+  if (IsIndexed(before)) batch_.SingleDelete(index, QueueKey(before, message.queue_id));
+  if (IsIndexed(after)) batch_.Put(index, QueueKey(after, message.queue_id), "");
+}
+
+void Draft::CountBytes(int64_t change) {
   state::Counts& counts = *state_->mutable_counts();
-  uint64_t incoming = counts.incoming_messages();
-  uint64_t deferred = counts.deferred_messages();
-  incoming -= before == CountedQueue::kIncoming ? 1 : 0;
-  deferred -= before == CountedQueue::kDeferred ? 1 : 0;
-  incoming += after == CountedQueue::kIncoming ? 1 : 0;
-  deferred += after == CountedQueue::kDeferred ? 1 : 0;
-  counts.set_incoming_messages(incoming);
-  counts.set_deferred_messages(deferred);
-  counts.set_bytes(counts.bytes() + static_cast<uint64_t>(bytes_change));
+  counts.set_bytes(counts.bytes() + static_cast<uint64_t>(change));
 }
 
 void Draft::RemoveIfEmpty(Message* message) {
-  if (!message->exists || message->created || QueueOf(message->row) != CountedQueue::kNone) return;
+  if (!message->exists || message->created) return;
+  if (DurableQueueOf(message->row) != v1::QUEUE_NAME_UNSPECIFIED) return;
   SettleJobs(message);
+  DropChunks(BodyIdOf(message->queue_id, message->row), message->row.chunks());
+  CountBytes(-static_cast<int64_t>(message->row.content_bytes()));
   DropMessageRows(message);
 }
 
@@ -268,69 +357,13 @@ void Draft::DropMessageRows(Message* message) {
                         EncodeIntakeKey({message->row.partition(), message->intake_index_before,
                                          message->intake_ordinal_before}));
   }
-  DropChunks(message->queue_id, message->row.chunks());
+  if (!message->row.body_id().empty()) {
+    state::Counts& counts = *state_->mutable_counts();
+    counts.set_borrowed_bodies(counts.borrowed_bodies() - 1);
+  }
   batch_.Delete(store_->family(Family::kMessage), message->queue_id);
-  Recount(message->queue_before, CountedQueue::kNone,
-          -static_cast<int64_t>(message->row.content_bytes()));
+  Move(*message, v1::QUEUE_NAME_UNSPECIFIED);
   message->exists = false;
-}
-
-absl::Status Draft::LoadJobs(Message* message) {
-  if (message->row.deferred() == 0) return absl::OkStatus();
-  const std::string prefix = MessagePrefix(message->queue_id);
-  const std::string end = PrefixEnd(prefix);
-  const rocksdb::Slice bound(end);
-  rocksdb::ReadOptions read;
-  read.iterate_upper_bound = &bound;
-  std::unique_ptr<rocksdb::Iterator> rows(
-      store_->db()->NewIterator(read, store_->family(Family::kJob)));
-  for (rows->Seek(prefix); rows->Valid(); rows->Next()) {
-    std::string_view queue_id;
-    uint32_t number = 0;
-    Job job;
-    if (!ParseNumberedKey(rows->key().ToStringView(), &queue_id, &number) ||
-        !job.row.ParseFromArray(rows->value().data(), static_cast<int>(rows->value().size()))) {
-      return Damaged("job", message->queue_id);
-    }
-    message->jobs[number] = std::move(job);
-  }
-  return ToStatus(rows->status(), "read job rows");
-}
-
-absl::Status Draft::MakeJobsDue(Message* message) {
-  if (absl::Status loaded = LoadJobs(message); !loaded.ok()) return loaded;
-  for (auto& [number, job] : message->jobs) {
-    // Each due key is put once: one that lies at now is left where it is.
-    if (job.row.due_ms() <= state_->now_ms()) continue;
-    batch_.SingleDelete(store_->family(Family::kDue),
-                        EncodeDueKey(DueKeyOf(*message, number, job.row)));
-    job.row.set_due_ms(state_->now_ms());
-    job.fresh = true;
-    job.changed = true;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Draft::RemoveWhole(Message* message) {
-  const std::string prefix = MessagePrefix(message->queue_id);
-  const std::string end = PrefixEnd(prefix);
-  const rocksdb::Slice bound(end);
-  rocksdb::ReadOptions read;
-  read.iterate_upper_bound = &bound;
-  std::unique_ptr<rocksdb::Iterator> rows(
-      store_->db()->NewIterator(read, store_->family(Family::kRecipient)));
-  for (rows->Seek(prefix); rows->Valid(); rows->Next()) {
-    batch_.Delete(store_->family(Family::kRecipient), rows->key());
-  }
-  if (!rows->status().ok()) return ToStatus(rows->status(), "read recipient rows");
-  if (absl::Status loaded = LoadJobs(message); !loaded.ok()) return loaded;
-  for (auto& [number, job] : message->jobs) {
-    job.row.clear_recipient_numbers();
-    job.changed = true;
-  }
-  SettleJobs(message);
-  DropMessageRows(message);
-  return absl::OkStatus();
 }
 
 void Draft::Create(Message* message, const Creation& creation, NewMessageEffect* effect) {
@@ -359,8 +392,8 @@ void Draft::Create(Message* message, const Creation& creation, NewMessageEffect*
                scratch_);
   }
   batch_.Put(store_->family(Family::kIntake), EncodeIntakeKey(intake), AsSlice(creation.queue_id));
-  Recount(CountedQueue::kNone, CountedQueue::kIncoming,
-          static_cast<int64_t>(wanted.content_bytes()));
+  CountMessage(v1::QUEUE_NAME_INCOMING, 1, state_->mutable_counts());
+  CountBytes(static_cast<int64_t>(wanted.content_bytes()));
   effect->queue_id = creation.queue_id;
   effect->recipients = &wanted.recipients();
   message->exists = true;
@@ -392,7 +425,7 @@ absl::StatusOr<Draft::Upload*> Draft::FindUpload(std::string_view queue_id) {
   // Most messages are of one chunk, and mostly there are no uploads at all.
   if (state_->counts().uploads() > 0) {
     const absl::StatusOr<bool> found =
-        Load(*store_, Family::kUpload, queue_id, &upload.row, "upload");
+        LoadRow(*store_, Family::kUpload, queue_id, &upload.row, "upload");
     if (!found.ok()) return found.status();
     upload.exists = upload.existed = *found;
   }

@@ -57,7 +57,8 @@ struct DueEffect {
   int64_t due_ms = 0;
 };
 
-// A message that is in the intake index again: a recipient bounced when none was pending.
+// A message that is in the intake index by other ways than being new: a recipient bounced when none
+// was pending, a release, the new id of a requeue. Its contents are in the store.
 struct IntakeEffect {
   std::string queue_id;
   IntakeKey key;
@@ -74,7 +75,7 @@ struct Effects {
   // The state's time after the command.
   int64_t now_ms = 0;
   // Not empty: the command did nothing (an epoch that is not current, no such partition, no or two
-  // kinds, too many ids).
+  // kinds, too many ids, a bulk step that is not of the current job or behind its cursor).
   std::string refused;
   // Of a refused OutcomeBatch: the sender was fenced, its stream ends.
   bool fenced = false;
@@ -89,10 +90,31 @@ struct Effects {
   std::vector<DueEffect> due;
   std::vector<IntakeEffect> intake_again;
 
-  // Delete: those that existed. Flush by id: `flushed` has those that exist, `missing` the others.
+  // Administer: those that it was done to, in the order of the command; for a requeue the new ids
+  // beside them. The others do not exist, are in another queue or needed nothing done.
+  v1::Action action = v1::ACTION_UNSPECIFIED;
+  std::vector<std::string> changed;
+  std::vector<std::string> new_queue_ids;
+  // Flush by ids too: those at the end of the command that it did not come to: it ends past
+  // kCommandRecipientsMax recipients. To be proposed again; the cursor of a durable job stands
+  // before them.
+  std::vector<std::string> left;
+  // Of those: gone from the store (deleted; the old ids of a requeue), or parked now (end their
+  // attempts). MarkCorrupt parks too, and so does any outcome that finds damaged rows.
   std::vector<std::string> deleted;
+  std::vector<std::string> parked;
+  // Flush by id or by an action: `flushed` has those with jobs, which are due now. (A release makes
+  // jobs due too; that is in `due` alone.)
   std::vector<std::string> flushed;
-  std::vector<std::string> missing;
+  // Purge: every message is gone; how many there were.
+  bool purged = false;
+  uint64_t purged_messages = 0;
+  // StartBulk: its id; 0: none. Refused when there are 16.
+  uint64_t bulk_started = 0;
+  // Administer with `done`: the job that ended; 0: none.
+  uint64_t bulk_ended = 0;
+  // StopBulk: the job that it ended; 0: there was none.
+  uint64_t bulk_stopped = 0;
   // A flush of all: jobs deferred before `index` are due.
   bool flushed_all = false;
 

@@ -126,6 +126,57 @@ bool ParseSubmissionKey(std::string_view key, uint64_t* incarnation, uint64_t* s
   return true;
 }
 
+std::string QueueKey(int queue, std::string_view queue_id) {
+  std::string key;
+  key.reserve(queue_id.size() + 1);
+  AppendBig<uint8_t>(&key, static_cast<uint8_t>(queue));
+  key.append(queue_id);
+  return key;
+}
+
+std::string QueuePrefix(int queue) { return QueueKey(queue, {}); }
+
+bool ParseQueueKey(std::string_view key, int* queue, std::string_view* queue_id) {
+  if (key.size() < 2) return false;
+  *queue = static_cast<unsigned char>(key.front());
+  *queue_id = key.substr(1);
+  return true;
+}
+
+std::string SiteKey(std::string_view site, std::string_view queue_id, uint32_t number) {
+  std::string key;
+  key.reserve(site.size() + queue_id.size() + 6);
+  AppendId(&key, site);
+  AppendId(&key, queue_id);
+  AppendBig<uint32_t>(&key, number);
+  return key;
+}
+
+std::string SitePrefix(std::string_view site) { return MessagePrefix(site); }
+
+std::string SiteMessageEnd(std::string_view site, std::string_view queue_id) {
+  std::string key = SitePrefix(site);
+  AppendId(&key, queue_id);
+  return PrefixEnd(key);
+}
+
+bool ParseSiteKey(std::string_view key, std::string_view* site, std::string_view* queue_id,
+                  uint32_t* number) {
+  const size_t end = key.find('\0');
+  if (end == std::string_view::npos) return false;
+  *site = key.substr(0, end);
+  return ParseNumberedKey(key.substr(end + 1), queue_id, number);
+}
+
+std::string EncodeTime(int64_t time_ms) { return EncodeIndex(static_cast<uint64_t>(time_ms)); }
+
+bool ParseTime(std::string_view bytes, int64_t* time_ms) {
+  uint64_t number = 0;
+  if (!ParseIndex(bytes, &number)) return false;
+  *time_ms = static_cast<int64_t>(number);
+  return true;
+}
+
 std::string ChunkHeader(uint32_t crc32c) {
   std::string bytes;
   AppendBig<uint32_t>(&bytes, crc32c);

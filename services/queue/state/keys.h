@@ -55,6 +55,22 @@ bool ParseIndex(std::string_view bytes, uint64_t* index);
 std::string SubmissionKey(uint64_t incarnation, uint64_t sequence);
 bool ParseSubmissionKey(std::string_view key, uint64_t* incarnation, uint64_t* sequence);
 
+// queue8 qid: the queue index. The queue is the number of a QueueName.
+std::string QueueKey(int queue, std::string_view queue_id);
+std::string QueuePrefix(int queue);
+bool ParseQueueKey(std::string_view key, int* queue, std::string_view* queue_id);
+
+// site 0 qid 0 number32: the site index. `site` as SiteOf gives it (message_queue.h).
+std::string SiteKey(std::string_view site, std::string_view queue_id, uint32_t number);
+std::string SitePrefix(std::string_view site);
+// The least key above all of one message's rows of a site.
+std::string SiteMessageEnd(std::string_view site, std::string_view queue_id);
+bool ParseSiteKey(std::string_view key, std::string_view* site, std::string_view* queue_id,
+                  uint32_t* number);
+// The value of a site row: when its message arrived, for shapes.
+std::string EncodeTime(int64_t time_ms);
+bool ParseTime(std::string_view bytes, int64_t* time_ms);
+
 // The four bytes before a chunk in the body column family: its CRC-32C.
 inline constexpr size_t kChunkHeaderBytes = 4;
 std::string ChunkHeader(uint32_t crc32c);

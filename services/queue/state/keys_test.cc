@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "services/queue/state/message_queue.h"
+
 namespace postfleet::queue {
 namespace {
 
@@ -83,6 +85,47 @@ TEST(Keys, DecodingGivesWhatWasEncoded) {
   ASSERT_TRUE(ParseIndex(EncodeIndex(77), &index));
   EXPECT_EQ(index, 77u);
   EXPECT_EQ(ParseChunkHeader(ChunkHeader(0xE3069283)), 0xE3069283u);
+}
+
+TEST(Keys, TheQueueIndexSortsByQueueThenId) {
+  EXPECT_LT(QueueKey(3, "B"), QueueKey(4, "A"));
+  EXPECT_LT(QueueKey(3, "A"), QueueKey(3, "A1"));
+  EXPECT_LT(QueueKey(3, std::string(255, 'z')), PrefixEnd(QueuePrefix(3)));
+  const std::string key = QueueKey(5, "4abcz9");
+  int queue = 0;
+  std::string_view queue_id;
+  ASSERT_TRUE(ParseQueueKey(key, &queue, &queue_id));
+  EXPECT_EQ(queue, 5);
+  EXPECT_EQ(queue_id, "4abcz9");
+  EXPECT_FALSE(ParseQueueKey("x", &queue, &queue_id));
+}
+
+TEST(Keys, NoSitesRowsLieAmongAnothers) {
+  const std::string end = PrefixEnd(SitePrefix("a.example"));
+  EXPECT_LT(SiteKey("a.example", "z", 0xffffffff), end);
+  EXPECT_GE(SiteKey("a.example2", "A", 0), end);
+  EXPECT_LT(SiteKey("a.example", "A", 0xffffffff), SiteMessageEnd("a.example", "A"));
+  EXPECT_GE(SiteKey("a.example", "A1", 0), SiteMessageEnd("a.example", "A"));
+  const std::string key = SiteKey("a.example", "4abcz9", 7);
+  std::string_view site;
+  std::string_view queue_id;
+  uint32_t number = 0;
+  ASSERT_TRUE(ParseSiteKey(key, &site, &queue_id, &number));
+  EXPECT_EQ(site, "a.example");
+  EXPECT_EQ(queue_id, "4abcz9");
+  EXPECT_EQ(number, 7u);
+  EXPECT_FALSE(ParseSiteKey("a.example", &site, &queue_id, &number));
+  int64_t time_ms = 0;
+  ASSERT_TRUE(ParseTime(EncodeTime(-5), &time_ms));
+  EXPECT_EQ(time_ms, -5);
+}
+
+TEST(Keys, ASiteIsTheDomainInLowerCase) {
+  EXPECT_EQ(SiteOf("Someone@Example.COM"), "example.com");
+  EXPECT_EQ(SiteOf("\"a@b\"@c.example"), "c.example");
+  EXPECT_EQ(SiteOf("local"), "");
+  EXPECT_EQ(SiteOf("a@[192.0.2.1]"), "[192.0.2.1]");
+  EXPECT_EQ(SiteOf(std::string_view("a@b\0c\xff", 6)), "b?c?");
 }
 
 TEST(Keys, OtherBytesAreNoKeys) {

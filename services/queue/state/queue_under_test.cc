@@ -56,8 +56,7 @@ const Effects& QueueUnderTest::Apply(state::Command header, std::string payload)
   header.set_now_ms(now_ms);
   // Effects point into the command: the log must not move it.
   if (log_.capacity() == 0) log_.reserve(1 << 20);
-  const uint64_t index = log_.empty() ? 1 : log_.back().index + 1;
-  log_.push_back({index, std::move(header), std::move(payload)});
+  log_.push_back({++last_index_, std::move(header), std::move(payload)});
   return Replay(log_.back());
 }
 
@@ -149,31 +148,99 @@ const Effects& Report(QueueUnderTest& queue, const std::string& queue_id,
   return queue.Apply(OutcomeCommand(queue, queue_id, outcomes, retry_at_ms));
 }
 
-const Effects& Notify(QueueUnderTest& queue, const std::string& queue_id,
-                      const std::vector<uint32_t>& numbers, const std::string& notice_id) {
+namespace {
+
+state::Command NotifyCommand(QueueUnderTest& queue, const std::string& queue_id,
+                             const std::vector<uint32_t>& numbers, const std::string& notice_id,
+                             std::string* payload) {
   state::Command command;
-  std::string payload;
   command.mutable_outcomes()->set_epoch(queue.machine().epoch(0));
   v1::Notify* notify = command.mutable_outcomes()->add_notifies();
   notify->set_queue_id(queue_id);
   for (uint32_t number : numbers) notify->add_recipient_numbers(number);
-  if (!notice_id.empty()) {
-    payload = "the notice";
-    v1::Submission* notice = notify->mutable_notice();
-    notice->set_queue_id(notice_id);
-    notice->set_payload_bytes(static_cast<uint32_t>(payload.size()));
-    notice->set_payload_crc32c(Crc32c(payload));
-    notice->mutable_message()->set_content_bytes(payload.size());
-    notice->mutable_message()->mutable_envelope()->set_is_notice(true);
-    notice->mutable_message()->add_recipients()->set_address("sender@example.org");
-  }
+  if (notice_id.empty()) return command;
+  *payload = "the notice";
+  v1::Submission* notice = notify->mutable_notice();
+  notice->set_queue_id(notice_id);
+  notice->set_payload_bytes(static_cast<uint32_t>(payload->size()));
+  notice->set_payload_crc32c(Crc32c(*payload));
+  notice->mutable_message()->set_content_bytes(payload->size());
+  notice->mutable_message()->mutable_envelope()->set_is_notice(true);
+  notice->mutable_message()->add_recipients()->set_address("sender@example.org");
+  return command;
+}
+
+}  // namespace
+
+const Effects& Notify(QueueUnderTest& queue, const std::string& queue_id,
+                      const std::vector<uint32_t>& numbers, const std::string& notice_id) {
+  std::string payload;
+  state::Command command = NotifyCommand(queue, queue_id, numbers, notice_id, &payload);
   return queue.Apply(std::move(command), std::move(payload));
 }
 
-const Effects& Delete(QueueUnderTest& queue, const std::vector<std::string>& queue_ids) {
+const Effects& WarnOfDelay(QueueUnderTest& queue, const std::string& queue_id,
+                           const std::string& notice_id) {
+  std::string payload;
+  state::Command command = NotifyCommand(queue, queue_id, {}, notice_id, &payload);
+  command.mutable_outcomes()->mutable_notifies(0)->set_delay_warning(true);
+  return queue.Apply(std::move(command), std::move(payload));
+}
+
+const Effects& Administer(QueueUnderTest& queue, v1::Action action,
+                          const std::vector<std::string>& queue_ids,
+                          const std::vector<v1::QueueName>& queues) {
   state::Command command;
-  command.mutable_delete_();
-  for (const std::string& id : queue_ids) command.mutable_delete_()->add_queue_ids(id);
+  command.mutable_administer()->set_action(action);
+  for (const std::string& id : queue_ids) command.mutable_administer()->add_queue_ids(id);
+  for (v1::QueueName name : queues) command.mutable_administer()->add_queues(name);
+  return queue.Apply(std::move(command));
+}
+
+const Effects& Delete(QueueUnderTest& queue, const std::vector<std::string>& queue_ids) {
+  return Administer(queue, v1::ACTION_DELETE, queue_ids);
+}
+
+const Effects& MarkCorrupt(QueueUnderTest& queue, const std::string& queue_id,
+                           const std::string& reason) {
+  state::Command command;
+  command.mutable_mark_corrupt()->set_queue_id(queue_id);
+  command.mutable_mark_corrupt()->set_reason(reason);
+  return queue.Apply(std::move(command));
+}
+
+const Effects& StartBulk(QueueUnderTest& queue, v1::Action action,
+                         const std::vector<v1::QueueName>& queues,
+                         const std::string& last_queue_id) {
+  state::Command command;
+  command.mutable_start_bulk()->set_action(action);
+  for (v1::QueueName name : queues) command.mutable_start_bulk()->add_queues(name);
+  command.mutable_start_bulk()->set_last_queue_id(last_queue_id);
+  return queue.Apply(std::move(command));
+}
+
+const Effects& StepBulk(QueueUnderTest& queue, size_t ids_max) {
+  const state::Bulk bulk = queue.machine().bulks().at(0);
+  BulkQuery query;
+  for (int name : bulk.queues()) query.queues.push_back(static_cast<v1::QueueName>(name));
+  query.after = bulk.cursor();
+  query.last = bulk.last_queue_id();
+  query.ids_max = ids_max;
+  const IdPage page = OrDie(queue.reader().ScanQueues(query));
+  state::Command command;
+  state::Administer& administer = *command.mutable_administer();
+  administer.set_action(bulk.action());
+  *administer.mutable_queues() = bulk.queues();
+  for (const std::string& id : page.queue_ids) administer.add_queue_ids(id);
+  administer.mutable_bulk()->set_id(bulk.id());
+  administer.mutable_bulk()->set_cursor(page.cursor);
+  administer.mutable_bulk()->set_done(page.end);
+  return queue.Apply(std::move(command));
+}
+
+const Effects& Purge(QueueUnderTest& queue) {
+  state::Command command;
+  command.mutable_purge();
   return queue.Apply(std::move(command));
 }
 

@@ -37,6 +37,9 @@ class QueueUnderTest {
   // As after a crash: what was not flushed is gone. Replays nothing.
   void Crash();
 
+  // The next command gets an index above this one. For a store that was there before.
+  void ContinueAt(uint64_t index) { last_index_ = index; }
+
   // All rows: family/key in hex -> value in hex.
   std::map<std::string, std::string> Dump() const;
 
@@ -62,6 +65,7 @@ class QueueUnderTest {
   std::vector<LoggedCommand> log_;
   uint64_t incarnation_ = 0;
   uint64_t sequence_ = 0;
+  uint64_t last_index_ = 0;
 };
 
 // A message of one chunk to r0@example.com, r1@..., added to `command`; its contents to `payload`.
@@ -90,7 +94,21 @@ const Effects& Report(QueueUnderTest& queue, const std::string& queue_id,
 // `notice_id` empty: nobody is to be told.
 const Effects& Notify(QueueUnderTest& queue, const std::string& queue_id,
                       const std::vector<uint32_t>& numbers, const std::string& notice_id);
+// Marks a message as warned of.
+const Effects& WarnOfDelay(QueueUnderTest& queue, const std::string& queue_id,
+                           const std::string& notice_id);
+const Effects& Administer(QueueUnderTest& queue, v1::Action action,
+                          const std::vector<std::string>& queue_ids,
+                          const std::vector<v1::QueueName>& queues = {});
 const Effects& Delete(QueueUnderTest& queue, const std::vector<std::string>& queue_ids);
+const Effects& MarkCorrupt(QueueUnderTest& queue, const std::string& queue_id,
+                           const std::string& reason);
+const Effects& StartBulk(QueueUnderTest& queue, v1::Action action,
+                         const std::vector<v1::QueueName>& queues,
+                         const std::string& last_queue_id);
+// One page of the job that runs, as the queue's service does it.
+const Effects& StepBulk(QueueUnderTest& queue, size_t ids_max);
+const Effects& Purge(QueueUnderTest& queue);
 const Effects& Flush(QueueUnderTest& queue, const std::vector<std::string>& queue_ids);
 
 }  // namespace postfleet::queue

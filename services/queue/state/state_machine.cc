@@ -15,8 +15,9 @@ namespace {
 // How many kinds of command it is: one, or it is refused.
 int Kinds(const state::Command& command) {
   return (command.submissions().empty() ? 0 : 1) + command.has_outcomes() +
-         command.has_register_() + command.has_open() + command.has_delete_() +
-         command.has_flush() + command.has_abandon_uploads();
+         command.has_register_() + command.has_open() + command.has_administer() +
+         command.has_flush() + command.has_abandon_uploads() + command.has_mark_corrupt() +
+         command.has_start_bulk() + command.has_purge() + command.has_stop_bulk();
 }
 
 // What the items say they own of the payload.
@@ -30,9 +31,8 @@ uint64_t AnnouncedBytes(const state::Command& command) {
   return bytes;
 }
 
-bool TooManyIds(const state::Command& command) {
-  return command.delete_().queue_ids_size() > kCommandIdsMax ||
-         command.flush().queue_ids_size() > kCommandIdsMax;
+int IdsMax(const state::Command& command) {
+  return command.administer().has_bulk() ? kBulkIdsMax : kCommandIdsMax;
 }
 
 // Of a command as a whole; empty: nothing is wrong.
@@ -43,7 +43,11 @@ std::string RefusalOf(const CommandView& command) {
   if (announced != came) {
     return Concat(came, " bytes of payload came, ", announced, " were announced");
   }
-  if (TooManyIds(command.header)) return Concat("more than ", kCommandIdsMax, " queue ids");
+  const int ids_max = IdsMax(command.header);
+  if (command.header.administer().queue_ids_size() > ids_max ||
+      command.header.flush().queue_ids_size() > ids_max) {
+    return Concat("more than ", ids_max, " queue ids");
+  }
   return {};
 }
 
@@ -95,6 +99,8 @@ uint64_t StateMachine::epoch(uint32_t partition) const {
   return 0;
 }
 
+void StateMachine::SetReplaying(bool replaying) { window_->SetReplaying(replaying); }
+
 absl::StatusOr<const Effects*> StateMachine::Apply(uint64_t index, const CommandView& command) {
   if (index <= state_.applied_index()) {
     return absl::FailedPreconditionError(
@@ -130,8 +136,12 @@ absl::Status StateMachine::Dispatch(const CommandView& command) {
     return ApplyOutcomes(application);
   }
   if (header.has_register_()) return ApplyRegister();
-  if (header.has_delete_()) return ApplyDelete(header.delete_());
-  if (header.has_flush()) return ApplyFlush(header.flush());
+  if (header.has_administer()) return ApplyAdminister(application);
+  if (header.has_mark_corrupt()) return ApplyMarkCorrupt(application);
+  if (header.has_start_bulk()) return ApplyStartBulk(application);
+  if (header.has_purge()) return ApplyPurge(application);
+  if (header.has_stop_bulk()) return ApplyStopBulk(application);
+  if (header.has_flush()) return ApplyFlush(header.flush(), application);
   if (header.has_abandon_uploads()) return ApplyAbandonUploads(header.abandon_uploads());
   ApplyOpen(header.open());
   return absl::OkStatus();
@@ -154,39 +164,13 @@ void StateMachine::ApplyOpen(const state::Open& open) {
   effects_.open = {true, open.partition(), fence->epoch()};
 }
 
-absl::Status StateMachine::ApplyDelete(const state::Delete& request) {
-  for (const std::string& queue_id : request.queue_ids()) {
-    const auto message = draft_->Find(queue_id);
-    if (!message.ok()) return message.status();
-    if (!(*message)->exists) {
-      effects_.missing.push_back(queue_id);
-      continue;
-    }
-    if (absl::Status removed = draft_->RemoveWhole(*message); !removed.ok()) return removed;
-    effects_.deleted.push_back(queue_id);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status StateMachine::ApplyFlush(const state::Flush& request) {
+absl::Status StateMachine::ApplyFlush(const state::Flush& request, Application& application) {
   if (request.queue_ids().empty()) {
     state_.set_flush_index(effects_.index);
     effects_.flushed_all = true;
     return absl::OkStatus();
   }
-  for (const std::string& queue_id : request.queue_ids()) {
-    // An id asked for twice has been moved already, which the store does not show yet.
-    if (draft_->Touched(queue_id)) continue;
-    const auto message = draft_->Find(queue_id);
-    if (!message.ok()) return message.status();
-    if (!(*message)->exists) {
-      effects_.missing.push_back(queue_id);
-      continue;
-    }
-    if (absl::Status moved = draft_->MakeJobsDue(*message); !moved.ok()) return moved;
-    effects_.flushed.push_back(queue_id);
-  }
-  return absl::OkStatus();
+  return FlushMessages(request.queue_ids(), application);
 }
 
 absl::Status StateMachine::ApplyAbandonUploads(const state::AbandonUploads& request) {
@@ -198,16 +182,19 @@ absl::Status StateMachine::ApplyAbandonUploads(const state::AbandonUploads& requ
     const std::string queue_id = rows->key().ToString();
     state::UploadRow row;
     if (!row.ParseFromArray(rows->value().data(), static_cast<int>(rows->value().size()))) {
-      return absl::DataLossError(Concat("the store has a damaged upload row of ", queue_id));
+      continue;
     }
     if (row.last_ms() >= request.idle_since_ms()) continue;
     const auto upload = draft_->FindUpload(queue_id);
+    if (absl::IsDataLoss(upload.status())) continue;
     if (!upload.ok()) return upload.status();
     draft_->DropChunks(queue_id, row.chunks());
     (*upload)->exists = false;
     ++effects_.uploads_abandoned;
   }
-  return ToStatus(rows->status(), "read upload rows");
+  absl::Status read = ToStatus(rows->status(), "read upload rows");
+  // What cannot be read is left where it is.
+  return absl::IsDataLoss(read) ? absl::OkStatus() : read;
 }
 
 }  // namespace postfleet::queue

@@ -10,8 +10,13 @@
 // Submissions are remembered, 65,536 of each incarnation: a retry is answered from the row, not
 // applied; one that is below the window, or of an incarnation that never registered, is EXPIRED.
 //
-// Errors of the store are final: stop the process; the store is as of some earlier command, and the
-// log has the rest. Threads: one; the store's readers (reader.h) may run beside it.
+// A message of which rows cannot be read becomes corrupt by the command that finds it so; an action
+// that needs those rows leaves it alone. What else cannot be read is refused, and never ends the
+// queue: replay would meet it again. (So this node's disk decides: replicas will need a command for
+// it.)
+//
+// Other errors of the store are final: stop the process; the store is as of some earlier command,
+// and the log has the rest. Threads: one; the store's readers (reader.h) may run beside it.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +29,7 @@
 
 namespace postfleet::queue {
 
+struct Application;
 class Draft;
 class SubmissionWindow;
 
@@ -31,6 +37,15 @@ class SubmissionWindow;
 inline constexpr uint64_t kSubmissionWindow = 65'536;
 inline constexpr uint32_t kJobRecipientsMax = 1'000;
 inline constexpr int kCommandIdsMax = 1'000;
+// Of an Administer command that is a step of a durable job.
+inline constexpr int kBulkIdsMax = 10'000;
+// Recipients of the messages that an Administer command changes; it ends with the one that passes
+// it.
+inline constexpr uint64_t kCommandRecipientsMax = 100'000;
+// Durable jobs, the running one among them.
+inline constexpr int kBulksMax = 16;
+// Purge spares the chunks of uploads by cutting its range at them; with more it is refused.
+inline constexpr uint64_t kPurgeUploadsMax = 1'000;
 inline constexpr uint32_t kUploadsAbandonedMax = 1'000;
 inline constexpr int kMessageRecipientsMax = 100'000;
 inline constexpr uint32_t kChunkBytesMax = 1u << 20;
@@ -52,10 +67,16 @@ class StateMachine {
   // its outcome (state_benchmark.cc).
   absl::StatusOr<const Effects*> Apply(uint64_t index, const CommandView& command);
 
+  // Between the two, commands come from the log a second time, after a start: submissions of which
+  // it cannot be read whether they were applied before are applied.
+  void SetReplaying(bool replaying);
+
   uint64_t applied_index() const { return state_.applied_index(); }
   int64_t now_ms() const { return state_.now_ms(); }
   uint64_t flush_index() const { return state_.flush_index(); }
   const state::Counts& counts() const { return state_.counts(); }
+  // Durable jobs in the order of their start; the first one runs.
+  const google::protobuf::RepeatedPtrField<state::Bulk>& bulks() const { return state_.bulks(); }
   // 0: never opened.
   uint64_t epoch(uint32_t partition) const;
 
@@ -64,9 +85,7 @@ class StateMachine {
   absl::Status Dispatch(const CommandView& command);
   absl::Status ApplyRegister();
   void ApplyOpen(const state::Open& open);
-  absl::Status ApplyDelete(const state::Delete& request);
-  absl::Status ApplyFlush(const state::Flush& request);
-  absl::Status FlushMessage(const std::string& queue_id);
+  absl::Status ApplyFlush(const state::Flush& request, Application& application);
   absl::Status ApplyAbandonUploads(const state::AbandonUploads& request);
 
   Store* const store_;

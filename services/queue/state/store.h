@@ -7,15 +7,21 @@
 //   absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(options);
 //   store->SetFlushListener(...); ... when called: log.CutBelow(*store->FlushedIndex());
 //
-// Errors: Open says what is wrong with the directory, and refuses another format version by name.
-// Any later error of the store is final: the process stops and starts again from disk. Threads: one
-// writer (the state machine); reads, FlushedIndex and RequestFlush from any thread.
+// Errors: Open says what is wrong with the directory, and refuses another format version by name,
+// before it changes anything. Any later error of a write is final: the process stops and starts
+// again from disk. A damaged block is not: reads of it say Corruption, and a column family in which
+// a compaction met one is compacted again ten minutes later; the rest goes on. Threads: one writer
+// (the state machine); reads, FlushedIndex and RequestFlush from any thread.
+//
+// What the values of the options are for is said in store.cc; what they cost, in ARCHITECTURE.md,
+// "What was measured".
 #pragma once
 
 #include <rocksdb/db.h>
 #include <rocksdb/listener.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,8 +44,10 @@ enum class Family {
   kDue,
   kUpload,
   kSubmission,
+  kQueue,
+  kSite,
 };
-inline constexpr size_t kFamilyCount = 9;
+inline constexpr size_t kFamilyCount = 11;
 
 struct StoreOptions {
   std::string path;
@@ -51,7 +59,11 @@ struct StoreOptions {
   // Told of RocksDB's events too.
   std::vector<std::shared_ptr<rocksdb::EventListener>> listeners;
   // Bodies at least this long go to blob files: compactions do not copy them.
-  uint64_t blob_bytes_min = 32u << 10;
+  uint64_t blob_bytes_min = 1u << 10;
+  // For whoever has the store open: a command that lists the queue of a stopped mail system.
+  std::chrono::milliseconds lock_wait_max{0};
+  // Changes nothing on disk, and takes no lock: for a store that nobody else has open.
+  bool read_only = false;
 };
 
 // absl's words for RocksDB's. `what` says what was tried.
@@ -81,11 +93,13 @@ class Store {
   }
   // Bytes of write buffers and table readers in memory, for metrics.
   uint64_t MemoryBytes() const;
+  // Compactions that met damage since Open, for metrics.
+  uint64_t damaged_compactions() const;
 
  private:
   class Listener;
   Store() = default;
-  absl::Status CheckFormat();
+  absl::Status CheckFormat(bool read_only);
 
   std::shared_ptr<Listener> listener_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount> handles_{};

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 
 #include "services/queue/state/keys.h"
@@ -47,6 +48,21 @@ class FlushGate : public rocksdb::EventListener {
   // Opening a new store flushes.
   bool open_ = true;
 };
+
+TEST(Store, IsOpenOnce) {
+  const std::string path = testing::TempDir() + "/open_once";
+  auto first = Store::Open({.path = path});
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = Store::Open({.path = path});
+  EXPECT_TRUE(absl::IsUnavailable(second.status()));
+  EXPECT_THAT(std::string(second.status().message()),
+              HasSubstr("another server or command has this queue open"));
+  auto waiting = std::async(std::launch::async, [&] {
+    return Store::Open({.path = path, .lock_wait_max = std::chrono::hours(1)}).status();
+  });
+  first->reset();
+  EXPECT_TRUE(waiting.get().ok());
+}
 
 TEST(Store, TheFlushedIndexIsNotTheAppliedIndex) {
   QueueUnderTest queue;

@@ -16,6 +16,11 @@ constexpr size_t kIncarnationsCachedMax = 1'024;
 
 absl::Status Damaged() { return absl::DataLossError("the store has a damaged submission row"); }
 
+// What cannot be read is left where it is.
+absl::Status PassBy(absl::Status status) {
+  return absl::IsDataLoss(status) ? absl::OkStatus() : status;
+}
+
 }  // namespace
 
 void SubmissionWindow::BeginCommand() {
@@ -41,6 +46,7 @@ absl::StatusOr<int64_t> SubmissionWindow::Highest(uint64_t incarnation) {
 absl::StatusOr<SubmissionWindow::Standing> SubmissionWindow::Look(const v1::SubmissionId& id,
                                                                   state::SubmissionRow* row) {
   const absl::StatusOr<int64_t> highest = Highest(id.incarnation());
+  if (absl::IsDataLoss(highest.status())) return Unreadable();
   if (!highest.ok()) return highest.status();
   if (*highest < 0) return Standing::kExpired;
   const uint64_t last = static_cast<uint64_t>(*highest);
@@ -57,8 +63,9 @@ absl::StatusOr<SubmissionWindow::Standing> SubmissionWindow::Look(const v1::Subm
                         SubmissionKey(id.incarnation(), id.sequence()), &bytes);
   // It was sent but never got here, and others behind it did.
   if (status.IsNotFound()) return Standing::kNew;
+  if (status.IsCorruption()) return Unreadable();
   if (!status.ok()) return ToStatus(status, "read a submission");
-  if (!row->ParseFromString(bytes)) return Damaged();
+  if (!row->ParseFromString(bytes)) return Unreadable();
   return Standing::kKnown;
 }
 
@@ -103,13 +110,13 @@ absl::Status SubmissionWindow::ForgetOneSilent(int64_t silent_since_ms,
     state::SubmissionRow row;
     if (!ParseSubmissionKey(rows->key().ToStringView(), &incarnation, &sequence) ||
         !row.ParseFromArray(rows->value().data(), static_cast<int>(rows->value().size()))) {
-      return Damaged();
+      break;
     }
     if (row.at_ms() < silent_since_ms) return Forget(incarnation, batch);
     if (incarnation == 0) break;
     rows->SeekForPrev(SubmissionKey(incarnation - 1, std::numeric_limits<uint64_t>::max()));
   }
-  return ToStatus(rows->status(), "read submissions");
+  return PassBy(ToStatus(rows->status(), "read submissions"));
 }
 
 absl::Status SubmissionWindow::Forget(uint64_t incarnation, rocksdb::WriteBatch* batch) {
@@ -123,7 +130,7 @@ absl::Status SubmissionWindow::Forget(uint64_t incarnation, rocksdb::WriteBatch*
     batch->SingleDelete(family, rows->key());
   }
   highest_.erase(incarnation);
-  return ToStatus(rows->status(), "read submissions");
+  return PassBy(ToStatus(rows->status(), "read submissions"));
 }
 
 }  // namespace postfleet::queue

@@ -30,11 +30,14 @@ class SubmissionWindow {
 
   // Call when a command begins: what the one before remembered is in the store now.
   void BeginCommand();
-  // kKnown: `row` is the answer given before.
+  // kKnown: `row` is the answer given before. Rows that cannot be read are kExpired; in a replay
+  // they are kNew: what the log has was acknowledged, and once too often is better than never.
   absl::StatusOr<Standing> Look(const v1::SubmissionId& id, state::SubmissionRow* row);
   // After Look said kNew. Deletes what falls out of the window.
   void Remember(const v1::SubmissionId& id, const state::SubmissionRow& row,
                 rocksdb::WriteBatch* batch);
+
+  void SetReplaying(bool replaying) { replaying_ = replaying; }
 
   void Register(uint64_t incarnation, int64_t now_ms, rocksdb::WriteBatch* batch);
   // Deletes the rows of the first incarnation whose last row is older than `silent_since_ms`, if
@@ -51,7 +54,10 @@ class SubmissionWindow {
   absl::StatusOr<int64_t> Highest(uint64_t incarnation);
   absl::Status Forget(uint64_t incarnation, rocksdb::WriteBatch* batch);
 
+  Standing Unreadable() const { return replaying_ ? Standing::kNew : Standing::kExpired; }
+
   const Store* const store_;
+  bool replaying_ = false;
   absl::flat_hash_map<uint64_t, uint64_t> highest_;
   // Of this command: not readable from the store yet.
   std::vector<Recent> recent_;

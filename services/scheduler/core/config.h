@@ -49,6 +49,8 @@ struct Config {
   int64_t maximal_queue_lifetime_ms = 5 * 86'400'000LL;
   // bounce_queue_lifetime: of mail from the null sender.
   int64_t bounce_queue_lifetime_ms = 5 * 86'400'000LL;
+  // delay_warning_time: the sender is told once that mail of this age was deferred; 0: never.
+  int64_t delay_warning_ms = 0;
   // transport_retry_time: how long mail waits for the first worker of its transport.
   int64_t transport_retry_ms = 60'000;
   std::string recipient_delimiter;

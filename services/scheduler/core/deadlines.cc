@@ -27,6 +27,7 @@ void State::Kill(Destination* destination, const scheduler::v1::DeliveryResult& 
 void State::DeferWaiting(Destination* destination, const Verdict& verdict) {
   const absl::btree_map<uint64_t, Job> jobs = std::move(destination->jobs);
   destination->jobs.clear();
+  destination->waiting = 0;
   UpdateReady(destination);
   for (const auto& [rank, job] : jobs) {
     Message* message = job.message;
@@ -148,6 +149,7 @@ void State::ForgetSession() {
     if (destinations.empty()) ForgetIfIdle(transport);
     for (Destination* destination : destinations) {
       destination->jobs.clear();
+      destination->waiting = 0;
       if (destination->window.dead()) {
         Revive(destination);
       } else {

@@ -88,6 +88,13 @@ struct Deleted {
   std::string queue_id;
 };
 
+// The message is to be let go (held, or wanted for a requeue): nothing more of it starts, what
+// waits is dropped without an outcome, what runs is cancelled. What attempts did is committed as
+// usual; then it is released. A notice that is owed stays owed.
+struct Recalled {
+  std::string queue_id;
+};
+
 // An administrator's flush: dead destinations and transports are tried again.
 struct Flushed {};
 
@@ -96,7 +103,7 @@ struct Flushed {};
 struct Timer {};
 
 using Event = std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone,
-                           WorkerJoined, WorkerLeft, Committed, Deleted, Flushed, Timer>;
+                           WorkerJoined, WorkerLeft, Committed, Deleted, Recalled, Flushed, Timer>;
 
 // ---- Actions ----
 

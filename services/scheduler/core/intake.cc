@@ -76,9 +76,13 @@ void State::On(Activated& event) {
   queue::v1::Activation& activation = event.activation;
   const auto known = messages.find(activation.queue_id());
   Message* message = known == messages.end() ? NewMessage(activation) : known->second.get();
-  // What is given out was not deleted: the id is in memory for what still runs of it.
-  if (message->deleted) return;
+  // What is given out was not deleted: the id is in memory for what still runs of it. A message
+  // that was recalled is about to be released, with this.
+  if (message->deleted || message->recalled) return;
   message->flushed = activation.flushed();
+  message->incoming = activation.source() == queue::v1::Activation::SOURCE_INCOMING;
+  message->forced_expire = activation.forced_expire();
+  message->delay_warned = message->delay_warned || activation.delay_warned();
   if (event.body != nullptr && message->body == nullptr && activation.payload_bytes() > 0) {
     message->body = std::move(event.body);
     message->body_bytes = activation.payload_bytes();
@@ -96,18 +100,47 @@ void State::AddTargets(Message* message, queue::v1::Activation& activation) {
     if (target.phase != Phase::kDone) open.insert(target.recipient.number());
   }
   for (const auto* list : {&message->bounced, &message->in_notice}) {
+    // Whom a warning names may be tried again meanwhile.
+    if (list == &message->in_notice && message->notice_warns) continue;
     for (const auto& bounced : *list) open.insert(bounced.recipient().number());
   }
+  std::vector<uint32_t> untried;
   message->targets.reserve(message->targets.size() + activation.recipients_size());
   for (mail::v1::Recipient& recipient : *activation.mutable_recipients()) {
     if (!open.empty() && open.contains(recipient.number())) continue;
     message->targets.push_back({.recipient = std::move(recipient)});
-    Ask(message, message->targets.size() - 1);
+    const uint32_t target = message->targets.size() - 1;
+    if (message->forced_expire) {
+      untried.push_back(target);
+    } else {
+      Ask(message, target);
+    }
   }
   for (queue::v1::BouncedRecipient& bounced : *activation.mutable_bounced()) {
     if (!open.empty() && open.contains(bounced.recipient().number())) continue;
     message->bounced.push_back(std::move(bounced));
   }
+  if (!untried.empty()) ReturnUntried(message, untried, activation);
+}
+
+// POSTFIX postsuper(1) -e: no attempt is made; who was deferred before returns with that reason.
+void State::ReturnUntried(Message* message, std::span<const uint32_t> targets,
+                          queue::v1::Activation& activation) {
+  absl::flat_hash_map<uint32_t, mail::v1::Outcome*> last;
+  for (mail::v1::Outcome& outcome : *activation.mutable_last()) {
+    last.emplace(outcome.recipient_number(), &outcome);
+  }
+  queue::v1::MessageOutcome outcomes;
+  for (const uint32_t target : targets) {
+    const auto known = last.find(message->targets[target].recipient.number());
+    if (known == last.end()) {
+      Say(message, target, {.status = kForceExpiredStatus, .text = kForceExpiredText}, &outcomes);
+      continue;
+    }
+    known->second->set_action(mail::v1::Outcome::ACTION_DEFERRED);
+    Add(message, target, std::move(*known->second), &outcomes);
+  }
+  Commit(message, std::move(outcomes), kRetryTransport, {});
 }
 
 void State::Ask(Message* message, uint32_t target) {

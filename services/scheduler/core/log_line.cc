@@ -38,13 +38,14 @@ std::string Render(const LogLine& line) {
     case Kind::kExpired:
       return Concat(line.queue_id, ": from=<", Quoted(line.sender),
                     ">, status=expired, returned to sender");
+    case Kind::kForceExpired:
+      return Concat(line.queue_id, ": from=<", Quoted(line.sender),
+                    ">, status=force-expired, returned to sender");
     case Kind::kRecipient:
       return RenderRecipient(line);
     case Kind::kInDoubt:
       return Concat("warning: ", line.queue_id, ": delivery ", line.delivery, " on transport ",
                     line.transport, " is in doubt: ", line.text);
-    case Kind::kLate:
-      return Concat("warning: ", line.queue_id, ": outcome came after the message was removed");
     case Kind::kTransportUnavailable:
       return Concat("warning: connect to transport private/", line.transport, ": ", line.text);
   }

@@ -11,12 +11,12 @@ namespace postfleet::scheduler {
 
 struct LogLine {
   enum class Kind {
-    kQueueActive,  // qmgr: QID: from=<a@b>, size=n, nrcpt=n (queue active)
-    kRemoved,      // qmgr: QID: removed
-    kExpired,      // qmgr: QID: from=<a@b>, status=expired, returned to sender
+    kQueueActive,   // qmgr: QID: from=<a@b>, size=n, nrcpt=n (queue active)
+    kRemoved,       // qmgr: QID: removed
+    kExpired,       // qmgr: QID: from=<a@b>, status=expired, returned to sender
+    kForceExpired,  // qmgr: QID: from=<a@b>, status=force-expired, returned to sender
     kRecipient,  // error, discard: QID: to=<x@d>, relay=none, delay=, delays=, dsn=, status= (text)
     kInDoubt,    // qmgr: warning: QID: delivery N in doubt: text
-    kLate,       // qmgr: warning: QID: outcome came after the message was removed
     kTransportUnavailable,  // qmgr: warning: connect to transport private/smtp: text
   };
   Kind kind = Kind::kQueueActive;

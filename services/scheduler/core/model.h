@@ -66,6 +66,10 @@ struct Message {
   // What the notice that waits, runs or is to be made again is about.
   std::vector<queue::v1::BouncedRecipient> in_notice;
   int64_t notice_retry_at_ms = kNoTimer;
+  // That notice warns of delay, of which failures know nothing.
+  bool notice_warns = false;
+  // What was deferred in this round, while a warning of delay may come of it.
+  std::vector<queue::v1::BouncedRecipient> delayed;
 
   uint32_t resolving = 0;
   uint32_t waiting = 0;
@@ -74,8 +78,14 @@ struct Message {
   std::vector<uint64_t> attempts;
   int attempts_lost = 0;
   bool deleted = false;
+  bool recalled = false;
+  // A worker found its contents damaged: there is nothing to return.
+  bool damaged = false;
   // Of its last activation (queue.proto).
   bool flushed = false;
+  bool incoming = false;
+  bool forced_expire = false;
+  bool delay_warned = false;
   bool expiry_logged = false;
 };
 
@@ -115,6 +125,9 @@ struct Destination {
   Window window;
   int busy = 0;
   absl::btree_map<uint64_t, Job> jobs;  // by rank
+  // Recipients in `jobs`, and how many of them count in State::runnable.
+  uint64_t waiting = 0;
+  uint64_t runnable = 0;
   // Its entry in transport->ready; destination is null when it has none.
   ReadyKey ready;
 

@@ -66,6 +66,7 @@ void State::Wait(Message* message, Destination* destination, std::span<const uin
   const auto place = first ? job->targets.begin() + job->next : job->targets.end();
   job->targets.insert(place, targets.begin(), targets.end());
   message->waiting += targets.size();
+  destination->waiting += targets.size();
   UpdateReady(destination);
   if (destination->transport->slots == 0) AwaitWorker(destination->transport);
 }
@@ -79,6 +80,9 @@ void State::WaitForNotice(Message* message) {
 
 void State::UpdateReady(Destination* destination) {
   const bool ready = !destination->jobs.empty() && destination->window.HasRoom(destination->busy);
+  runnable -= destination->runnable;
+  destination->runnable = ready ? destination->waiting : 0;
+  runnable += destination->runnable;
   ReadyKey key;
   if (ready) {
     const auto& [rank, job] = *destination->jobs.begin();
@@ -135,6 +139,7 @@ bool State::StartOne(Transport* transport) {
     FillNotice(job, attempt.get(), &delivery);
   } else {
     FillRecipients(job, attempt.get(), &delivery);
+    delivery.set_first_attempt(message->incoming);
     AttachBody(message, &start);
   }
   job->turn = ++transport->turns;
@@ -159,6 +164,7 @@ void State::FillRecipients(Job* job, Attempt* attempt, scheduler::v1::Delivery* 
   attempt->targets.assign(begin, begin + count);
   job->next += count;
   message->waiting -= count;
+  attempt->destination->waiting -= count;
   for (const uint32_t target : attempt->targets) {
     message->targets[target].phase = Target::Phase::kRunning;
     *delivery->add_recipients() = message->targets[target].recipient;
@@ -168,8 +174,12 @@ void State::FillRecipients(Job* job, Attempt* attempt, scheduler::v1::Delivery* 
 void State::FillNotice(Job* job, Attempt* attempt, scheduler::v1::Delivery* delivery) {
   job->notice = false;
   attempt->notice = true;
-  for (const auto& bounced : job->message->in_notice) *delivery->add_bounced() = bounced;
+  const Message& message = *job->message;
+  for (const auto& bounced : message.in_notice) *delivery->add_bounced() = bounced;
   delivery->set_notice_queue_id(mint_queue_id());
+  if (!message.notice_warns) return;
+  delivery->set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  delivery->set_retry_until_ms(message.create_ms + config.maximal_queue_lifetime_ms);
 }
 
 void State::AttachBody(Message* message, StartDelivery* start) {
@@ -201,10 +211,12 @@ void State::DropWaiting(Message* message) {
   std::vector<Destination*> left;
   for (Target& target : message->targets) {
     if (target.phase == Target::Phase::kResolving) queries.erase(target.query);
-    // One job holds all targets of a destination: it is erased once.
-    if (target.phase == Target::Phase::kWaiting &&
-        target.destination->jobs.erase(Job::Rank(*message)) > 0) {
-      left.push_back(target.destination);
+    if (target.phase == Target::Phase::kWaiting) {
+      --target.destination->waiting;
+      // One job holds all targets of a destination: it is erased once.
+      if (target.destination->jobs.erase(Job::Rank(*message)) > 0) {
+        left.push_back(target.destination);
+      }
     }
     if (target.phase != Target::Phase::kRunning) target.phase = Target::Phase::kDone;
   }
@@ -222,6 +234,7 @@ void State::DropWaiting(Message* message) {
 void State::DropNotice(Message* message, std::vector<Destination*>* left) {
   message->bounced.clear();
   message->in_notice.clear();
+  message->delayed.clear();
   if (message->notice_retry_at_ms != kNoTimer) {
     notice_retries.erase({message->notice_retry_at_ms, message->serial});
     message->notice_retry_at_ms = kNoTimer;

@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <random>
 #include <set>
+#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libs/base/concat.h"
@@ -37,6 +40,9 @@ struct Recipient {
 struct Message {
   bool active = false;
   bool deleted = false;
+  bool recalled = false;
+  bool forced_expire = false;
+  bool delay_warned = false;
   int uncommitted = 0;
   std::string sender;
   int64_t create_ms = 0;
@@ -60,10 +66,15 @@ class World {
       : random_(seed), scheduler_(MakeConfig(), [this] { return Concat("N", ++notices_); }) {}
 
   const Counters& counters() const { return scheduler_.counters(); }
+  int warnings() const { return warnings_; }
+  int recalls_of_running() const { return recalls_of_running_; }
 
   void Run() {
     Step(Opened{++epoch_});
-    for (int i = 0; i < kSteps && !testing::Test::HasFailure(); ++i) Act();
+    for (int i = 0; i < kSteps && !testing::Test::HasFailure(); ++i) {
+      Act();
+      if (i % 20 == 0) CheckRunnable();
+    }
     Finish();
   }
 
@@ -73,6 +84,7 @@ class World {
     config.recipient_delimiter = "+";
     config.attached_body_bytes_max = 500;
     config.dead_destinations_max = 3;
+    config.delay_warning_ms = 86'400'000;
     config.defaults.initial_destination_concurrency = 2;
     config.defaults.destination_concurrency_limit = kConcurrencyLimit;
     config.defaults.destination_recipient_limit = kRecipientLimit;
@@ -103,8 +115,10 @@ class World {
     } else if (roll < 92) {
       Step(LookupFailed{.text = "gone"});
       queries_.clear();
-    } else if (roll < 94) {
+    } else if (roll < 93) {
       DeleteOne();
+    } else if (roll < 94) {
+      RecallOne();
     } else if (roll < 95) {
       Step(Flushed{});
     } else if (roll < 96 && Roll(4) == 0) {
@@ -134,11 +148,15 @@ class World {
     }
     Message& message = messages_[id];
     message.active = true;
+    message.forced_expire = message.forced_expire || Roll(20) == 0;
     Activated activated;
     queue::v1::Activation& activation = activated.activation;
     activation.set_queue_id(id);
     activation.mutable_envelope()->set_sender(message.sender);
+    activation.mutable_envelope()->set_arrival_ms(message.create_ms);
     activation.set_create_ms(message.create_ms);
+    activation.set_forced_expire(message.forced_expire);
+    activation.set_delay_warned(message.delay_warned);
     for (size_t i = 0; i < message.recipients.size(); ++i) {
       Recipient& recipient = message.recipients[i];
       if (recipient.gone) continue;
@@ -146,7 +164,9 @@ class World {
                                                   : activation.add_recipients();
       to->set_number(i);
       to->set_address(recipient.address);
-      if (!recipient.bounced) recipient.given = Given::kOpen;
+      if (recipient.bounced) continue;
+      recipient.given = Given::kOpen;
+      if (message.forced_expire && Roll(2)) activation.add_last()->set_recipient_number(i);
     }
     if (Roll(2)) {
       activation.set_payload_bytes(100);
@@ -244,12 +264,41 @@ class World {
     Step(Deleted{any->first});
   }
 
+  // The queue does so with active ones.
+  void RecallOne() {
+    for (auto& [id, message] : messages_) {
+      if (!message.active || Roll(4) > 0) continue;
+      message.recalled = true;
+      for (const auto& [number, running] : running_) {
+        if (!running.orphan && running.delivery.queue_id() == id) ++recalls_of_running_;
+      }
+      return Step(Recalled{id});
+    }
+  }
+
+  // As the sum of what Describe says of each destination.
+  void CheckRunnable() {
+    uint64_t runnable = 0;
+    std::istringstream lines(scheduler_.Describe(now_ms_));
+    for (std::string line; std::getline(lines, line);) {
+      int busy = 0, window = 0;
+      unsigned long waiting = 0;
+      ASSERT_EQ(
+          std::sscanf(line.c_str(), "%*s busy=%d window=%d waiting=%lu", &busy, &window, &waiting),
+          3)
+          << line;
+      if (busy < window && !line.starts_with("bounce/")) runnable += waiting;
+    }
+    EXPECT_EQ(scheduler_.runnable_recipients(), runnable) << scheduler_.Describe(now_ms_);
+  }
+
   // The session ends; the queue gives everything out again that had no outcome.
   void Lose() {
     if (Roll(2)) Step(QueueLost{});
     for (auto& [id, running] : running_) running.orphan = true;
     for (auto& [id, message] : messages_) {
       message.active = false;
+      message.recalled = false;
       message.uncommitted = 0;
     }
     queries_.clear();
@@ -295,6 +344,8 @@ class World {
       EXPECT_TRUE(!message.deleted || outcome.action() == Outcome::ACTION_SENT);
       if (outcome.action() == Outcome::ACTION_SENT) recipient.gone = true;
       if (outcome.action() == Outcome::ACTION_BOUNCED) recipient.bounced = true;
+      EXPECT_TRUE(!message.forced_expire || message.recalled ||
+                  outcome.action() != Outcome::ACTION_DEFERRED);
       if (outcome.action() == Outcome::ACTION_DEFERRED) {
         EXPECT_GE(commit.retry_at_ms(), now_ms_ + 300'000);
         EXPECT_LE(commit.retry_at_ms(), now_ms_ + 4'000'000);
@@ -308,8 +359,17 @@ class World {
     Message& message = messages_.at(notify.queue_id());
     EXPECT_FALSE(message.sender.empty() && notify.has_notice());
     EXPECT_GT(notify.recipient_numbers_size(), 0);
+    if (notify.delay_warning()) {
+      ++warnings_;
+      EXPECT_FALSE(std::exchange(message.delay_warned, true)) << notify.queue_id();
+      EXPECT_GE(now_ms_, message.create_ms + 86'400'000);
+    }
     for (const uint32_t number : notify.recipient_numbers()) {
       Recipient& recipient = message.recipients.at(number);
+      if (notify.delay_warning()) {
+        EXPECT_TRUE(!recipient.bounced && !recipient.gone && recipient.given == Given::kSettled);
+        continue;
+      }
       EXPECT_TRUE(recipient.bounced && !recipient.gone);
       recipient.gone = true;
     }
@@ -322,11 +382,12 @@ class World {
     EXPECT_TRUE(message.active) << "released twice: " << id;
     EXPECT_EQ(message.uncommitted, 0) << id;
     message.active = false;
+    const bool recalled = std::exchange(message.recalled, false);
     ++releases_;
     for (const auto& [number, running] : running_) {
       EXPECT_TRUE(running.orphan || running.delivery.queue_id() != id) << id;
     }
-    if (message.deleted) return;
+    if (message.deleted || recalled) return;
     for (const Recipient& recipient : message.recipients) {
       EXPECT_TRUE(recipient.gone || recipient.given == Given::kSettled) << id;
       EXPECT_TRUE(recipient.gone || !recipient.bounced) << "a notice is owed: " << id;
@@ -345,7 +406,8 @@ class World {
   void CheckStart(StartDelivery& start) {
     const scheduler::v1::Delivery& delivery = start.delivery;
     const Message& message = messages_.at(delivery.queue_id());
-    EXPECT_TRUE(message.active && !message.deleted);
+    EXPECT_TRUE(message.active && !message.deleted && !message.recalled);
+    EXPECT_TRUE(!message.forced_expire || delivery.recipients().empty());
     ASSERT_TRUE(workers_.contains(start.worker));
     Running running{start.worker, delivery, DestinationOf(delivery)};
     uint32_t at_worker = 1;
@@ -405,6 +467,7 @@ class World {
         << scheduler_.Describe(now_ms_) << " messages " << sizes.messages << " transports "
         << sizes.transports;
     EXPECT_EQ(timer_at_ms_, kNoTimer);
+    EXPECT_EQ(scheduler_.runnable_recipients(), 0);
   }
 
   std::mt19937_64 random_;
@@ -417,6 +480,8 @@ class World {
   int made_ = 0;
   int activations_ = 0;
   int releases_ = 0;
+  int warnings_ = 0;
+  int recalls_of_running_ = 0;
   std::map<std::string, Message> messages_;
   std::map<uint64_t, Running> running_;
   std::map<uint64_t, std::map<std::string, uint32_t>> workers_;
@@ -433,6 +498,8 @@ TEST(RandomEvents, KeepThePromises) {
   const uint64_t only = Setting("RANDOM_TEST_SEED", 0);
   const uint64_t last = only > 0 ? only : Setting("RANDOM_TEST_SEEDS", 1000);
   Counters seen;
+  int warnings = 0;
+  int recalls_of_running = 0;
   for (uint64_t seed = only > 0 ? only : 1; seed <= last; ++seed) {
     SCOPED_TRACE(Concat("seed ", seed));
     World world(seed);
@@ -444,6 +511,8 @@ TEST(RandomEvents, KeepThePromises) {
     seen.expired_messages += counters.expired_messages;
     seen.dead_destinations += counters.dead_destinations;
     seen.bodies_let_go += counters.bodies_let_go;
+    warnings += world.warnings();
+    recalls_of_running += world.recalls_of_running();
   }
   // Events that never lead there would prove nothing.
   EXPECT_GT(seen.in_doubt, 0);
@@ -451,6 +520,8 @@ TEST(RandomEvents, KeepThePromises) {
   EXPECT_GT(seen.expired_messages, 0);
   EXPECT_GT(seen.dead_destinations, 0);
   EXPECT_GT(seen.bodies_let_go, 0);
+  EXPECT_GT(warnings, 0);
+  EXPECT_GT(recalls_of_running, 0);
 }
 
 }  // namespace

@@ -60,6 +60,7 @@ void State::On(DeliveryDone& event) {
 // One MessageOutcome of what the agent said; recipients that it left out are deferred.
 void State::Judge(const Attempt& attempt, scheduler::v1::DeliveryResult& result) {
   Message* message = attempt.message;
+  message->damaged = message->damaged || result.contents_damaged();
   queue::v1::MessageOutcome outcomes;
   std::vector<bool> used(result.outcomes_size());
   for (size_t i = 0; i < attempt.targets.size(); ++i) {
@@ -102,6 +103,12 @@ void State::NoticeDone(Message* message, DeliveryDone& event) {
   // An answer without notice means that nobody is to be told; a failure, however it is said, does
   // not.
   if (result.notice_failed() || result.destination_failed()) {
+    if (message->notice_warns || message->recalled) {
+      // The next deferral, or whoever is given the message next, tries again.
+      message->in_notice.clear();
+      message->notice_warns = false;
+      return;
+    }
     message->notice_retry_at_ms = now_ms + config.minimal_backoff_ms;
     notice_retries.emplace(Deadline(message->notice_retry_at_ms, message->serial), message);
     return;
@@ -188,7 +195,7 @@ void State::TryAgain(const Attempt& attempt) {
   --destination->busy;
   if (message == nullptr) {
     // Of a forgotten session: only its place in the window is given back.
-  } else if (message->deleted) {
+  } else if (message->deleted || message->recalled) {
     for (const uint32_t target : attempt.targets) {
       message->targets[target].phase = Target::Phase::kDone;
     }

@@ -121,6 +121,7 @@ std::string ScenarioWorld::Run(std::string_view command) {
          stored_.erase(words.at(1));
          Step(Deleted{words.at(1)});
        }},
+      {"recall", [&] { Step(Recalled{words.at(1)}); }},
       {"erase", [&] { stored_.erase(words.at(1)); }},
       {"hold", [&] { (words.at(1) == "resolve" ? hold_resolve_ : hold_commit_) = true; }},
       {"answer", [&] { Answer(words); }},
@@ -137,6 +138,8 @@ std::string ScenarioWorld::Run(std::string_view command) {
          only_.erase("all");
        }},
       {"show", [&] { Show(); }},
+      {"runnable",
+       [&] { ConcatTo(&output_, "runnable=", scheduler().runnable_recipients(), "\n"); }},
       {"counters", [&] { ShowCounters(); }},
   };
   const auto found = verbs.find(verb);
@@ -171,6 +174,8 @@ void ScenarioWorld::ConfigureAll(const std::string& key, const std::string& valu
     config_.maximal_queue_lifetime_ms = Milliseconds(value);
   } else if (key == "bounce-lifetime") {
     config_.bounce_queue_lifetime_ms = Milliseconds(value);
+  } else if (key == "delay-warning") {
+    config_.delay_warning_ms = Milliseconds(value);
   } else if (key == "delimiter") {
     config_.recipient_delimiter = value;
   } else if (key == "defer") {
@@ -254,8 +259,16 @@ void ScenarioWorld::ActivateOne(const std::string& queue_id,
   Activated activated;
   queue::v1::Activation& activation = activated.activation;
   activation.set_flushed(option("flushed") == "yes");
+  activation.set_forced_expire(option("forced") == "yes");
+  activation.set_delay_warned(option("warned") == "yes");
   for (const std::string& address : ExpandList(option("to"))) {
     store(address, activation.add_recipients());
+  }
+  for (const std::string& address : ExpandList(option("last"))) {
+    mail::v1::Recipient recipient;
+    store(address, &recipient);
+    *activation.add_last() = ParseOutcome({"deferred", "4.2.0", "earlier"});
+    activation.mutable_last(activation.last_size() - 1)->set_recipient_number(recipient.number());
   }
   for (const std::string& address : ExpandList(option("bounced"))) {
     queue::v1::BouncedRecipient& bounced = *activation.add_bounced();
@@ -298,6 +311,7 @@ void ScenarioWorld::DoneOne(uint64_t id, const Words& words) {
     done.notice_body = std::make_shared<Body>();
   }
   result.set_notice_failed(how == "notice-failed");
+  result.set_contents_damaged(how == "damaged");
   if (how == "failed") {
     result.set_destination_failed(true);
     result.set_destination_status(words.at(1));
@@ -399,7 +413,8 @@ void ScenarioWorld::PrintActions(const Actions& actions) {
     Print("commit", line);
   }
   for (const SendNotify& send : actions.notify) {
-    std::string line = send.notify.queue_id();
+    std::string line =
+        Concat(send.notify.delay_warning() ? "warning " : "", send.notify.queue_id());
     for (const uint32_t number : send.notify.recipient_numbers()) {
       ConcatTo(&line, " ", Address(send.notify.queue_id(), number));
     }
@@ -431,6 +446,9 @@ void ScenarioWorld::PrintDelivery(const StartDelivery& start) {
              bounced.outcome().text(), ")");
   }
   if (!delivery.notice_queue_id().empty()) ConcatTo(&line, " as ", delivery.notice_queue_id());
+  if (delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_DELAY) {
+    ConcatTo(&line, ", delayed, tried until in ", Seconds(delivery.retry_until_ms() - now_ms_));
+  }
   Print("deliver", line);
 }
 
@@ -504,6 +522,7 @@ queue::v1::Committed ScenarioWorld::Apply(const queue::v1::MessageOutcome& outco
 
 queue::v1::Committed ScenarioWorld::Apply(const queue::v1::Notify& notify) {
   const auto found = stored_.find(notify.queue_id());
+  if (notify.delay_warning()) return State(notify.queue_id());
   for (const uint32_t number : notify.recipient_numbers()) {
     if (found != stored_.end()) found->second.recipients.at(number).open = false;
   }

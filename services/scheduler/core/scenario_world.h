@@ -8,14 +8,16 @@
 //   ConfigureAll open | queue-lost | flush | timer join WORKER transport=slots... | leave WORKER
 //   route ADDRESS|DOMAIN|* TRANSPORT:NEXTHOP, or fail TEXT     (else smtp:<domain>)
 //   activate QID from=A to=A,A [bounced=A,A] [age=T] [size=N] [body=N]
+//            [forced=yes] [last=A,A] [warned=yes]    last: deferred before, 4.2.0 "earlier"
 //   done ID|all sent | bounced STATUS TEXT | deferred STATUS TEXT | failed STATUS TEXT | silent |
-//        each RESULT; RESULT... | notice | no-notice | notice-failed
+//        damaged STATUS TEXT | each RESULT; RESULT... | notice | no-notice | notice-failed
 //   delete QID | erase QID               erase: the scheduler is not told yet
+//   recall QID
 //   hold resolve|commit                  stop answering by itself; then:
 //   answer [ADDRESS] | lookup-failed TEXT | committed
 //   tick T                               fires the timer on the way
 //   only KIND... | only all              which actions are printed
-//   show | counters
+//   show | counters | runnable
 #pragma once
 
 #include <cstdint>

@@ -30,6 +30,8 @@ inline constexpr std::string_view kBounceTransport = "bounce";
 
 inline constexpr std::string_view kUnavailableStatus = "4.3.0";
 inline constexpr std::string_view kUnavailableText = "mail transport unavailable";
+inline constexpr std::string_view kForceExpiredStatus = "4.7.0";
+inline constexpr std::string_view kForceExpiredText = "message is administratively expired";
 
 // What the scheduler itself says about recipients, without a worker.
 struct Verdict {
@@ -72,6 +74,8 @@ struct State {
   // Messages that hold a body, oldest first.
   absl::btree_map<uint64_t, Message*> body_holders;
   uint64_t body_bytes = 0;
+  // Recipients that wait where the window has room.
+  uint64_t runnable = 0;
   int64_t timer_at_ms = kNoTimer;
 
   // intake.cc
@@ -80,6 +84,8 @@ struct State {
   void On(LookupFailed& event);
   Message* NewMessage(queue::v1::Activation& activation);
   void AddTargets(Message* message, queue::v1::Activation& activation);
+  void ReturnUntried(Message* message, std::span<const uint32_t> targets,
+                     queue::v1::Activation& activation);
   void Ask(Message* message, uint32_t target);
   void Answer(uint64_t query, lookup::v1::Answer answer);
   void Route(Message* message);
@@ -121,6 +127,7 @@ struct State {
   // outcomes.cc
   void On(Committed& event);
   void On(Deleted& event);
+  void On(Recalled& event);
   // One verdict for all of `targets`, logged and committed; transport and nexthop name the job if
   // it is to wait.
   void Settle(Message* message, std::span<const uint32_t> targets, const Verdict& verdict,
@@ -132,10 +139,17 @@ struct State {
   void Commit(Message* message, queue::v1::MessageOutcome outcomes, std::string_view transport,
               std::string_view nexthop);
   bool Expired(const Message& message) const;
+  void LogExpiry(Message* message);
+  bool MayWarn(const Message& message) const;
+  bool WarningIsDue(const Message& message) const;
   void Remove(Message* message);
+  void CancelAttempts(Message* message);
   // Ends the round if nothing is left to do: a notice, or release. The message may be gone
   // afterwards.
   void FinishRound(Message* message);
+  // The sender is told of `recipients` by a delivery on transport "bounce".
+  void BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient> recipients,
+                   bool warns);
   void Notify(Message* message, queue::v1::Submission* notice, BodyPtr body);
   void Release(Message* message);
 

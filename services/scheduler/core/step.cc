@@ -26,6 +26,8 @@ void Scheduler::Step(Event event, int64_t now_ms, Actions* actions) {
 
 const Counters& Scheduler::counters() const { return state_->counters; }
 
+uint64_t Scheduler::runnable_recipients() const { return state_->runnable; }
+
 Sizes Scheduler::sizes() const {
   Sizes sizes{
       .messages = state_->messages.size(),

@@ -25,14 +25,13 @@
 //
 // Promises.
 // - Each recipient of an activation gets one outcome in `commit` (sent, deferred, bounced), unless
-//   its message was deleted or the queue was lost. An attempt whose worker left is made again: at
-//   least once (P2); each such attempt has a kInDoubt line.
+//   its message was deleted or recalled, or the queue was lost. An attempt whose worker left is
+//   made again: at least once (P2); each such attempt has a kInDoubt line.
 // - A message gets one `release`, after its last Committed; none once its session has ended.
 // - When a delivery starts, those running at its destination are within the window (P3), those at
 //   its worker within the slots.
 // - Memory is bounded (P4) by Config::active_messages_max (the credit) times the recipients that
-// the
-//   queue gives out of one message, attached_body_bytes_max and dead_destinations_max.
+//   the queue gives out of one message, attached_body_bytes_max and dead_destinations_max.
 //
 // Outcomes made here, without a worker (relay=none): transports error, retry and discard; lookup
 // failures (4.3.0); transports of defer_transports (4.3.2 "deferred transport", unless flushed);
@@ -55,8 +54,21 @@
 // Deleted messages: running deliveries are cancelled; only `sent` outcomes that still come are
 // committed (the queue counts them as late).
 //
-// Not here yet: preemption, delay_warning_time, rate delays, changes of Config
-// while running, revival of one destination by the flush of one message.
+// Recalled messages: running deliveries are cancelled, and all that they say is committed; what
+// waits gets no outcome. Then the message is released, with its notices owed.
+//
+// Expiry is judged when a recipient is deferred, whoever defers it: past the lifetime since
+// create_ms (bounce_queue_lifetime for the null sender), or forced by an administrator, it bounces
+// with the deferral's status and text. Of a message with forced_expire nothing is tried any more:
+// recipients bounce with the reason of their last deferral, or 4.7.0.
+//
+// Warnings of delay (delay_warning_time), once for a message, as a second kind of notice on
+// transport "bounce": when a round ends with deferred recipients, after notices of failures, the
+// message is old enough, has a sender and was not warned of. One that fails is left to the next
+// round. confirm_delay_cleared and copies to the postmaster are not supported.
+//
+// Not here yet: preemption, rate delays, changes of Config while running, revival of one
+// destination by the flush of one message.
 #pragma once
 
 #include <cstdint>
@@ -85,7 +97,7 @@ struct Counters {
   uint64_t bodies_let_go = 0;
 };
 
-// What is in memory now. Counted on the spot, in O(messages).
+// What is in memory now. Counted on the spot, in O(messages + destinations).
 struct Sizes {
   size_t messages = 0;
   size_t recipients_waiting = 0;
@@ -111,6 +123,9 @@ class Scheduler {
 
   const Counters& counters() const;
   Sizes sizes() const;
+  // Recipients that wait where the destination's window has room: what more workers, or more slots,
+  // would start now. O(1).
+  uint64_t runnable_recipients() const;
   // One line for each destination: "smtp/d busy=1 window=5 waiting=3", ", dead for 300s". For tests
   // and diagnosis.
   std::string Describe(int64_t now_ms) const;

@@ -200,13 +200,27 @@ void Append(Kind kind, uint64_t inode, uint64_t offset, const char* path, const 
   uint64_t left = data_bytes;
   for (int i = 0; i < data_count && left > 0; ++i) {
     const size_t bytes = data[i].iov_len < left ? data[i].iov_len : left;
-    if (count == IOV_MAX) Stop("a write of so many slices to", settings.tree);
+    if (count == IOV_MAX) break;
     slices[count++] = {data[i].iov_base, bytes};
     left -= bytes;
+  }
+  // More than one call takes: in one piece, so that the record is not torn.
+  char* const piece = left == 0 ? nullptr : static_cast<char*>(malloc(data_bytes));
+  if (left > 0) {
+    if (piece == nullptr) Stop("no memory for a write to", settings.tree);
+    uint64_t at = 0;
+    for (int i = 0; i < data_count && at < data_bytes; ++i) {
+      const uint64_t bytes = data[i].iov_len < data_bytes - at ? data[i].iov_len : data_bytes - at;
+      memcpy(piece + at, data[i].iov_base, bytes);
+      at += bytes;
+    }
+    count = 1 + (record.path_bytes > 0) + (record.path2_bytes > 0);
+    slices[count++] = {piece, data_bytes};
   }
   const uint64_t whole = sizeof(record) + record.path_bytes + record.path2_bytes + data_bytes;
   const long written = syscall(SYS_writev, settings.journal, slices, count);
   if (written != static_cast<long>(whole)) Stop("a short write of the journal of", settings.tree);
+  free(piece);
   errno = saved;
 }
 

@@ -455,16 +455,17 @@ void Session::TimedOut() {
                                  WordsOf(step_).doing));
 }
 
-void Session::ContentFailed() {
+void Session::ContentFailed(std::string_view why) {
   broken_ = given_up_ = true;
-  DecideOpen(MakeOutcome("4.3.0", Concat("local data error while talking to ", peer_.ToString())));
+  DecideOpen(MakeOutcome("4.3.0", Concat("local data error while talking to ", peer_.ToString(),
+                                         why.empty() ? "" : ": ", why)));
   Finish();
 }
 
 void Session::Cancel() {
   broken_ = given_up_ = true;
   unanswered_ = false;
-  DecideOpen(MakeOutcome("4.3.2", "delivery was given up: it is not wanted any more"));
+  DecideOpen(MakeOutcome("4.3.2", std::string(kStoppedText)));
   Finish();
 }
 

@@ -34,6 +34,10 @@
 
 namespace postfleet::delivery::smtp {
 
+// Why a recipient was deferred whose delivery was called off (4.3.2): by an administrator, or since
+// whoever asked for it is gone.
+inline constexpr std::string_view kStoppedText = "delivery was stopped before it was complete";
+
 // Who is spoken to, as texts name it: "mx.example[192.0.2.1]".
 struct Peer {
   std::string host;
@@ -79,8 +83,8 @@ class Session {
   void Lost();
   // step()'s time is over.
   void TimedOut();
-  // kBody only: the contents cannot be had. The dot must not be sent.
-  void ContentFailed();
+  // kBody only: the contents cannot be had, for `why` if that is known. The dot must not be sent.
+  void ContentFailed(std::string_view why = {});
   // Nobody wants the transaction any more. Only before the dot is sent.
   void Cancel();
   // kDone and reusable(): makes the session ready for the next transaction (with RSET if the last

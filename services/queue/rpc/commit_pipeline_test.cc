@@ -1,0 +1,104 @@
+#include "services/queue/rpc/commit_pipeline.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "services/queue/log/fake_disk.h"
+#include "services/queue/state/queue_under_test.h"
+
+namespace postfleet::queue {
+namespace {
+
+class CommitPipelineTest : public ::testing::Test {
+ protected:
+  CommitPipelineTest() : disk_(1) {
+    Recovery found;
+    log_ = *Log::Open({.dir = "/log",
+                       .segment_bytes = 1 << 20,
+                       .file_system = &disk_,
+                       .random = [this] { return ++random_; }},
+                      &found);
+    pipeline_.emplace(log_.get(), &queue_.store(), &queue_.machine(), &loop_, &SystemClock(),
+                      CommitObserver{.on_applied = [](const Effects&) {},
+                                     .on_group = [] {},
+                                     .on_fatal =
+                                         [this](const absl::Status& status) {
+                                           std::lock_guard lock(mutex_);
+                                           fatal_ = status;
+                                         },
+                                     .on_synced = nullptr});
+  }
+  ~CommitPipelineTest() override {
+    pipeline_->Stop();
+    loop_.Stop();
+  }
+
+  // A Register, with as many bytes of payload.
+  Proposal Command(size_t payload_bytes, std::promise<absl::Status>* done = nullptr) {
+    Proposal proposal;
+    proposal.command.mutable_register_();
+    if (payload_bytes > 0) {
+      proposal.payload.push_back(rpc::OwningSlice(std::string(payload_bytes, 'x')));
+    }
+    proposal.done = [done](const absl::StatusOr<const Effects*>& effects) {
+      if (done != nullptr) done->set_value(effects.status());
+    };
+    return proposal;
+  }
+
+  FakeDisk disk_;
+  uint64_t random_ = 0;
+  QueueUnderTest queue_;
+  runtime::EventLoop loop_{"test"};
+  std::unique_ptr<Log> log_;
+  std::mutex mutex_;
+  absl::Status fatal_;
+  std::optional<CommitPipeline> pipeline_;
+};
+
+TEST_F(CommitPipelineTest, PastTheByteBoundNewMailIsRefusedAndOutcomesAreNot) {
+  constexpr size_t kHalf = CommitPipeline::kPendingBytesMax / 2;
+  EXPECT_TRUE(pipeline_->Propose(Command(kHalf)));
+  EXPECT_FALSE(pipeline_->Propose(Command(kHalf))) << "its header is past the bound";
+  EXPECT_TRUE(pipeline_->Propose(Command(kHalf - 1'000)));
+  EXPECT_TRUE(pipeline_->Propose(Command(kHalf), /*must=*/true));
+  EXPECT_GT(pipeline_->pending_bytes(), CommitPipeline::kPendingBytesMax);
+}
+
+TEST_F(CommitPipelineTest, WhatIsAppliedGivesItsBytesBack) {
+  pipeline_->Start();
+  loop_.Start();
+  std::promise<absl::Status> done;
+  EXPECT_TRUE(pipeline_->Propose(Command(0, &done)));
+  EXPECT_TRUE(done.get_future().get().ok());
+  loop_.RunAndWait([] {});
+  EXPECT_EQ(pipeline_->pending_bytes(), 0u);
+}
+
+TEST_F(CommitPipelineTest, AFullDiskRefusesNewMailAndKeepsOutcomesUntilThereIsRoom) {
+  disk_.set_space_bytes(0);
+  std::promise<absl::Status> mail;
+  std::promise<absl::Status> outcome;
+  EXPECT_TRUE(pipeline_->Propose(Command(0, &outcome), /*must=*/true));
+  EXPECT_TRUE(pipeline_->Propose(Command(0, &mail)));
+  pipeline_->Start();
+  loop_.Start();
+  EXPECT_TRUE(absl::IsResourceExhausted(mail.get_future().get()));
+  std::future<absl::Status> kept = outcome.get_future();
+  EXPECT_EQ(kept.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  // Stopping ends the wait: the next start gives the mail out again.
+  pipeline_->Stop();
+  EXPECT_TRUE(absl::IsResourceExhausted(kept.get()));
+  EXPECT_TRUE(fatal_.ok()) << fatal_;
+}
+
+TEST_F(CommitPipelineTest, NothingIsTakenAfterTheStop) {
+  pipeline_->Start();
+  loop_.Start();
+  pipeline_->BeginStop();
+  EXPECT_FALSE(pipeline_->Propose(Command(0), /*must=*/true));
+}
+
+}  // namespace
+}  // namespace postfleet::queue

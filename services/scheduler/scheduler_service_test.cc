@@ -1,0 +1,285 @@
+// The service between a queue, a lookup service and a worker that the test plays, in one process.
+#include "services/scheduler/scheduler_service.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <deque>
+
+#include "proto/postfleet/lookup/v1/lookup.grpc.pb.h"
+
+namespace postfleet::scheduler {
+namespace {
+
+using mail::v1::Outcome;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// The test's end of one stream: frames of `In` come, frames of `Out` go.
+template <typename In, typename Out>
+class Peer {
+ public:
+  rpc::StreamCallbacks Open(std::shared_ptr<rpc::Stream> stream) {
+    std::lock_guard lock(mutex_);
+    stream_ = std::move(stream);
+    changed_.notify_all();
+    return Callbacks();
+  }
+
+  rpc::StreamCallbacks Callbacks() {
+    return {.next_frame =
+                [this](grpc::ByteBuffer* frame) {
+                  std::vector<Out> out = outbox_.Take(0, [](const Out&) { return size_t{1}; });
+                  if (out.empty()) return false;
+                  *frame = rpc::EncodeFrame(out.front(), {});
+                  return true;
+                },
+            .on_frame =
+                [this](const grpc::ByteBuffer& frame) {
+                  In in;
+                  rpc::Payload none;
+                  EXPECT_TRUE(rpc::DecodeFrame(frame, &in, &none));
+                  std::lock_guard lock(mutex_);
+                  frames_.push_back(std::move(in));
+                  changed_.notify_all();
+                },
+            .on_closed =
+                [this](const grpc::Status&) {
+                  std::lock_guard lock(mutex_);
+                  closed_ = true;
+                  changed_.notify_all();
+                }};
+  }
+
+  void Connect(const std::shared_ptr<grpc::Channel>& channel, const std::string& method) {
+    auto stream = rpc::OpenStream(channel, method, Callbacks());
+    std::lock_guard lock(mutex_);
+    stream_ = std::move(stream);
+  }
+
+  // Waits for the stream if it is not there yet.
+  void Send(Out out) {
+    outbox_.Add(std::move(out));
+    std::unique_lock lock(mutex_);
+    ASSERT_TRUE(changed_.wait_for(lock, kPatience, [&] { return stream_ != nullptr; }));
+    const std::shared_ptr<rpc::Stream> stream = stream_;
+    lock.unlock();
+    stream->Kick();
+  }
+
+  In Next() {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, kPatience, [&] { return !frames_.empty(); })) {
+      ADD_FAILURE() << "no frame came";
+      return {};
+    }
+    In in = std::move(frames_.front());
+    frames_.pop_front();
+    return in;
+  }
+
+  void Close() {
+    std::unique_lock lock(mutex_);
+    if (stream_ == nullptr) return;
+    const std::shared_ptr<rpc::Stream> stream = stream_;
+    lock.unlock();
+    stream->Cancel();
+    lock.lock();
+    EXPECT_TRUE(changed_.wait_for(lock, kPatience, [&] { return closed_; }));
+  }
+
+ private:
+  static constexpr std::chrono::seconds kPatience{20};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::shared_ptr<rpc::Stream> stream_;
+  std::deque<In> frames_;
+  bool closed_ = false;
+  rpc::Outbox<Out> outbox_;
+};
+
+using QueuePeer = Peer<queue::v1::ScheduleRequest, queue::v1::ScheduleResponse>;
+using LookupPeer = Peer<lookup::v1::ResolveRequest, lookup::v1::ResolveResponse>;
+using WorkerPeer = Peer<v1::WorkResponse, v1::WorkRequest>;
+
+class FakeQueue : public queue::v1::Queue::WithRawCallbackMethod_Schedule<
+                      queue::v1::Queue::WithCallbackMethod_Register<queue::v1::Queue::Service>> {
+ public:
+  grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
+                                     const queue::v1::RegisterRequest*,
+                                     queue::v1::RegisterResponse* response) override {
+    response->set_incarnation(1);
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  rpc::ServerReactor* Schedule(grpc::CallbackServerContext*) override {
+    return rpc::AcceptStream(
+        [this](std::shared_ptr<rpc::Stream> stream) { return peer.Open(std::move(stream)); });
+  }
+  QueuePeer peer;
+};
+
+class FakeLookup
+    : public lookup::v1::Lookup::WithRawCallbackMethod_Resolve<lookup::v1::Lookup::Service> {
+ public:
+  rpc::ServerReactor* Resolve(grpc::CallbackServerContext*) override {
+    return rpc::AcceptStream(
+        [this](std::shared_ptr<rpc::Stream> stream) { return peer.Open(std::move(stream)); });
+  }
+  LookupPeer peer;
+};
+
+class SchedulerServiceTest : public testing::Test {
+ protected:
+  SchedulerServiceTest() {
+    config_.transports["smtp"] = {};
+    scheduler_ = std::make_unique<SchedulerService>(
+        SchedulerOptions{.config = config_, .metrics = &registry_});
+    grpc::ServerBuilder builder;
+    builder.RegisterService(&queue_);
+    builder.RegisterService(&lookup_);
+    builder.RegisterService(scheduler_->service());
+    server_ = builder.BuildAndStart();
+    channel_ = server_->InProcessChannel({});
+    scheduler_->Start(channel_, channel_);
+    EXPECT_TRUE(queue_.peer.Next().has_open());
+    queue::v1::ScheduleResponse opened;
+    opened.set_epoch(1);
+    queue_.peer.Send(opened);
+    EXPECT_EQ(queue_.peer.Next().credit_messages(), config_.active_messages_max);
+  }
+
+  ~SchedulerServiceTest() override {
+    worker_.Close();
+    scheduler_->Stop();
+    server_->Shutdown(std::chrono::system_clock::now());
+  }
+
+  void Join() {
+    v1::WorkRequest hello;
+    hello.mutable_hello()->set_name("w1");
+    v1::TransportSlots* slots = hello.mutable_hello()->add_transports();
+    slots->set_transport("smtp");
+    slots->set_slots(1);
+    worker_.Connect(channel_, "/postfleet.scheduler.v1.Scheduler/Work");
+    worker_.Send(hello);
+  }
+
+  static void Activate(const std::string& queue_id, queue::v1::ScheduleResponse* response) {
+    queue::v1::Activation* activation = response->add_activations();
+    activation->set_queue_id(queue_id);
+    activation->mutable_envelope()->set_sender("a@b");
+    activation->set_create_ms(SystemClock().WallMillis());
+    activation->add_recipients()->set_address("x@d");
+  }
+
+  void Recall(const std::string& queue_id) {
+    queue::v1::ScheduleResponse response;
+    response.add_recalled(queue_id);
+    queue_.peer.Send(response);
+  }
+
+  // The next queries go to `transports`, one each.
+  void AnswerLookups(const std::vector<std::string>& transports) {
+    lookup::v1::ResolveRequest asked;
+    while (asked.queries_size() < static_cast<int>(transports.size()) && !HasFailure()) {
+      asked.MergeFrom(lookup_.peer.Next());
+    }
+    lookup::v1::ResolveResponse response;
+    for (const lookup::v1::Query& query : asked.queries()) {
+      lookup::v1::Answer* answer = response.add_answers();
+      answer->set_id(query.id());
+      answer->set_transport(transports[response.answers_size() - 1]);
+      answer->set_nexthop("d");
+      answer->set_recipient(query.recipient());
+    }
+    lookup_.peer.Send(response);
+  }
+
+  Config config_;
+  metrics::Registry registry_;
+  FakeQueue queue_;
+  FakeLookup lookup_;
+  std::unique_ptr<SchedulerService> scheduler_;
+  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  WorkerPeer worker_;
+};
+
+TEST_F(SchedulerServiceTest, ARecalledMessageIsReleasedOnceWhatItsAttemptDidIsDurable) {
+  Join();
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  queue_.peer.Send(given);
+  AnswerLookups({"smtp"});
+  const v1::WorkResponse work = worker_.Next();
+  ASSERT_EQ(work.deliveries_size(), 1);
+
+  Recall("Q1");
+  EXPECT_THAT(worker_.Next().cancelled(), ElementsAre(work.deliveries(0).id()));
+
+  v1::WorkRequest answer;
+  v1::DeliveryResult* result = answer.add_results();
+  result->set_id(work.deliveries(0).id());
+  result->add_outcomes()->set_action(Outcome::ACTION_DEFERRED);
+  result->mutable_outcomes(0)->set_status("4.3.2");
+  worker_.Send(answer);
+  const queue::v1::ScheduleRequest said = queue_.peer.Next();
+  ASSERT_EQ(said.outcomes_size(), 1);
+  EXPECT_EQ(said.outcomes(0).outcomes(0).status(), "4.3.2");
+  EXPECT_THAT(said.released(), IsEmpty());
+
+  queue::v1::ScheduleResponse committed;
+  committed.add_committed()->set_queue_id("Q1");
+  queue_.peer.Send(committed);
+  EXPECT_THAT(queue_.peer.Next().released(), ElementsAre("Q1"));
+}
+
+TEST_F(SchedulerServiceTest, AMessageAndItsRecallInOneFrameIsReleasedAtOnce) {
+  Join();
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  given.add_recalled("Q1");
+  queue_.peer.Send(given);
+  const queue::v1::ScheduleRequest said = queue_.peer.Next();
+  EXPECT_THAT(said.released(), ElementsAre("Q1"));
+  EXPECT_EQ(said.outcomes_size(), 0);
+}
+
+TEST_F(SchedulerServiceTest, CountsWhatExpired) {
+  EXPECT_THAT(registry_.Expose(),
+              HasSubstr("postfleet_delivery_in_doubt_total{transport=\"smtp\"} 0"));
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  given.mutable_activations(0)->set_forced_expire(true);
+  queue_.peer.Send(given);
+  const queue::v1::ScheduleRequest said = queue_.peer.Next();
+  ASSERT_EQ(said.outcomes_size(), 1);
+  EXPECT_EQ(said.outcomes(0).outcomes(0).action(), Outcome::ACTION_BOUNCED);
+  const std::string text = registry_.Expose();
+  EXPECT_THAT(text, HasSubstr("postfleet_expired_total{reason=\"forced\"} 1"));
+  EXPECT_THAT(text, HasSubstr("postfleet_expired_total{reason=\"lifetime\"} 0"));
+  EXPECT_THAT(text, HasSubstr("postfleet_dsn_sent_total{kind=\"delay\"} 0"));
+}
+
+TEST_F(SchedulerServiceTest, RecipientsWithoutAWorkerAreRunnable) {
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  Activate("Q2", &given);
+  queue_.peer.Send(given);
+  AnswerLookups({"smtp", "error"});
+  // What bounced at once tells that the answers were taken.
+  EXPECT_EQ(queue_.peer.Next().outcomes(0).queue_id(), "Q2");
+  EXPECT_THAT(registry_.Expose(), HasSubstr("postfleet_queue_runnable_recipients 1"));
+  Join();
+  EXPECT_EQ(worker_.Next().deliveries(0).queue_id(), "Q1");
+  EXPECT_THAT(registry_.Expose(), HasSubstr("postfleet_queue_runnable_recipients 0"));
+}
+
+}  // namespace
+}  // namespace postfleet::scheduler
