@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -254,7 +255,8 @@ class FakeQueue final : public queue::v1::Queue::Service {
 
 class QueueCommandsTest : public testing::Test {
  protected:
-  QueueCommandsTest() : folder_(testing::TempDir() + "commands_XXXXXX") {
+  // Where other users can come, too: the folder that the test is given may lie below root's home.
+  QueueCommandsTest() : folder_("/tmp/commands_XXXXXX") {
     EXPECT_NE(mkdtemp(folder_.data()), nullptr);
     grpc::ServerBuilder builder;
     int port = 0;
@@ -265,6 +267,7 @@ class QueueCommandsTest : public testing::Test {
     WriteFile("master.cf", "smtp unix - - n - - smtp\n");
     WriteMainCf("");
   }
+  ~QueueCommandsTest() override { std::filesystem::remove_all(folder_); }
 
   void WriteFile(const std::string& name, const std::string& text) {
     std::ofstream(folder_ + "/" + name) << text;
