@@ -348,7 +348,8 @@ TEST(QueueAddress, IsTheControlSocketUnlessAnAddressIsSet) {
 }
 
 TEST(QueueAddress, OfOtherUsersIsThePublicSocketForListsAndFlushesOnly) {
-  const std::string folder = testing::TempDir() + "address";
+  std::string folder = "/tmp/address_XXXXXX";  // the path of a socket must be short
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
   std::filesystem::create_directories(folder + "/postfleet");
   struct stat status;
   ASSERT_EQ(stat((folder + "/postfleet").c_str(), &status), 0);
@@ -367,6 +368,7 @@ TEST(QueueAddress, OfOtherUsersIsThePublicSocketForListsAndFlushesOnly) {
   EXPECT_EQ(*AddressOf(main_cf + "postfleet_queue_address = 127.0.0.1:7001\n",
                        QueuePower::kListAndFlush, other),
             "127.0.0.1:7001");
+  std::filesystem::remove_all(folder);
 }
 
 TEST(QueueAddress, SocketPathsThatCannotWorkAreAnError) {
