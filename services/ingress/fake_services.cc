@@ -74,9 +74,12 @@ struct FakeServices::Services {
         owner_.changed_.notify_all();
         return rpc::StreamCallbacks{
             .next_frame =
-                [peer](grpc::ByteBuffer* frame) {
+                [this, peer](grpc::ByteBuffer* frame) {
                   return NextFrame<queue::v1::EnqueueResponse>(
-                      peer->outbox, frame, [](auto& response) { return response.add_results(); });
+                      peer->outbox, frame, [this](auto& response) {
+                        response.set_behind(owner_.queue_behind);
+                        return response.add_results();
+                      });
                 },
             .on_frame =
                 [this, peer](grpc::ByteBuffer frame) { owner_.OnEnqueue(*peer, std::move(frame)); },

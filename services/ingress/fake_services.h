@@ -53,6 +53,8 @@ class FakeServices {
   std::atomic<bool> queue_away{false};
   std::atomic<bool> hold_results{false};
   std::atomic<bool> hold_answers{false};
+  // Said with each result.
+  std::atomic<bool> queue_behind{false};
   std::atomic<queue::v1::EnqueueResult::Code> next_code{queue::v1::EnqueueResult::COMMITTED};
 
  private:

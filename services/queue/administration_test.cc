@@ -113,6 +113,28 @@ TEST_F(AdministrationTest, ARequeueWaitsForTheAttemptToEnd) {
   EXPECT_THAT(Ids(node.List()), ElementsAre(requeued.new_queue_ids(0)));
 }
 
+TEST_F(AdministrationTest, WhatIsHeldMeanwhileIsNotRequeued) {
+  Node node(directory_);
+  TestScheduler scheduler(&node, /*credit=*/2);
+  EnqueueMany(&node, 2);
+  scheduler.AwaitGiven(NumberedId(1));
+  scheduler.AwaitGiven(NumberedId(2));
+  auto one = std::async(std::launch::async, [&] {
+    return node.Administer(v1::ACTION_REQUEUE, {NumberedId(1)});
+  });
+  scheduler.AwaitRecalled(NumberedId(1));
+  auto all =
+      std::async(std::launch::async, [&] { return node.AdministerAll(v1::ACTION_REQUEUE); });
+  scheduler.AwaitRecalled(NumberedId(2));
+  EXPECT_EQ(node.Administer(v1::ACTION_HOLD, {NumberedId(1), NumberedId(2)}).changed_size(), 2);
+  scheduler.Release(NumberedId(1));
+  scheduler.Release(NumberedId(2));
+  EXPECT_EQ(one.get().changed_size(), 0);
+  EXPECT_EQ(all.get().changed(), 0u);
+  EXPECT_THAT(Ids(node.List(InQueue(v1::QUEUE_NAME_HOLD))),
+              ElementsAre(NumberedId(1), NumberedId(2)));
+}
+
 TEST_F(AdministrationTest, WhatIsDeliveredMeanwhileIsNotRequeued) {
   Node node(directory_);
   TestScheduler scheduler(&node);
@@ -410,6 +432,25 @@ TEST_F(AdministrationTest, AWorkerThatFetchesADamagedChunkIsToldAndTheMessageIsM
   const v1::FetchResponse unknown = fetch("none", 0);
   EXPECT_FALSE(unknown.found() || unknown.corrupt());
   EXPECT_EQ(node.Stat().corrupt_messages(), 1u);
+}
+
+TEST_F(AdministrationTest, AFullWindowIsToldToWhomeverBringsMail) {
+  Node node(directory_);
+  const uint64_t incarnation = node.Register();
+  EnqueueClient client(node.channel(), "Enqueue");
+  const auto is_behind = [&](uint64_t sequence) {
+    client.Send(OneMessage(incarnation, sequence, NumberedId(static_cast<int>(sequence))),
+                {rpc::OwningSlice(std::string(kContents))});
+    return client.Await([](const v1::EnqueueResponse& r) { return r.results_size() > 0; }).behind();
+  };
+  EXPECT_FALSE(is_behind(1)) << "there is no scheduler";
+  TestScheduler scheduler(&node, /*credit=*/2);
+  scheduler.AwaitGiven(NumberedId(1));
+  is_behind(2);
+  scheduler.AwaitGiven(NumberedId(2));
+  EXPECT_TRUE(is_behind(3));
+  scheduler.Release(NumberedId(1));
+  scheduler.Release(NumberedId(2));
 }
 
 TEST_F(AdministrationTest, ALateOutcomeIsCounted) {

@@ -85,12 +85,17 @@ rpc::StreamCallbacks EnqueueClient::Open() {
 
 void EnqueueClient::Lost() {
   disk_nearly_full_ = false;  // of the queue that was; the next one says it anew
+  behind_at_.reset();
   const auto now = options_.clock->Monotonic();
   for (const auto& [sequence, entry] : unanswered_) {
     if (!entry->cut_off_at) entry->cut_off_at = now;
   }
   GiveUpOld();  // a stream that comes and goes is no reason to wait for ever
   options_.on_change();
+}
+
+bool EnqueueClient::behind() const {
+  return behind_at_ && options_.clock->Monotonic() - *behind_at_ < kBehindAgeMax;
 }
 
 std::string EnqueueClient::NextQueueId() { return minter_ ? minter_->Next() : ""; }
@@ -151,6 +156,8 @@ bool EnqueueClient::NextFrame(grpc::ByteBuffer* frame) {
 
 void EnqueueClient::OnResponse(const queue::v1::EnqueueResponse& response) {
   disk_nearly_full_ = response.disk_nearly_full();
+  behind_at_.reset();
+  if (response.behind()) behind_at_ = options_.clock->Monotonic();
   bool expired = false;
   for (const EnqueueResult& result : response.results()) {
     if (result.id().incarnation() != incarnation_) continue;

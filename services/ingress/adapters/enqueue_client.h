@@ -48,6 +48,9 @@ class EnqueueClient {
   bool connected() const { return stream_.is_open() && incarnation_ != 0; }
   bool NextQueueIdIsKnown() const { return minter_.has_value(); }
   bool disk_nearly_full() const { return disk_nearly_full_; }
+  // The queue has said so within kBehindAgeMax: while mail comes in, it says so again.
+  static constexpr std::chrono::seconds kBehindAgeMax{2};
+  bool behind() const;
   // Empty: not registered yet.
   std::string NextQueueId();
   // `requester` may be null: nobody waits (an abandon).
@@ -86,6 +89,7 @@ class EnqueueClient {
   absl::flat_hash_map<uint64_t, std::shared_ptr<Entry>> unanswered_;
   bool kick_posted_ = false;
   bool disk_nearly_full_ = false;
+  std::optional<std::chrono::steady_clock::time_point> behind_at_;
 };
 
 }  // namespace postfleet::ingress

@@ -172,6 +172,26 @@ TEST_F(EnqueueClientTest, AStreamThatComesAndGoesIsNoReasonToWaitLonger) {
   EXPECT_THAT(client->codes(), ElementsAre(EnqueueResult::FAILED));
 }
 
+TEST_F(EnqueueClientTest, AQueueIsBehindUntilItSaysNothingOfItOrNothingAtAll) {
+  const auto is_behind = [&] {
+    bool behind = false;
+    loop_.RunAndWait([&] { behind = enqueue_.behind(); });
+    return behind;
+  };
+  Send()->WaitForAnswer();
+  EXPECT_FALSE(is_behind());
+  services_.queue_behind = true;
+  Send()->WaitForAnswer();
+  EXPECT_TRUE(is_behind());
+  Pass(EnqueueClient::kBehindAgeMax);
+  EXPECT_FALSE(is_behind());
+  Send()->WaitForAnswer();
+  EXPECT_TRUE(is_behind());
+  services_.queue_behind = false;
+  Send()->WaitForAnswer();
+  EXPECT_FALSE(is_behind());
+}
+
 TEST_F(EnqueueClientTest, ASlowQueueThatIsThereIsWaitedFor) {
   services_.hold_results = true;
   const auto client = Send();

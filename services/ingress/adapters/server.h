@@ -57,6 +57,7 @@ class Server : public Surroundings {
   bool QueueIsThere() override { return enqueue_.connected(); }
   std::string NextQueueId() override { return enqueue_.NextQueueId(); }
   bool DiskNearlyFull() override { return enqueue_.disk_nearly_full(); }
+  bool QueueIsBehind() override { return enqueue_.behind(); }
   bool BuffersFull() override { return budget_.Full(); }
 
   // For connections.

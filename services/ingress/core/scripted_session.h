@@ -52,6 +52,7 @@ class ScriptedSession : public Surroundings {
   bool queue_reached = true;
   bool queue_is_there = true;
   bool disk_nearly_full = false;
+  bool queue_is_behind = false;
   bool buffers_full = false;
   FakeClock clock;
 
@@ -64,6 +65,7 @@ class ScriptedSession : public Surroundings {
   bool QueueIsThere() override { return queue_is_there; }
   std::string NextQueueId() override;
   bool DiskNearlyFull() override { return disk_nearly_full; }
+  bool QueueIsBehind() override { return queue_is_behind; }
   bool BuffersFull() override { return buffers_full; }
 
  private:

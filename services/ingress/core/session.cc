@@ -349,11 +349,11 @@ void Session::FinishCommand(Verb verb, bool good, Actions* actions) {
 
 void Session::Reply(int code, std::string_view text, Actions* actions,
                     std::string_view lines_before) {
-  const bool starts_delay =
-      !delaying_ && errors_ >= config_.soft_error_limit && config_.error_sleep_ms > 0;
-  if (starts_delay) {
+  int64_t delay_ms = std::exchange(delay_owed_ms_, 0);
+  if (errors_ >= config_.soft_error_limit) delay_ms = std::max(delay_ms, config_.error_sleep_ms);
+  if (!delaying_ && delay_ms > 0) {
     delaying_ = true;
-    actions->delay_ms = config_.error_sleep_ms;
+    actions->delay_ms = delay_ms;
   }
   last_code_ = code;
   std::string& out = delaying_ ? held_reply_ : actions->reply;

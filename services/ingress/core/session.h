@@ -54,6 +54,8 @@ class Surroundings {
   // A new queue id; empty: the queue was not reached yet.
   virtual std::string NextQueueId() = 0;
   virtual bool DiskNearlyFull() = 0;
+  // Mail comes faster than it goes out.
+  virtual bool QueueIsBehind() = 0;
   // All sessions together buffer as much as they may.
   virtual bool BuffersFull() = 0;
 };
@@ -241,6 +243,7 @@ class Session {
   std::string pending_input_;  // came ahead of what the session waits for
   std::string held_reply_;     // waits for the delay's end
   bool delaying_ = false;
+  int64_t delay_owed_ms_ = 0;  // to the next reply
   bool ended_ = false;
   bool close_owed_ = false;  // ended during a delay
   bool draining_ = false;

@@ -173,6 +173,8 @@ bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions
       return FailForQueue("RCPT", actions);
     }
     Log(LogProgram::kSmtpd, Concat(transaction.queue_id, ": client=", client_), actions);
+    // Where Postfix does: before anything of the message is taken in.
+    if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
   }
   transaction.recipients.push_back(
       {answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),

@@ -82,6 +82,7 @@ void ReadLimits(const Config& config, SessionConfig* session) {
   session->junk_command_limit = integer("smtpd_junk_command_limit");
   session->hopcount_limit = integer("hopcount_limit");
   session->connection_count_limit = integer("smtpd_client_connection_count_limit");
+  session->in_flow_delay_ms = absl::ToInt64Milliseconds(config.GetTime("in_flow_delay"));
   session->error_sleep_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_error_sleep_time"));
   session->timeout_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_timeout"));
 }

@@ -55,6 +55,7 @@ struct SessionConfig {
   int hopcount_limit = 50;
   int connection_count_limit = 50;  // 0: none
   int64_t error_sleep_ms = 1000;
+  int64_t in_flow_delay_ms = 1000;  // 0: none
   int64_t timeout_ms = 300'000;
   bool helo_required = false;
   bool disable_vrfy = false;

@@ -627,6 +627,27 @@ TEST(Limits, AFullDiskRefusesAtMail) {
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "452 4.3.1 Insufficient system storage\r\n");
 }
 
+TEST(Limits, AQueueThatIsBehindSlowsEachMessageDownOnceAndRefusesNothing) {
+  Client client;
+  client.queue_is_behind = true;
+  client.auto_delay = false;
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+  EXPECT_EQ(client.SayLine("RCPT TO:<bob@localhost>"), "");
+  EXPECT_FALSE(client.session().WantsInput());
+  EXPECT_EQ(client.EndDelay(), "250 2.1.5 Ok\r\n");
+  EXPECT_EQ(client.SayLine("RCPT TO:<bob@localhost>"), "250 2.1.5 Ok\r\n");
+  EXPECT_EQ(client.delayed_ms, 1000);
+}
+
+TEST(Limits, AnInFlowDelayOfNothingIsNone) {
+  SessionConfig config = ScriptedSession::Config();
+  config.in_flow_delay_ms = 0;
+  Client client(config);
+  client.queue_is_behind = true;
+  client.Envelope();
+  EXPECT_EQ(client.delayed_ms, 0);
+}
+
 TEST(Limits, FullBuffersRefuseAtDataAndSendChunksEarly) {
   Client client;
   client.Envelope();

@@ -150,6 +150,8 @@ class Dispatcher {
   std::optional<int64_t> NextDueMs() const;
 
   bool is_open() const { return open_; }
+  // The holder takes no more messages until some are released.
+  bool is_full() const { return open_ && credit_ == 0; }
   uint64_t epoch() const { return epoch_; }
   // Free: whatever is proposed about the message now meets no attempt of it. Works without a holder
   // too: nothing is out then.

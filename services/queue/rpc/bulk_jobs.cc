@@ -9,6 +9,7 @@
 #include "libs/base/maillog.h"
 #include "libs/base/queue_id.h"
 #include "services/queue/rpc/administer_call.h"
+#include "services/queue/state/message_queue.h"
 
 namespace postfleet::queue {
 namespace {
@@ -338,6 +339,7 @@ void BulkJobs::OnStopped(uint64_t id) {
   maillog::Info("queue", "bulk job ", id, " was stopped",
                 id == running_.id ? Concat(": ", running_.changed, " messages") : "");
   EndWatching(id, {grpc::StatusCode::ABORTED, "the job was stopped"});
+  if (id == running_.id) world_.withholding->Cut(withheld_);
   // Of one on its way, the next step is refused.
   if (id == running_.id && std::exchange(stuck_, false)) busy_ = false;
   Next();
@@ -408,6 +410,7 @@ void BulkJobs::OnPage(absl::StatusOr<IdPage> page) {
     // Going on would end in the same place. `verify` says what is wrong.
     IdPage end;
     end.end = true;
+    running_.cut_short = true;
     FailJob(std::string(page.status().message()));
     return Step({}, {}, end);
   }
@@ -417,19 +420,37 @@ void BulkJobs::OnPage(absl::StatusOr<IdPage> page) {
   }
   std::vector<std::string> queue_ids = std::move(page->queue_ids);
   if (running_.action != v1::ACTION_REQUEUE) return Step(std::move(queue_ids), {}, *page);
-  world_.withholding->Begin(queue_ids, AdministerCall::kRequeueWaitMax,
-                            [this, queue_ids, page = *page](const Withholding::StillOut& out) {
-                              std::vector<std::string> free;
-                              for (const std::string& queue_id : queue_ids) {
-                                if (!out.contains(queue_id)) {
-                                  free.push_back(queue_id);
-                                } else if (!closed_) {
-                                  maillog::Warning("queue", queue_id,
-                                                   ": not requeued: its delivery goes on");
-                                }
-                              }
-                              Step(std::move(free), queue_ids, page);
-                            });
+  std::vector<std::string> active;
+  for (const std::string& queue_id : queue_ids) {
+    if (world_.dispatcher->IsActive(queue_id)) active.push_back(queue_id);
+  }
+  withheld_ = world_.withholding->Begin(
+      queue_ids, AdministerCall::kRequeueWaitMax,
+      [this, queue_ids, active, page = *page](const Withholding::StillOut& out) {
+        OnWithheld(queue_ids, active, out, page);
+      });
+}
+
+void BulkJobs::OnWithheld(std::vector<std::string> queue_ids,
+                          const std::vector<std::string>& active, const Withholding::StillOut& out,
+                          const IdPage& page) {
+  if (!closed_ && !IsCurrent()) {
+    world_.withholding->End(queue_ids);
+    busy_ = false;
+    return Next();
+  }
+  const std::vector<std::string> withheld = queue_ids;
+  for (const std::string& queue_id : active) {
+    if (out.contains(queue_id)) {
+      if (!closed_) maillog::Warning("queue", queue_id, ": not requeued: its delivery goes on");
+    } else if (const auto row = world_.reader->ReadMessage(queue_id);
+               !row.ok() || !row->has_value() || !IsParked(**row)) {
+      continue;
+    }
+    // Who parked it meanwhile has the later word.
+    std::erase(queue_ids, queue_id);
+  }
+  Step(std::move(queue_ids), withheld, page);
 }
 
 void BulkJobs::Step(std::vector<std::string> queue_ids, std::vector<std::string> withheld,
@@ -497,7 +518,8 @@ void BulkJobs::OnStepped(const Effects& effects, std::chrono::steady_clock::dura
 }
 
 void BulkJobs::EndJob() {
-  maillog::Info("queue", "bulk job ", running_.id, " is done: ", running_.changed, " messages");
+  maillog::Info("queue", "bulk job ", running_.id,
+                running_.cut_short ? " ended early: " : " is done: ", running_.changed, " messages");
   std::vector<Watching> watchers;
   if (auto node = watchers_.extract(running_.id)) watchers = std::move(node.mapped());
   Finish(running_.changed, std::move(watchers),

@@ -135,6 +135,8 @@ class BulkJobs {
     std::optional<uint64_t> used_bytes_before;
     // Its queues' index is damaged: all messages are looked at.
     bool by_row = false;
+    // What lies behind the cursor cannot be read.
+    bool cut_short = false;
   };
   // Who watches a job, and what was done for that call before the job began.
   struct Watching {
@@ -156,6 +158,9 @@ class BulkJobs {
   bool IsCurrent() const;
   void Adopt(const state::Bulk& job);
   void OnPage(absl::StatusOr<IdPage> page);
+  // Of those that were active none runs any more, but for `out`.
+  void OnWithheld(std::vector<std::string> queue_ids, const std::vector<std::string>& active,
+                  const Withholding::StillOut& out, const IdPage& page);
   // `withheld` until it is applied.
   void Step(std::vector<std::string> queue_ids, std::vector<std::string> withheld,
             const IdPage& page);
@@ -184,6 +189,8 @@ class BulkJobs {
   bool busy_ = false;
   // The job that runs made no headway: it waits for the next start, or to be stopped.
   bool stuck_ = false;
+  // What a requeue waits for.
+  Withholding::Ticket withheld_;
   Running running_;
   size_t step_ids_ = kStepIdsFirst;
   std::map<uint64_t, std::vector<Watching>> watchers_;

@@ -110,7 +110,9 @@ void QueueService::ListStored(v1::ListRequest wanted, const v1::ListRequest* req
 
 void QueueService::MarkShown(const std::string& queue_id, v1::QueueName queue,
                              const std::string& reason) {
-  if (queue != v1::QUEUE_NAME_CORRUPT || marked_.size() >= kMarkedMax) return;
+  // Others were marked before, and may have been released since they were read.
+  if (queue != v1::QUEUE_NAME_CORRUPT || !IsFoundDamaged(reason)) return;
+  if (marked_.size() >= kMarkedMax) return;
   if (marked_.insert(queue_id).second) MarkCorrupt(queue_id, reason);
 }
 

@@ -204,6 +204,8 @@ class QueueService final : public RawQueueService {
   std::shared_ptr<ScheduleStream> holder_;
   runtime::Timer due_timer_;
   bool pump_posted_ = false;
+  // As EnqueueResponse has it.
+  std::atomic<bool> behind_{false};
   runtime::Timer uploads_timer_;
   Withholding withholding_;
   BulkJobs bulk_jobs_;

@@ -103,6 +103,7 @@ bool QueueService::EnqueueStream::NextFrame(grpc::ByteBuffer* frame) {
   for (v1::EnqueueResult& result : outbox_.TakeAll()) response.add_results()->Swap(&result);
   if (response.results_size() == 0 && !tell) return false;
   response.set_disk_nearly_full(service_->disk_nearly_full_);
+  response.set_behind(service_->behind_);
   *frame = rpc::EncodeFrame(response, {});
   return true;
 }
@@ -334,6 +335,7 @@ void QueueService::StreamSet::CancelAll() {
 
 void QueueService::Pump() {
   withholding_.OnSettled();
+  behind_ = holder_ != nullptr && dispatcher_.is_full();
   if (holder_ == nullptr || !dispatcher_.is_open()) return;
   const int64_t now_ms = clock_->WallMillis();
   bool sent = false;

@@ -17,20 +17,28 @@ Withholding::Withholding(Dispatcher* dispatcher, runtime::EventLoop* loop,
 
 Withholding::~Withholding() = default;
 
-void Withholding::Begin(const std::vector<std::string>& queue_ids, std::chrono::milliseconds wait,
-                        Ready ready) {
+Withholding::Ticket Withholding::Begin(const std::vector<std::string>& queue_ids,
+                                       std::chrono::milliseconds wait, Ready ready) {
   auto begun = std::make_shared<Wait>(*loop_);
   for (const std::string& queue_id : queue_ids) {
     if (dispatcher_->Withhold(queue_id) == Dispatcher::Whereabouts::kOut) {
       begun->out.insert(queue_id);
     }
   }
-  if (begun->out.empty() || closed_) return ready(begun->out);
+  if (begun->out.empty() || closed_) {
+    ready(begun->out);
+    return {};
+  }
   begun->ready = std::move(ready);
   waits_.insert(begun);
   for (const std::string& queue_id : begun->out) by_id_[queue_id].push_back(begun);
   if (wait.count() > 0) begun->timer.Set(wait, [this, begun] { Finish(begun); });
   pump_();  // recalls them
+  return begun;
+}
+
+void Withholding::Cut(const Ticket& ticket) {
+  if (const std::shared_ptr<Wait> wait = ticket.lock()) Finish(wait);
 }
 
 void Withholding::End(const std::vector<std::string>& queue_ids) {

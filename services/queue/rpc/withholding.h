@@ -27,15 +27,19 @@ class Withholding {
  public:
   using StillOut = absl::flat_hash_set<std::string>;
   using Ready = std::function<void(const StillOut&)>;
+  struct Wait;
+  using Ticket = std::weak_ptr<Wait>;
 
   // All outlive this. `pump` gives the holder what the dispatcher has for it now; it must not call
   // back into this.
   Withholding(Dispatcher* dispatcher, runtime::EventLoop* loop, std::function<void()> pump);
   ~Withholding();
 
-  // `wait` zero: no bound.
-  void Begin(const std::vector<std::string>& queue_ids, std::chrono::milliseconds wait,
-             Ready ready);
+  // `wait` zero: no bound. The ticket is for Cut; it is empty once `ready` was called.
+  Ticket Begin(const std::vector<std::string>& queue_ids, std::chrono::milliseconds wait,
+               Ready ready);
+  // Waits no more: `ready` is called with what is still out. Nothing when it was called before.
+  void Cut(const Ticket& ticket);
   void End(const std::vector<std::string>& queue_ids);
 
   // After all that the dispatcher was told: some may be settled.
@@ -44,7 +48,6 @@ class Withholding {
   void Close();
 
  private:
-  struct Wait;
   void Finish(const std::shared_ptr<Wait>& wait);
 
   Dispatcher* const dispatcher_;

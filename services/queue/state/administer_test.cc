@@ -444,11 +444,21 @@ TEST_F(BulkJob, WhoseTurnComesLaterHasWhatTheOneBeforeItMade) {
   Enqueue(queue, "01");
   StartBulk(queue, v1::ACTION_REQUEUE, {}, "01");
   StartBulk(queue, v1::ACTION_HOLD, {}, "01");
-  Enqueue(queue, "02");
+  queue.now_ms += 1'000;
+  Enqueue(queue, "02");  // above the ids that were asked for, and later
   const std::vector<std::string> requeued = StepBulk(queue, 10).new_queue_ids;
   ASSERT_THAT(requeued, SizeIs(1));
-  EXPECT_EQ(queue.machine().bulks().Get(0).total(), 2u);
-  EXPECT_THAT(StepBulk(queue, 10).changed, testing::UnorderedElementsAre(requeued[0], "02"));
+  EXPECT_THAT(StepBulk(queue, 10).changed, ElementsAre(requeued[0]));
+}
+
+TEST_F(BulkJob, WhoseTurnComesLaterLeavesAloneWhatArrivedMeanwhile) {
+  Enqueue(queue, "A1");
+  StartBulk(queue, v1::ACTION_HOLD, {}, "A1");
+  StartBulk(queue, v1::ACTION_DELETE, {}, "A1");
+  Enqueue(queue, "A2");
+  StepBulk(queue, 10);
+  EXPECT_THAT(StepBulk(queue, 10).changed, ElementsAre("A1"));
+  EXPECT_EQ(counts().incoming_messages(), 1u);
 }
 
 TEST_F(BulkJob, StopsAtAWord) {

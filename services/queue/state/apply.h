@@ -32,8 +32,7 @@ absl::Status ApplyAdminister(Application& application);
 absl::Status ApplyMarkCorrupt(Application& application);
 absl::Status ApplyStartBulk(Application& application);
 absl::Status ApplyStopBulk(Application& application);
-// Takes a job off the list. The one that runs then has all that is in its queues by now, what the
-// job before it made too.
+// Takes a job off the list. If it was a requeue that ran, the next one also has what it made.
 void EndBulk(int position, state::StateRow& state);
 absl::Status ApplyPurge(Application& application);
 

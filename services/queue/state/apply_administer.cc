@@ -138,6 +138,15 @@ bool IsWanted(const Draft::Message& message, const state::Administer& request) {
   return Names(request, queue);
 }
 
+// Of a durable job: the message was there when it was asked for. A requeue gives a new id, and keeps
+// the arrival time.
+bool CameInTime(const Draft::Message& message, const Application& application) {
+  if (!application.command.header.administer().has_bulk()) return true;
+  const state::Bulk& bulk = application.state.bulks(0);
+  return bulk.asked_last_queue_id().empty() || message.queue_id <= bulk.asked_last_queue_id() ||
+         message.row.envelope().arrival_ms() <= bulk.asked_ms();
+}
+
 // Of a message whose row cannot be read, and that nobody has marked corrupt yet.
 absl::StatusOr<bool> DeleteUnreadable(const std::string& queue_id, Application& application) {
   const state::Administer& request = application.command.header.administer();
@@ -159,6 +168,7 @@ absl::StatusOr<bool> ActOn(const std::string& queue_id, Act act, Application& ap
   if (!message.ok()) return message.status();
   if (!(*message)->exists || (*message)->created || (*message)->acted_on) return false;
   if (!IsWanted(**message, application.command.header.administer())) return false;
+  if (!CameInTime(**message, application)) return false;
   application.recipients += RowsOf((*message)->row);
   const absl::StatusOr<bool> acted = act(*message, application);
   (*message)->acted_on = acted.ok() && *acted;

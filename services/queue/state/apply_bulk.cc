@@ -69,6 +69,7 @@ absl::Status ApplyStartBulk(Application& application) {
   bulk.set_action(request.action());
   *bulk.mutable_queues() = request.queues();
   bulk.set_last_queue_id(LastIdOf(request, state));
+  bulk.set_asked_ms(state.now_ms());
   bulk.set_total(TotalOf(request.queues(), state.counts()));
   application.effects.action = request.action();
   application.effects.bulk_started = bulk.id();
@@ -76,12 +77,18 @@ absl::Status ApplyStartBulk(Application& application) {
 }
 
 void EndBulk(int position, state::StateRow& state) {
+  const bool made_ids = position == 0 && state.bulks(0).action() == v1::ACTION_REQUEUE;
   state.mutable_bulks()->DeleteSubrange(position, 1);
-  if (position > 0 || state.bulks().empty()) return;
-  state::Bulk& next = *state.mutable_bulks(0);
-  if (next.action() == v1::ACTION_REQUEUE) return;
-  next.set_last_queue_id(std::max(next.last_queue_id(), IdOf(state.now_ms() + 1)));
-  next.set_total(TotalOf(next.queues(), state.counts()));
+  if (!made_ids) return;
+  for (state::Bulk& waiting : *state.mutable_bulks()) {
+    if (waiting.action() == v1::ACTION_REQUEUE) continue;
+    const std::string raised = IdOf(state.now_ms() + 1);
+    if (raised <= waiting.last_queue_id()) continue;
+    if (waiting.asked_last_queue_id().empty()) {
+      waiting.set_asked_last_queue_id(waiting.last_queue_id());
+    }
+    waiting.set_last_queue_id(raised);
+  }
 }
 
 absl::Status ApplyStopBulk(Application& application) {

@@ -279,7 +279,12 @@ class Play {
     }
     const Effects& effects = StepBulk(queue, ids_max);
     EXPECT_EQ(effects.refused, "");
-    const auto changed = model.Administer(bulk.action(), ids, queues, queue.now_ms);
+    std::vector<std::string> in_time = ids;
+    std::erase_if(in_time, [&](const std::string& id) {
+      return !bulk.asked_last_queue_id().empty() && id > bulk.asked_last_queue_id() &&
+             model.messages.at(id).arrival_ms > bulk.asked_ms();
+    });
+    const auto changed = model.Administer(bulk.action(), in_time, queues, queue.now_ms);
     Check(bulk.action(), changed, effects);
     if (effects.bulk_ended != 0) {
       EXPECT_EQ(effects.bulk_ended, bulk.id());

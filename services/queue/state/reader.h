@@ -59,6 +59,9 @@ struct OpenRecipientsQuery {
   size_t recipients_max = 1'000;
 };
 
+// A corrupt_reason that List and Inspect have found themselves: the message is not marked yet.
+bool IsFoundDamaged(std::string_view reason);
+
 // Ids of messages, a page of them.
 struct IdPage {
   // In ascending order.

@@ -222,6 +222,10 @@ absl::StatusOr<v1::ListResponse> Reader::List(const v1::ListRequest& request,
   return listing.Take();
 }
 
+bool IsFoundDamaged(std::string_view reason) {
+  return reason == kDamagedMessage || reason == kDamagedRecipients;
+}
+
 absl::StatusOr<v1::InspectResponse> Reader::Inspect(const v1::InspectRequest& request,
                                                     const IsActive& is_active) const {
   const Snapshot snapshot(store_->db());
