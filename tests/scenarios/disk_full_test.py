@@ -20,16 +20,16 @@ from smtp_peer import RecordingServer
 
 DISK_BYTES = 400 << 20
 CLIENTS = 8
-_NAMESPACE = "SCENARIO_IN_MOUNT_NAMESPACE"
-_ENTERED = "1"
+NAMESPACE = "SCENARIO_IN_MOUNT_NAMESPACE"
+ENTERED = "1"
 CONTENT = b"Subject: full\n\n" + b"x" * 70 + b"\n"
 
 
 class AFullDisk(unittest.TestCase):
     def setUp(self):
         machine.require_root(self)
-        if os.environ[_NAMESPACE] != _ENTERED:
-            self.skipTest(f"needs a mount namespace of its own: {os.environ[_NAMESPACE]}")
+        if os.environ[NAMESPACE] != ENTERED:
+            self.skipTest(f"needs a mount namespace of its own: {os.environ[NAMESPACE]}")
         self.stack = contextlib.ExitStack()
         self.addCleanup(self.stack.close)
         self.peer = self.stack.enter_context(RecordingServer())
@@ -135,18 +135,18 @@ class AFullDisk(unittest.TestCase):
         self.assert_all_arrive({"r0@peer.example"})
 
 
-def _enter_namespace():
+def enter_namespace():
     """Runs this file again where its mounts are seen by nobody else; a container may refuse that even to root."""
-    if not machine.IS_ROOT or os.environ.get(_NAMESPACE):
+    if not machine.IS_ROOT or os.environ.get(NAMESPACE):
         return
     unshare = ["unshare", "-m", "--propagation", "private"]
     probe = subprocess.run([*unshare, "true"], capture_output=True, text=True, check=False)
     if probe.returncode == 0:
-        os.environ[_NAMESPACE] = _ENTERED
+        os.environ[NAMESPACE] = ENTERED
         os.execvp("unshare", [*unshare, sys.executable, "-B", *sys.argv])
-    os.environ[_NAMESPACE] = probe.stderr.strip()
+    os.environ[NAMESPACE] = probe.stderr.strip()
 
 
 if __name__ == "__main__":
-    _enter_namespace()
+    enter_namespace()
     facts.main()

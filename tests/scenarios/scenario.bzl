@@ -24,13 +24,13 @@ _SHARED = [
     "smtp_peer.py",
 ]
 
-def scenario_test(name, size = "medium", tags = []):
-    """A target for <name>.py."""
+def scenario_test(name, size = "medium", tags = [], data = []):
+    """A target for <name>.py. data: other files of facts that it uses."""
     native.sh_test(
         name = name,
         size = size,
         srcs = ["run_scenario.sh"],
         args = ["tests/scenarios/%s.py" % name],
-        data = [name + ".py", "//tests/node"] + _SHARED + _PROGRAMS,
+        data = [name + ".py", "//tests/node"] + data + _SHARED + _PROGRAMS,
         tags = tags,
     )

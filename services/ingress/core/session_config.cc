@@ -68,6 +68,20 @@ absl::Status ReadRewriting(const Config& config, SessionConfig* session) {
   return absl::OkStatus();
 }
 
+// Postfix's bound (postconf(5)).
+constexpr absl::Duration kInFlowDelayMax = absl::Seconds(10);
+
+absl::Status ReadInFlowDelay(const Config& config, SessionConfig* session) {
+  const absl::Duration delay = config.GetTime("in_flow_delay");
+  if (delay > kInFlowDelayMax) {
+    return absl::InvalidArgumentError(Concat("invalid in_flow_delay parameter value ",
+                                             absl::ToInt64Seconds(delay), " > ",
+                                             absl::ToInt64Seconds(kInFlowDelayMax)));
+  }
+  session->in_flow_delay_ms = absl::ToInt64Milliseconds(delay);
+  return absl::OkStatus();
+}
+
 void ReadLimits(const Config& config, SessionConfig* session) {
   const auto integer = [&config](std::string_view name) {
     return static_cast<int>(config.GetInt(name));
@@ -82,7 +96,6 @@ void ReadLimits(const Config& config, SessionConfig* session) {
   session->junk_command_limit = integer("smtpd_junk_command_limit");
   session->hopcount_limit = integer("hopcount_limit");
   session->connection_count_limit = integer("smtpd_client_connection_count_limit");
-  session->in_flow_delay_ms = absl::ToInt64Milliseconds(config.GetTime("in_flow_delay"));
   session->error_sleep_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_error_sleep_time"));
   session->timeout_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_timeout"));
 }
@@ -133,6 +146,7 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   ReadLimits(config, &session);
   ReadManners(config, &session);
   ReadAccess(config, &session);
+  if (absl::Status status = ReadInFlowDelay(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRestrictions(config, &session); !status.ok()) return status;
   return session;

@@ -127,6 +127,7 @@ void Dispatcher::Close() {
 void Dispatcher::Open(uint64_t epoch, uint64_t flush_index) {
   Close();
   open_ = true;
+  intake_tokens_ = kIntakeTokensMax;
   epoch_ = epoch;
   flush_index_ = flush_index;
   Rescan();
@@ -175,7 +176,11 @@ int64_t Dispatcher::OldestActiveMs() const {
 }
 
 void Dispatcher::OnEffects(const Effects& effects) {
-  if (!open_) return;
+  if (!open_) {
+    intake_tokens_ -=
+        static_cast<uint32_t>(std::min<size_t>(intake_tokens_, effects.new_messages.size()));
+    return;
+  }
   for (const OutcomeEffect& outcome : effects.outcomes) {
     if (outcome.removed) OnEnded(outcome.queue_id, End::kOutcome);
   }
@@ -190,7 +195,13 @@ void Dispatcher::OnEffects(const Effects& effects) {
     LowerDueCursor(due);
   }
   for (const NewMessageEffect& message : effects.new_messages) {
-    if (message.row.partition() == partition_) OnNewMessage(effects, message);
+    if (message.row.partition() != partition_) continue;
+    OnNewMessage(effects, message);
+    if (!backlog_) {
+      intake_tokens_ = kIntakeTokensMax;
+    } else if (intake_tokens_ > 0) {
+      --intake_tokens_;
+    }
   }
   for (const IntakeEffect& intake : effects.intake_again) {
     Unpark(intake.queue_id);
@@ -501,6 +512,7 @@ absl::StatusOr<bool> Dispatcher::TakeIntake(TakeState* take) {
     intake_page_.pop_front();
     --take->rows_left;
     const absl::StatusOr<bool> gave = GiveOut(queue_id, 0, take);
+    if (gave.ok() && *gave) intake_tokens_ = std::min(intake_tokens_ + 1, kIntakeTokensMax);
     if (!gave.ok() || *gave) return gave;
   }
   return false;

@@ -21,6 +21,10 @@
 // had to stay (no credit), the intake index is read from it on until its end is reached: order is
 // kept, and nothing is held in memory past the credit.
 //
+// Flow of intake, by tokens: a new message that has to stay takes one, and each message that is
+// given out from the backlog makes one; kIntakeTokensMax at most. Without a backlog there are all
+// of them. Without a holder every new message has to stay.
+//
 // Parked messages (held or corrupt) are not given out: their rows say so. One that is out when it
 // is parked is recalled: its holder ends its attempts and releases it. Withhold keeps a message
 // from being given out although its rows allow it, while a command is under way that must not meet
@@ -80,6 +84,10 @@ namespace postfleet::queue {
 
 // After the damage of an index: from the end of one pass over all messages to the next.
 inline constexpr int64_t kSalvageIntervalMs = 60'000;
+
+// As many messages may come ahead of delivery before it counts as behind: Postfix's default process
+// limit, which is what its queue manager fills up to.
+inline constexpr uint32_t kIntakeTokensMax = 100;
 
 struct DispatchLimits {
   size_t activation_recipients_max = 1'000;
@@ -150,8 +158,8 @@ class Dispatcher {
   std::optional<int64_t> NextDueMs() const;
 
   bool is_open() const { return open_; }
-  // The holder takes no more messages until some are released.
-  bool is_full() const { return open_ && credit_ == 0; }
+  // Mail comes faster than it is given out.
+  bool is_behind() const { return intake_tokens_ == 0; }
   uint64_t epoch() const { return epoch_; }
   // Free: whatever is proposed about the message now meets no attempt of it. Works without a holder
   // too: nothing is out then.
@@ -277,6 +285,7 @@ class Dispatcher {
   // or behind it.
   bool backlog_ = false;
   IntakeKey intake_cursor_;
+  uint32_t intake_tokens_ = kIntakeTokensMax;
   std::deque<IntakeEntry> intake_page_;
 
   // Rows of the due index before the cursor were given out, or their message is out (its release

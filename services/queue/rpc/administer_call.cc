@@ -19,7 +19,8 @@ std::vector<AdministerCall::Part> AdministerCall::PartsByActivity() const {
       rest.queues.push_back(static_cast<v1::QueueName>(queue));
     }
   }
-  // What is active is not parked. If it is parked while a requeue waits for it, that is the later word.
+  // What is active is not parked. If it is parked while a requeue waits for it, that is the later
+  // word.
   if (IsRequeue()) active.queues = {v1::QUEUE_NAME_INCOMING, v1::QUEUE_NAME_DEFERRED};
   const bool rest_wanted = request_->queues().empty() || !rest.queues.empty();
   for (const std::string& queue_id : request_->queue_ids()) {

@@ -519,7 +519,8 @@ void BulkJobs::OnStepped(const Effects& effects, std::chrono::steady_clock::dura
 
 void BulkJobs::EndJob() {
   maillog::Info("queue", "bulk job ", running_.id,
-                running_.cut_short ? " ended early: " : " is done: ", running_.changed, " messages");
+                running_.cut_short ? " ended early: " : " is done: ", running_.changed,
+                " messages");
   std::vector<Watching> watchers;
   if (auto node = watchers_.extract(running_.id)) watchers = std::move(node.mapped());
   Finish(running_.changed, std::move(watchers),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "libs/base/maillog.h"
 
 namespace postfleet::queue {
@@ -335,7 +336,7 @@ void QueueService::StreamSet::CancelAll() {
 
 void QueueService::Pump() {
   withholding_.OnSettled();
-  behind_ = holder_ != nullptr && dispatcher_.is_full();
+  absl::Cleanup say = [this] { behind_ = dispatcher_.is_behind(); };
   if (holder_ == nullptr || !dispatcher_.is_open()) return;
   const int64_t now_ms = clock_->WallMillis();
   bool sent = false;

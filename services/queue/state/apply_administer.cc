@@ -138,8 +138,8 @@ bool IsWanted(const Draft::Message& message, const state::Administer& request) {
   return Names(request, queue);
 }
 
-// Of a durable job: the message was there when it was asked for. A requeue gives a new id, and keeps
-// the arrival time.
+// Of a durable job: the message was there when it was asked for. A requeue gives a new id, and
+// keeps the arrival time.
 bool CameInTime(const Draft::Message& message, const Application& application) {
   if (!application.command.header.administer().has_bulk()) return true;
   const state::Bulk& bulk = application.state.bulks(0);

@@ -112,7 +112,7 @@ rocksdb::ColumnFamilyOptions FamilyOptions(Family family, const StoreOptions& op
   // Flushes are small (all families together are one write buffer), and keys come in the order of
   // time: what a flush brings overlaps the newest file of the last level, which is then written
   // again.
-  result.target_file_size_base = 4 << 20;
+  result.target_file_size_base = 1 << 20;
   result.max_bytes_for_level_base = 64 << 20;
   result.level_compaction_dynamic_level_bytes = true;
   // Most rows live for seconds. Files in which tombstones gather are compacted, or scans get slow.
