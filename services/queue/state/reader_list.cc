@@ -135,9 +135,10 @@ std::vector<v1::QueueName> IndexesOf(const v1::ListRequest& request) {
   return indexed;
 }
 
-absl::Status ListAll(const Store& store, const Snapshot& snapshot, const v1::ListRequest& request,
+absl::Status ListAll(const Store& store, const Snapshot& snapshot,
+                     const std::vector<v1::QueueName>& indexes, const std::string& after,
                      Listing* listing) {
-  MessageCursor cursor(store, snapshot.get(), IndexesOf(request), request.after_queue_id());
+  MessageCursor cursor(store, snapshot.get(), indexes, after);
   for (;;) {
     const absl::StatusOr<bool> next = cursor.Next();
     if (!next.ok()) return next.status();
@@ -215,9 +216,17 @@ absl::StatusOr<v1::ListResponse> Reader::List(const v1::ListRequest& request,
                                               const IsActive& is_active) const {
   const Snapshot snapshot(store_->db());
   Listing listing(*store_, snapshot, request, is_active);
+  const std::vector<v1::QueueName> indexes = IndexesOf(request);
+  const std::string& after = request.after_queue_id();
   absl::Status listed = request.queue_ids().empty()
-                            ? ListAll(*store_, snapshot, request, &listing)
+                            ? ListAll(*store_, snapshot, indexes, after, &listing)
                             : ListSome(*store_, snapshot, request, &listing);
+  if (absl::IsDataLoss(listed) && !indexes.empty()) {
+    // The index is damaged: the page is made from all messages.
+    Listing by_row(*store_, snapshot, request, is_active);
+    listed = ListAll(*store_, snapshot, {}, after, &by_row);
+    if (listed.ok()) return by_row.Take();
+  }
   if (!listed.ok()) return listed;
   return listing.Take();
 }

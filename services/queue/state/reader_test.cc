@@ -409,6 +409,19 @@ TEST_F(Damage, OfRecipientRowsDoesNotStopTheOthers) {
   EXPECT_THAT(ListEverything(), SizeIs(1'999));
 }
 
+TEST_F(Damage, OfAQueuesIndexListsItFromAllMessages) {
+  Fill();
+  Administer(*queue_, v1::ACTION_HOLD, {"M1000", "M2000", "M2999"});
+  Flip("\x04M1000");  // 4: hold
+  v1::ListRequest request;
+  request.add_queues(v1::QUEUE_NAME_HOLD);
+  const auto page = queue_->reader().List(request, NotActive);
+  ASSERT_TRUE(page.ok()) << page.status();
+  std::vector<std::string> ids;
+  for (const v1::ListedMessage& message : page->messages()) ids.push_back(message.queue_id());
+  EXPECT_THAT(ids, ElementsAre("M1000", "M2000", "M2999"));
+}
+
 TEST_F(Damage, ABulkScanPassesByWhatCannotBeRead) {
   Fill();
   Flip("from2000@s.example");
