@@ -173,7 +173,7 @@ bool Administration::AdministerNamed(size_t row, std::vector<std::string>* said)
     }
     (*said)[at].push_back('\n');
   }
-  return true;
+  return response->failure().empty() || Fail(row, absl::UnknownError(response->failure()));
 }
 
 bool Administration::CountNamed(size_t row) {

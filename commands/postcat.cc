@@ -168,12 +168,8 @@ int RunPostcat(const Invocation& call, const Streams& streams) {
   if (!wishes.from_queue) {
     return console.NotSupported("queue files as arguments or standard input (use -q queue_id)");
   }
-  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
-      wishes.config_directory,
-      {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
-  if (!config.ok()) return console.Fatal(config.status());
   absl::StatusOr<QueueClient> client =
-      QueueClient::AtOrDirect(*config, QueuePower::kEverything, console);
+      QueueClient::Open(wishes.config_directory, QueuePower::kEverything, console);
   if (!client.ok()) return console.Fatal(client.status());
   return ShowAll(*client, console, wishes, line->operands);
 }

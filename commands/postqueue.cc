@@ -107,8 +107,7 @@ int RunPostqueue(const Invocation& call, const Streams& streams) {
                                 Showable(mode->argument), "\""));
   }
 
-  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
-      directory, {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
+  const absl::StatusOr<config::Config> config = LoadQueueConfig(directory, console);
   if (!config.ok()) return console.Fatal(config.status());
   // There is nobody who could be told of a flush.
   const bool lists = mode->letter == 'p' || mode->letter == 'j';

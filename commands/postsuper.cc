@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 #include "commands/administration.h"
@@ -22,9 +21,6 @@ constexpr std::string_view kUsage =
     "[-r queue_id (requeue)] [-s (structure fix)] [-S (redundant structure fix)][-v (verbose)] "
     "[--dry-run] [queue...]";
 constexpr std::string_view kDryRun = "--dry-run";
-// Postfix's directories that hold no messages here.
-constexpr std::array<std::string_view, 5> kEmptyQueues = {"maildrop", "bounce", "defer", "trace",
-                                                          "flush"};
 
 struct Wishes {
   std::string config_directory;
@@ -41,7 +37,7 @@ absl::StatusOr<WantedQueues> ParseQueues(const std::vector<std::string>& operand
   for (const std::string& operand : operands) {
     if (const auto name = ParseQueueName(operand)) {
       queues.insert(*name);
-    } else if (std::count(kEmptyQueues.begin(), kEmptyQueues.end(), operand) == 0) {
+    } else if (!IsEmptyQueueName(operand)) {
       return absl::InvalidArgumentError(Concat("invalid directory name: ", Showable(operand)));
     }
   }

@@ -2,8 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <charconv>
 #include <set>
 
@@ -32,9 +30,6 @@ constexpr int kNarrowestWidth = 80;
 constexpr int64_t kBucketsMax = 30;
 constexpr int64_t kTickMinutesMax = 100'000;
 constexpr int64_t kNumberMax = 1'000'000;
-// Postfix's directories that hold no messages here.
-constexpr std::array<std::string_view, 6> kEmptyQueues = {"maildrop", "bounce", "defer",
-                                                          "trace",    "flush",  "saved"};
 
 struct Wishes {
   std::string config_directory;
@@ -116,7 +111,7 @@ void TakeQueues(const CommandLine& line, Console& console, Wishes* wishes) {
   for (const std::string& operand : line.operands) {
     if (const auto name = ParseQueueName(operand)) {
       wishes->queues.insert(*name);
-    } else if (std::find(kEmptyQueues.begin(), kEmptyQueues.end(), operand) == kEmptyQueues.end()) {
+    } else if (!IsEmptyQueueName(operand) && operand != "saved") {
       console.Warn(Concat("Can't stat ", Showable(operand), ": No such file or directory"));
     }
   }
@@ -157,12 +152,8 @@ int RunQshape(const Invocation& call, const Streams& streams) {
   TakeQueues(*line, console, &wishes);
   if (!wishes.any_queue) return Print(console, v1::ShapeResponse(), wishes.shape);
 
-  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
-      wishes.config_directory,
-      {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
-  if (!config.ok()) return console.Fatal(config.status());
   absl::StatusOr<QueueClient> client =
-      QueueClient::AtOrDirect(*config, QueuePower::kEverything, console);
+      QueueClient::Open(wishes.config_directory, QueuePower::kEverything, console);
   if (!client.ok()) return console.Fatal(client.status());
   const absl::StatusOr<v1::ShapeResponse> shape = Ask(*client, wishes);
   if (!shape.ok()) return CallFailed(console, "Cannot count mail", shape.status());

@@ -92,6 +92,11 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
+absl::StatusOr<config::Config> LoadQueueConfig(const std::string& directory, Console& console) {
+  return console.LoadUnchecked(
+      directory, {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
+}
+
 QueueClient::QueueClient(std::shared_ptr<grpc::Channel> channel)
     : stub_(v1::Queue::NewStub(channel)) {}
 
@@ -116,6 +121,13 @@ absl::StatusOr<QueueClient> QueueClient::AtOrDirect(const config::Config& config
   QueueClient client((*direct)->channel());
   client.direct_ = *std::move(direct);
   return client;
+}
+
+absl::StatusOr<QueueClient> QueueClient::Open(const std::string& directory, QueuePower power,
+                                              Console& console) {
+  const absl::StatusOr<config::Config> config = LoadQueueConfig(directory, console);
+  if (!config.ok()) return config.status();
+  return AtOrDirect(*config, power, console);
 }
 
 absl::StatusOr<v1::AdministerResponse> QueueClient::Administer(

@@ -27,6 +27,9 @@ inline constexpr int kCallSecondsMax = 300;
 // Of one List or Administer.
 inline constexpr size_t kCallIdsMax = 1'000;
 
+// With good values of what leads to the queue, whatever else main.cf holds.
+absl::StatusOr<config::Config> LoadQueueConfig(const std::string& directory, Console& console);
+
 class QueueClient {
  public:
   explicit QueueClient(std::shared_ptr<grpc::Channel> channel);
@@ -35,6 +38,9 @@ class QueueClient {
   // The same; and the queue itself when the mail system is down (direct_queue.h).
   static absl::StatusOr<QueueClient> AtOrDirect(const config::Config& config, QueuePower power,
                                                 const Console& console);
+  // The same for commands that need nothing else of the configuration in `directory`; loads it.
+  static absl::StatusOr<QueueClient> Open(const std::string& directory, QueuePower power,
+                                          Console& console);
   // The queue is in this process.
   bool direct() const { return direct_ != nullptr; }
 

@@ -43,12 +43,8 @@ int RunQueueList(const Invocation& call, const std::vector<std::string>& argumen
     if (!name) return console.Fatal(Concat("no such queue: ", Showable(operand)));
     queues.push_back(*name);
   }
-  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
-      call.config_directory,
-      {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
-  if (!config.ok()) return console.Fatal(config.status());
   absl::StatusOr<QueueClient> client =
-      QueueClient::AtOrDirect(*config, QueuePower::kListAndFlush, console);
+      QueueClient::Open(call.config_directory, QueuePower::kListAndFlush, console);
   if (!client.ok()) return console.Fatal(client.status());
   return Print(*client, console, queues, !line->options.empty());
 }

@@ -67,12 +67,8 @@ int RunQueueJobs(const Invocation& call, const std::vector<std::string>& argumen
   if (!stops && !arguments.empty()) return console.Usage(kUsage);
   const std::optional<uint64_t> id = stops ? ParseId(arguments[1]) : 0;
   if (!id) return console.Fatal(Concat("invalid job id: ", Showable(arguments[1])));
-  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
-      call.config_directory,
-      {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
-  if (!config.ok()) return console.Fatal(config.status());
   absl::StatusOr<QueueClient> client =
-      QueueClient::AtOrDirect(*config, QueuePower::kEverything, console);
+      QueueClient::Open(call.config_directory, QueuePower::kEverything, console);
   if (!client.ok()) return console.Fatal(client.status());
   return stops ? StopJob(*client, *id, console) : ListJobs(*client, console);
 }

@@ -126,6 +126,11 @@ std::optional<v1::QueueName> ParseQueueName(std::string_view text) {
   return std::nullopt;
 }
 
+bool IsEmptyQueueName(std::string_view text) {
+  return text == "maildrop" || text == "bounce" || text == "defer" || text == "trace" ||
+         text == "flush";
+}
+
 const std::string& QueueTable::TimeText(int64_t ms) {
   const int64_t seconds = ms / 1000;
   if (seconds != time_seconds_) {

@@ -45,6 +45,10 @@ std::string QueueJsonLine(const queue::v1::ListedMessage& message);
 std::string_view QueueNameText(queue::v1::QueueName name);
 std::optional<queue::v1::QueueName> ParseQueueName(std::string_view text);
 
+// Postfix's directories that hold no messages here: "maildrop", "bounce", "defer", "trace",
+// "flush".
+bool IsEmptyQueueName(std::string_view text);
+
 // Every byte that is a control character or not part of valid UTF-8 as '?'.
 std::string Showable(std::string_view text);
 

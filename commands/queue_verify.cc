@@ -57,9 +57,7 @@ class Report {
 };
 
 int VerifyOnline(const Invocation& call, Console& console, ProgressLine& progress) {
-  const absl::StatusOr<config::Config> config = console.LoadUnchecked(
-      call.config_directory,
-      {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
+  const absl::StatusOr<config::Config> config = LoadQueueConfig(call.config_directory, console);
   if (!config.ok()) return console.Fatal(config.status());
   absl::StatusOr<QueueClient> client = QueueClient::At(*config, QueuePower::kEverything);
   if (!client.ok()) return console.Fatal(client.status());

@@ -78,6 +78,7 @@ struct FakeServices::Services {
                   return NextFrame<queue::v1::EnqueueResponse>(
                       peer->outbox, frame, [this](auto& response) {
                         response.set_behind(owner_.queue_behind);
+                        response.set_wait(owner_.queue_wait);
                         return response.add_results();
                       });
                 },
@@ -260,6 +261,18 @@ void FakeServices::Release() {
     }
   }
   for (const auto& peer : peers) peer->stream->Kick();
+}
+
+void FakeServices::SendFlags() {
+  std::vector<std::shared_ptr<EnqueuePeer>> peers;
+  {
+    std::lock_guard lock(mutex_);
+    peers = enqueue_peers_;
+  }
+  for (const auto& peer : peers) {
+    peer->outbox.Add(EnqueueResult());
+    peer->stream->Kick();
+  }
 }
 
 void FakeServices::ReleaseAnswers() {

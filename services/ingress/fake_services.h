@@ -48,6 +48,8 @@ class FakeServices {
   // Ends hold_results, and answers what is held.
   void Release();
   void ReleaseAnswers();
+  // Sends a result of nobody's on each stream.
+  void SendFlags();
 
   // The queue answers no calls; streams are cut by hand.
   std::atomic<bool> queue_away{false};
@@ -55,6 +57,7 @@ class FakeServices {
   std::atomic<bool> hold_answers{false};
   // Said with each result.
   std::atomic<bool> queue_behind{false};
+  std::atomic<bool> queue_wait{false};
   std::atomic<queue::v1::EnqueueResult::Code> next_code{queue::v1::EnqueueResult::COMMITTED};
 
  private:

@@ -240,15 +240,12 @@ void Queue::Parts::ExportMetrics() {
     }
     uploads->Set(static_cast<double>(figures.uploads));
     jobs->Set(static_cast<double>(figures.bulk_jobs));
-    const uint64_t compactions = store->damaged_compactions();
-    const uint64_t compactions_seen = damaged_seen->exchange(compactions);
-    if (compactions > compactions_seen) {
-      damaged->Increment(static_cast<double>(compactions - compactions_seen));
-    }
-    const uint64_t seen = late_seen->exchange(figures.late_outcomes);
-    if (figures.late_outcomes > seen) {
-      late->Increment(static_cast<double>(figures.late_outcomes - seen));
-    }
+    const auto raise = [](metrics::Counter* counter, std::atomic<uint64_t>& seen, uint64_t now) {
+      const uint64_t before = seen.exchange(now);
+      if (now > before) counter->Increment(static_cast<double>(now - before));
+    };
+    raise(damaged, *damaged_seen, store->damaged_compactions());
+    raise(late, *late_seen, figures.late_outcomes);
     free->Set(static_cast<double>(FreeBytes(options.directory)));
     const auto property = [this](const char* name) {
       uint64_t value = 0;

@@ -225,8 +225,8 @@ class TheQueueService(Pressure):
         print(f"{self.SESSIONS} messages of {self.BYTES_OF_EACH} bytes stuck: peak of ingress {peak / 1e6:.0f} MB")
         self.assertLess(peak, self.MEMORY_BYTES_MAX)
         self.signal_queue(signal.SIGCONT)
-        replies = {client.content(b"the end\n").code for client in clients}
-        self.assertEqual(replies, {250})
+        replies = [client.content(b"the end\n") for client in clients]
+        self.assertEqual([reply.text for reply in replies if reply.code != 250], [])
         self.assertTrue(self.at_data().startswith("354 "))
         self.peer.wait_for(self.SESSIONS, hopeless=self.mta.why_ended)
 

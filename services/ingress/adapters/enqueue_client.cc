@@ -71,6 +71,7 @@ rpc::StreamCallbacks EnqueueClient::Open() {
     return a->submission.id().sequence() < b->submission.id().sequence();
   });
   outbox_.TakeAll();  // of the stream before
+  wait_ = was_told_to_wait_ = false;
   for (auto& entry : again) outbox_.Add(std::move(entry));
   return {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
           .on_frame =
@@ -78,6 +79,7 @@ rpc::StreamCallbacks EnqueueClient::Open() {
                 auto response = std::make_shared<queue::v1::EnqueueResponse>();
                 rpc::Payload none;
                 if (!rpc::DecodeFrame(frame, response.get(), &none)) return;
+                wait_ = response->wait();
                 loop_.Post([this, response] { OnResponse(*response); });
               },
           .on_closed = nullptr};
@@ -136,6 +138,7 @@ void EnqueueClient::KickSoon() {
 }
 
 bool EnqueueClient::NextFrame(grpc::ByteBuffer* frame) {
+  if (wait_) return false;
   const auto entries = outbox_.Take(kFramePayloadBytesMax, [](const auto& entry) {
     return entry->submission.ByteSizeLong() + entry->submission.payload_bytes();
   });
@@ -158,6 +161,7 @@ void EnqueueClient::OnResponse(const queue::v1::EnqueueResponse& response) {
   disk_nearly_full_ = response.disk_nearly_full();
   behind_at_.reset();
   if (response.behind()) behind_at_ = options_.clock->Monotonic();
+  if (std::exchange(was_told_to_wait_, response.wait()) && !response.wait()) KickSoon();
   bool expired = false;
   for (const EnqueueResult& result : response.results()) {
     if (result.id().incarnation() != incarnation_) continue;

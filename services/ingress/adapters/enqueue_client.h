@@ -9,6 +9,7 @@
 
 #include <grpcpp/channel.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -88,6 +89,9 @@ class EnqueueClient {
   std::optional<QueueIdMinter> minter_;
   absl::flat_hash_map<uint64_t, std::shared_ptr<Entry>> unanswered_;
   bool kick_posted_ = false;
+  // The queue wants nothing more now; written where frames come in, so that the next one is held.
+  std::atomic<bool> wait_{false};
+  bool was_told_to_wait_ = false;
   bool disk_nearly_full_ = false;
   std::optional<std::chrono::steady_clock::time_point> behind_at_;
 };

@@ -192,6 +192,31 @@ TEST_F(EnqueueClientTest, AQueueIsBehindUntilItSaysNothingOfItOrNothingAtAll) {
   EXPECT_FALSE(is_behind());
 }
 
+TEST_F(EnqueueClientTest, NothingIsSentWhileTheQueueAsksToWait) {
+  services_.queue_wait = true;
+  Send()->WaitForAnswer();
+  const auto first = Send();
+  const auto second = Send();
+  services_.SendFlags();
+  loop_.RunAndWait([] {});
+  EXPECT_EQ(services_.messages().size(), 1u);
+  EXPECT_THAT(first->codes(), IsEmpty());
+  services_.queue_wait = false;
+  services_.SendFlags();
+  EXPECT_EQ(first->WaitForAnswer(), EnqueueResult::COMMITTED);
+  EXPECT_EQ(second->WaitForAnswer(), EnqueueResult::COMMITTED);
+}
+
+TEST_F(EnqueueClientTest, TheWishOfAQueueThatWentIsForgotten) {
+  services_.queue_wait = true;
+  Send()->WaitForAnswer();
+  const auto client = Send();
+  GoAway();
+  services_.queue_wait = false;
+  ComeBack();
+  EXPECT_EQ(client->WaitForAnswer(), EnqueueResult::COMMITTED);
+}
+
 TEST_F(EnqueueClientTest, ASlowQueueThatIsThereIsWaitedFor) {
   services_.hold_results = true;
   const auto client = Send();

@@ -111,17 +111,21 @@ void Dispatcher::Close() {
     if (std::exchange(withheld.out, false)) settled_.push_back(queue_id);
   }
   flushed_ = false;
+  ForgetIndexes();
+  salvage_at_ms_.reset();
+  salvage_cursor_.clear();
+  salvage_page_.clear();
+  salvage_end_ = false;
+  index_damage_.clear();
+}
+
+void Dispatcher::ForgetIndexes() {
   intake_page_.clear();
   due_page_.clear();
   flush_page_.clear();
   flushed_ids_.clear();
   next_due_ms_.reset();
   backlog_ = flush_pass_ = false;
-  salvage_at_ms_.reset();
-  salvage_cursor_.clear();
-  salvage_page_.clear();
-  salvage_end_ = false;
-  index_damage_.clear();
 }
 
 void Dispatcher::Open(uint64_t epoch, uint64_t flush_index) {
@@ -305,12 +309,7 @@ void Dispatcher::OnPurged() {
   fresh_.clear();
   revisit_.clear();
   // Nothing lies behind the cursors; what comes now is told by its effects.
-  intake_page_.clear();
-  due_page_.clear();
-  flush_page_.clear();
-  flushed_ids_.clear();
-  next_due_ms_.reset();
-  backlog_ = flush_pass_ = false;
+  ForgetIndexes();
 }
 
 void Dispatcher::Forget(Messages::iterator found) {

@@ -231,6 +231,8 @@ class Dispatcher {
   // It is not out any more.
   void Settle(std::string_view queue_id);
   void Unpark(const std::string& queue_id);
+  // Nothing of intake, due and flush is read any more.
+  void ForgetIndexes();
   // Everything that is in the store and not out has its turn again.
   void Rescan();
   void StartBacklogAt(const IntakeKey& key);

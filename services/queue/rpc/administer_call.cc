@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "libs/base/maillog.h"
-
 namespace postfleet::queue {
 
 std::vector<AdministerCall::Part> AdministerCall::PartsByActivity() const {
@@ -50,16 +48,7 @@ void AdministerCall::Run(Part part) {
   if (!IsRequeue()) return Propose(part, part.queue_ids);
   world_.withholding->Begin(part.queue_ids, kRequeueWaitMax,
                             [self = shared_from_this(), part](const Withholding::StillOut& out) {
-                              std::vector<std::string> free;
-                              for (const std::string& queue_id : part.queue_ids) {
-                                if (!out.contains(queue_id)) {
-                                  free.push_back(queue_id);
-                                  continue;
-                                }
-                                maillog::Warning("queue", queue_id,
-                                                 ": not requeued: its delivery goes on");
-                              }
-                              self->Propose(part, free);
+                              self->Propose(part, Withholding::LeaveOut(part.queue_ids, out));
                             });
 }
 
@@ -105,7 +94,9 @@ void AdministerCall::EndPart(const Part& part) {
     if (IsRequeue()) response_->add_new_queue_ids(found->second);
     changed_.erase(found);  // a repeated id was changed once
   }
-  done_(status_);
+  if (response_->changed().empty() || status_.ok()) return done_(status_);
+  response_->set_failure(status_.error_message());
+  done_(grpc::Status::OK);
 }
 
 }  // namespace postfleet::queue

@@ -183,20 +183,21 @@ void BulkJobs::CountOnly(std::shared_ptr<Wish> wish) {
   });
 }
 
-void BulkJobs::Propose(state::Command command, const Watcher& watcher, Applied applied) {
+void BulkJobs::Propose(state::Command command, const Watcher& watcher, Applied applied,
+                       std::function<void()> refused) {
+  const auto refuse = [watcher, refused = std::move(refused)](grpc::Status status) {
+    if (refused) refused();
+    if (watcher != nullptr) watcher->End(std::move(status));
+  };
   Proposal proposal;
   proposal.command = std::move(command);
-  proposal.done = [watcher,
+  proposal.done = [refuse,
                    applied = std::move(applied)](const absl::StatusOr<const Effects*>& effects) {
     if (effects.ok()) return applied(**effects);
-    if (watcher != nullptr) {
-      watcher->End({grpc::StatusCode::UNKNOWN, std::string(effects.status().message())});
-    }
+    refuse({grpc::StatusCode::UNKNOWN, std::string(effects.status().message())});
   };
   if (pipeline_->Propose(std::move(proposal), /*must=*/true)) return;
-  if (watcher != nullptr) {
-    watcher->End({grpc::StatusCode::UNAVAILABLE, "the queue is stopping"});
-  }
+  refuse({grpc::StatusCode::UNAVAILABLE, "the queue is stopping"});
 }
 
 void BulkJobs::FlushAll(std::shared_ptr<Wish> wish) {
@@ -245,19 +246,24 @@ void BulkJobs::DoActive(std::shared_ptr<Wish> wish, std::vector<std::string> que
     state::Command command;
     state::Administer& request = *command.mutable_administer();
     request.set_action(wish->action);
-    for (const std::string& queue_id : now) {
-      if (!still_out.contains(queue_id)) request.add_queue_ids(queue_id);
+    for (std::string& queue_id : Withholding::LeaveOut(now, still_out)) {
+      request.add_queue_ids(std::move(queue_id));
     }
     AddQueues({v1::QUEUE_NAME_INCOMING, v1::QUEUE_NAME_DEFERRED}, &request);
-    Propose(std::move(command), wish->watcher,
-            [this, wish, now, rest = std::move(rest)](const Effects& effects) mutable {
-              if (wish->action == v1::ACTION_REQUEUE) world_.withholding->End(now);
-              wish->changed += effects.changed.size();
-              Log(effects);
-              wish->watcher->Tell(ProgressOf(effects, wish->changed, wish->total));
-              rest.insert(rest.end(), effects.left.begin(), effects.left.end());
-              DoActive(std::move(wish), std::move(rest));
-            });
+    const auto restore = [this, wish, now] {
+      if (wish->action == v1::ACTION_REQUEUE) world_.withholding->End(now);
+    };
+    Propose(
+        std::move(command), wish->watcher,
+        [this, wish, restore, rest = std::move(rest)](const Effects& effects) mutable {
+          restore();
+          wish->changed += effects.changed.size();
+          Log(effects);
+          wish->watcher->Tell(ProgressOf(effects, wish->changed, wish->total));
+          rest.insert(rest.end(), effects.left.begin(), effects.left.end());
+          DoActive(std::move(wish), std::move(rest));
+        },
+        restore);
   };
   if (wish->action == v1::ACTION_REQUEUE) {
     world_.withholding->Begin(now, AdministerCall::kRequeueWaitMax, step);
@@ -434,23 +440,20 @@ void BulkJobs::OnPage(absl::StatusOr<IdPage> page) {
 void BulkJobs::OnWithheld(std::vector<std::string> queue_ids,
                           const std::vector<std::string>& active, const Withholding::StillOut& out,
                           const IdPage& page) {
-  if (!closed_ && !IsCurrent()) {
+  // The next start begins with this page.
+  if (closed_) return;
+  if (!IsCurrent()) {
     world_.withholding->End(queue_ids);
     busy_ = false;
     return Next();
   }
-  const std::vector<std::string> withheld = queue_ids;
+  std::vector<std::string> free = Withholding::LeaveOut(queue_ids, out);
   for (const std::string& queue_id : active) {
-    if (out.contains(queue_id)) {
-      if (!closed_) maillog::Warning("queue", queue_id, ": not requeued: its delivery goes on");
-    } else if (const auto row = world_.reader->ReadMessage(queue_id);
-               !row.ok() || !row->has_value() || !IsParked(**row)) {
-      continue;
-    }
     // Who parked it meanwhile has the later word.
-    std::erase(queue_ids, queue_id);
+    const auto row = world_.reader->ReadMessage(queue_id);
+    if (row.ok() && row->has_value() && IsParked(**row)) std::erase(free, queue_id);
   }
-  Step(std::move(queue_ids), withheld, page);
+  Step(std::move(free), std::move(queue_ids), page);
 }
 
 void BulkJobs::Step(std::vector<std::string> queue_ids, std::vector<std::string> withheld,

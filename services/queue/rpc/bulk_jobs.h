@@ -151,7 +151,9 @@ class BulkJobs {
   void Purge(std::shared_ptr<Wish> wish);
   void DoActive(std::shared_ptr<Wish> wish, std::vector<std::string> queue_ids);
   void Start(std::shared_ptr<Wish> wish);
-  void Propose(state::Command command, const Watcher& watcher, Applied applied);
+  // `refused`, if any, is called where `applied` never is.
+  void Propose(state::Command command, const Watcher& watcher, Applied applied,
+               std::function<void()> refused = nullptr);
 
   void Next();
   // Nobody stopped the job that runs.

@@ -231,6 +231,7 @@ void CommitPipeline::FailGroup(Group group, const absl::Status& status) {
   if (!absl::IsResourceExhausted(status)) observer_.on_fatal(status);
   state_loop_->Post([this, group = std::move(group), status]() mutable {
     for (Item& item : group) Finish(&item, status);
+    if (absl::IsResourceExhausted(status)) observer_.on_group();
   });
 }
 

@@ -45,7 +45,7 @@ struct Proposal {
 struct CommitObserver {
   // On the state loop, after each command, before its `done`.
   std::function<void(const Effects&)> on_applied;
-  // On the state loop, after each group.
+  // On the state loop, after each group that was applied or refused.
   std::function<void()> on_group;
   // Any thread, once. What it says is why the process must end.
   std::function<void(const absl::Status&)> on_fatal;

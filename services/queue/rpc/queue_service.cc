@@ -76,11 +76,23 @@ void QueueService::LogFoundCorrupt(const Effects& effects) {
 void QueueService::OnGroup() {
   if (holder_ != nullptr) holder_->Flush();
   Pump();
+  CheckBacklog();
+}
+
+void QueueService::CheckBacklog() {
+  {
+    // Both at once: who looked first must not have the last word.
+    std::lock_guard lock(backlog_mutex_);
+    const size_t bytes_max = backlogged_ ? kBacklogBytesLow : kBacklogBytesHigh;
+    const bool backlogged = pipeline_->pending_bytes() > bytes_max;
+    if (backlogged_.exchange(backlogged) == backlogged) return;
+  }
+  for (const auto& stream : streams_->enqueue_streams()) stream->TellState();
 }
 
 void QueueService::SetDiskNearlyFull(bool full) {
   if (disk_nearly_full_.exchange(full) == full) return;
-  for (const auto& stream : streams_->enqueue_streams()) stream->TellDiskState();
+  for (const auto& stream : streams_->enqueue_streams()) stream->TellState();
 }
 
 void QueueService::CloseStreams() {

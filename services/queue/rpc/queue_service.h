@@ -61,6 +61,10 @@ class QueueService final : public RawQueueService {
   static constexpr std::chrono::hours kUploadIdleMax{6};
   static constexpr std::chrono::minutes kUploadCheckInterval{10};
   static constexpr size_t kMarkedMax = 10'000;
+  // Ingresses are told to wait while more than that is proposed and not applied, until it is less
+  // than the lower one. What lies between it and the pipeline's bound is for what is on its way.
+  static constexpr size_t kBacklogBytesHigh = CommitPipeline::kPendingBytesMax / 2;
+  static constexpr size_t kBacklogBytesLow = kBacklogBytesHigh / 2;
 
   // All outlives it. The pipeline comes by Attach, before the server starts.
   struct World {
@@ -163,6 +167,8 @@ class QueueService final : public RawQueueService {
   // On the state loop: gives the partition's holder what it may have now, sets the timer.
   void Pump();
   void PumpLater();
+  // Tells every ingress to wait, or to go on. Any thread.
+  void CheckBacklog();
   void SendBatch(DispatchBatch* batch);
   static void LogFoundCorrupt(const Effects& effects);
   void AbandonUploads();
@@ -206,6 +212,9 @@ class QueueService final : public RawQueueService {
   bool pump_posted_ = false;
   // As EnqueueResponse has it.
   std::atomic<bool> behind_{false};
+  // Ingresses are told to wait. Written under backlog_mutex_.
+  std::atomic<bool> backlogged_{false};
+  std::mutex backlog_mutex_;
   runtime::Timer uploads_timer_;
   Withholding withholding_;
   BulkJobs bulk_jobs_;

@@ -75,6 +75,7 @@ void QueueService::EnqueueStream::OnFrame(const grpc::ByteBuffer& frame) {
   if (!service_->pipeline_->Propose(std::move(proposal))) {
     AnswerAll(ids, v1::EnqueueResult::OVERLOADED, "too much waits to be written");
   }
+  service_->CheckBacklog();
 }
 
 void QueueService::EnqueueStream::Answer(std::vector<v1::EnqueueResult> results) {
@@ -93,18 +94,19 @@ void QueueService::EnqueueStream::AnswerAll(const std::vector<v1::SubmissionId>&
   Answer(std::move(results));
 }
 
-void QueueService::EnqueueStream::TellDiskState() {
-  tell_disk_state_ = true;
+void QueueService::EnqueueStream::TellState() {
+  tell_state_ = true;
   stream_->Kick();
 }
 
 bool QueueService::EnqueueStream::NextFrame(grpc::ByteBuffer* frame) {
   v1::EnqueueResponse response;
-  const bool tell = tell_disk_state_.exchange(false);
+  const bool tell = tell_state_.exchange(false);
   for (v1::EnqueueResult& result : outbox_.TakeAll()) response.add_results()->Swap(&result);
   if (response.results_size() == 0 && !tell) return false;
   response.set_disk_nearly_full(service_->disk_nearly_full_);
   response.set_behind(service_->behind_);
+  response.set_wait(service_->backlogged_);
   *frame = rpc::EncodeFrame(response, {});
   return true;
 }

@@ -12,8 +12,8 @@ class QueueService::EnqueueStream : public std::enable_shared_from_this<EnqueueS
   explicit EnqueueStream(QueueService* service) : service_(service) {}
 
   rpc::StreamCallbacks Open(std::shared_ptr<rpc::Stream> stream);
-  // The flag has changed.
-  void TellDiskState();
+  // A flag has changed. Any thread.
+  void TellState();
   rpc::Stream* stream() const { return stream_.get(); }
 
  private:
@@ -26,7 +26,7 @@ class QueueService::EnqueueStream : public std::enable_shared_from_this<EnqueueS
   QueueService* const service_;
   std::shared_ptr<rpc::Stream> stream_;
   rpc::Outbox<v1::EnqueueResult> outbox_;
-  std::atomic<bool> tell_disk_state_{true};
+  std::atomic<bool> tell_state_{true};
 };
 
 class QueueService::ScheduleStream : public std::enable_shared_from_this<ScheduleStream> {

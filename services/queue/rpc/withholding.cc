@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "libs/base/maillog.h"
+
 namespace postfleet::queue {
 
 struct Withholding::Wait {
@@ -41,7 +43,21 @@ void Withholding::Cut(const Ticket& ticket) {
   if (const std::shared_ptr<Wait> wait = ticket.lock()) Finish(wait);
 }
 
+std::vector<std::string> Withholding::LeaveOut(const std::vector<std::string>& queue_ids,
+                                               const StillOut& out) {
+  std::vector<std::string> free;
+  for (const std::string& queue_id : queue_ids) {
+    if (!out.contains(queue_id)) {
+      free.push_back(queue_id);
+    } else {
+      maillog::Warning("queue", queue_id, ": not requeued: its delivery goes on");
+    }
+  }
+  return free;
+}
+
 void Withholding::End(const std::vector<std::string>& queue_ids) {
+  if (queue_ids.empty()) return;
   for (const std::string& queue_id : queue_ids) dispatcher_->Restore(queue_id);
   pump_();
 }

@@ -41,6 +41,9 @@ class Withholding {
   // Waits no more: `ready` is called with what is still out. Nothing when it was called before.
   void Cut(const Ticket& ticket);
   void End(const std::vector<std::string>& queue_ids);
+  // Those that are not still out; the log tells of the others that they are not requeued.
+  static std::vector<std::string> LeaveOut(const std::vector<std::string>& queue_ids,
+                                           const StillOut& out);
 
   // After all that the dispatcher was told: some may be settled.
   void OnSettled();

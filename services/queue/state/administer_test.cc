@@ -16,28 +16,11 @@ using ::testing::SizeIs;
 
 constexpr int64_t kMinuteMs = 60'000;
 
-bool NotActive(std::string_view) { return false; }
-
 class AdministerTest : public ::testing::Test {
  protected:
   AdministerTest() { Open(queue); }
 
   const state::Counts& counts() { return queue.machine().counts(); }
-  // Rows left of messages: all but the state row, the format and submissions.
-  size_t MessageRows() {
-    size_t rows = 0;
-    for (const auto& [key, value] : queue.Dump()) {
-      if (!key.starts_with("0/") && !key.starts_with("8/")) ++rows;
-    }
-    return rows;
-  }
-  v1::ListedMessage Listed(const std::string& queue_id) {
-    v1::ListRequest request;
-    request.add_queue_ids(queue_id);
-    const auto page = queue.reader().List(request, NotActive);
-    EXPECT_TRUE(page.ok()) << page.status();
-    return page->messages().empty() ? v1::ListedMessage() : page->messages(0);
-  }
   state::MessageRow Row(const std::string& queue_id) {
     const auto row = queue.reader().ReadMessage(queue_id);
     EXPECT_TRUE(row.ok() && row->has_value()) << queue_id;
@@ -68,7 +51,7 @@ TEST_F(Hold, TakesTheMessageOutOfIntakeAndDue) {
   EXPECT_EQ(IntakeRows(), 0u);
   EXPECT_EQ(counts().hold_messages(), 1u);
   EXPECT_EQ(counts().incoming_messages(), 0u);
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_HOLD);
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_HOLD);
   OpenRecipientsQuery query;
   query.queue_id = "A1";
   query.now_ms = queue.now_ms + 2 * kMinuteMs;
@@ -104,7 +87,7 @@ TEST_F(Hold, TheLastOutcomeRemovesTheMessage) {
   Defer("A1", {0});
   Administer(queue, v1::ACTION_HOLD, {"A1"});
   EXPECT_TRUE(Report(queue, "A1", {{0, kSent}, {1, kSent}}).outcomes[0].removed);
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
   EXPECT_EQ(counts().hold_messages(), 0u);
 }
 
@@ -121,7 +104,7 @@ TEST_F(Hold, ReleaseMakesDeferredMailDueNow) {
   EXPECT_THAT(effects.flushed, IsEmpty());
   EXPECT_EQ(counts().incoming_messages(), 1u);
   Delete(queue, {"A1"});
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(Hold, ReleaseOfWhatIsNotHeldIsNothing) {
@@ -146,7 +129,7 @@ TEST_F(Hold, HeldMailCanBeDeleted) {
   Defer("A1", {0, 1});
   Administer(queue, v1::ACTION_HOLD, {"A1"});
   EXPECT_THAT(Delete(queue, {"A1"}).deleted, ElementsAre("A1"));
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
   EXPECT_EQ(counts().hold_messages(), 0u);
 }
 
@@ -170,13 +153,13 @@ TEST_F(Requeue, GivesANewIdAndTakesTheBodyOver) {
   EXPECT_EQ(Row(id).deferred(), 0u);
   EXPECT_EQ(Row(id).recipients_total(), 3u);
   EXPECT_EQ(queue.reader().ReadChunk(id, 0)->bytes, "hello");
-  ASSERT_THAT(Listed(id).recipients(), SizeIs(2));
-  EXPECT_EQ(Listed(id).recipients(0).address(), "r1@example.com");
-  EXPECT_EQ(Listed(id).recipients(0).reason(), "") << "what the attempt said is forgotten";
+  ASSERT_THAT(queue.Listed(id).recipients(), SizeIs(2));
+  EXPECT_EQ(queue.Listed(id).recipients(0).address(), "r1@example.com");
+  EXPECT_EQ(queue.Listed(id).recipients(0).reason(), "") << "what the attempt said is forgotten";
   EXPECT_EQ(DueRows(), 0u);
   EXPECT_EQ(counts().bytes(), 5u);
   EXPECT_TRUE(Report(queue, id, {{1, kSent}, {2, kSent}}).outcomes[0].removed);
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
   EXPECT_EQ(counts().borrowed_bodies(), 0u);
 }
 
@@ -222,7 +205,7 @@ TEST_F(Requeue, AgainKeepsTheFirstBody) {
   EXPECT_EQ(queue.reader().ReadChunk(id, 0)->bytes, "hello");
   EXPECT_EQ(counts().borrowed_bodies(), 1u);
   Delete(queue, {id});
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(Requeue, TheOldIdStaysInUseWhileItsBodyIs) {
@@ -256,7 +239,7 @@ TEST_F(AdministerTest, ExpireMarksAndNothingElse) {
   const Effects& effects = Administer(queue, v1::ACTION_EXPIRE, {"A1"});
   EXPECT_THAT(effects.changed, ElementsAre("A1"));
   EXPECT_THAT(effects.due, IsEmpty());
-  EXPECT_TRUE(Listed("A1").forced_expire());
+  EXPECT_TRUE(queue.Listed("A1").forced_expire());
   EXPECT_THAT(Administer(queue, v1::ACTION_EXPIRE, {"A1"}).changed, IsEmpty());
 }
 
@@ -265,9 +248,9 @@ TEST_F(AdministerTest, ExpireAndReleaseReleasesHeldMail) {
   Defer("A1", {0});
   Administer(queue, v1::ACTION_HOLD, {"A1"});
   Administer(queue, v1::ACTION_EXPIRE, {"A1"});
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_HOLD);
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_HOLD);
   EXPECT_THAT(Administer(queue, v1::ACTION_EXPIRE_RELEASE, {"A1"}).changed, ElementsAre("A1"));
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_DEFERRED);
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_DEFERRED);
   EXPECT_TRUE(Row("A1").forced_expire());
 }
 
@@ -278,7 +261,7 @@ TEST_F(AdministerTest, CorruptMailExpiresOnlyWhereItIsNamed) {
   EXPECT_THAT(
       Administer(queue, v1::ACTION_EXPIRE_RELEASE, {"A1"}, {v1::QUEUE_NAME_CORRUPT}).changed,
       ElementsAre("A1"));
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_CORRUPT) << "marked, not released";
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_CORRUPT) << "marked, not released";
 }
 
 TEST_F(AdministerTest, FlushMakesDeferredMailDueNow) {
@@ -302,7 +285,7 @@ TEST_F(AdministerTest, OnlyMessagesOfTheQueuesNamedAreChanged) {
                          {v1::QUEUE_NAME_DEFERRED, v1::QUEUE_NAME_HOLD})
                   .deleted,
               ElementsAre("A2", "A3"));
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_INCOMING);
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_INCOMING);
 }
 
 TEST_F(AdministerTest, AnUnknownActionIsRefused) {
@@ -333,20 +316,20 @@ TEST_F(Corrupt, IsNotGivenOutUntilReleased) {
   EXPECT_THAT(MarkCorrupt(queue, "A1", "chunk 0 does not match").parked, ElementsAre("A1"));
   EXPECT_EQ(DueRows() + IntakeRows(), 0u);
   EXPECT_EQ(counts().corrupt_messages(), 1u);
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_CORRUPT);
-  EXPECT_EQ(Listed("A1").corrupt_reason(), "chunk 0 does not match");
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_CORRUPT);
+  EXPECT_EQ(queue.Listed("A1").corrupt_reason(), "chunk 0 does not match");
   EXPECT_THAT(Administer(queue, v1::ACTION_HOLD, {"A1"}).changed, IsEmpty());
   EXPECT_THAT(Administer(queue, v1::ACTION_RELEASE, {"A1"}).changed, ElementsAre("A1"));
   EXPECT_EQ(DueRows(), 1u);
   EXPECT_EQ(IntakeRows(), 1u);
-  EXPECT_EQ(Listed("A1").corrupt_reason(), "");
+  EXPECT_EQ(queue.Listed("A1").corrupt_reason(), "");
 }
 
 TEST_F(Corrupt, KeepsItsFirstReason) {
   Enqueue(queue, "A1");
   MarkCorrupt(queue, "A1", "one");
   EXPECT_THAT(MarkCorrupt(queue, "A1", "two").parked, IsEmpty());
-  EXPECT_EQ(Listed("A1").corrupt_reason(), "one");
+  EXPECT_EQ(queue.Listed("A1").corrupt_reason(), "one");
   EXPECT_THAT(MarkCorrupt(queue, "none", "one").parked, IsEmpty());
 }
 
@@ -355,8 +338,8 @@ TEST_F(Corrupt, HasAReasonOfBoundedLength) {
   Enqueue(queue, "A2");
   MarkCorrupt(queue, "A1", "");
   MarkCorrupt(queue, "A2", std::string(10'000, 'x'));
-  EXPECT_EQ(Listed("A1").corrupt_reason(), "no reason given");
-  EXPECT_EQ(Listed("A2").corrupt_reason().size(), kOutcomeTextBytesMax);
+  EXPECT_EQ(queue.Listed("A1").corrupt_reason(), "no reason given");
+  EXPECT_EQ(queue.Listed("A2").corrupt_reason().size(), kOutcomeTextBytesMax);
 }
 
 TEST_F(Corrupt, BeatsHeld) {
@@ -388,7 +371,7 @@ TEST_F(BulkJob, GoesThroughItsQueuesPageByPage) {
   EXPECT_THAT(last.changed, ElementsAre("A4"));
   EXPECT_EQ(last.bulk_ended, 1u);
   EXPECT_THAT(queue.machine().bulks(), IsEmpty());
-  EXPECT_EQ(Listed("A5").queue(), v1::QUEUE_NAME_DEFERRED) << "above the last id";
+  EXPECT_EQ(queue.Listed("A5").queue(), v1::QUEUE_NAME_DEFERRED) << "above the last id";
 }
 
 TEST_F(BulkJob, SurvivesARestartAtItsCursor) {
@@ -555,7 +538,7 @@ TEST_F(PurgeTest, TakesEveryMessageAndSparesUploads) {
   const Effects& effects = Purge(queue);
   EXPECT_TRUE(effects.purged);
   EXPECT_EQ(effects.purged_messages, 3u);
-  EXPECT_EQ(MessageRows(), 4u) << "two uploads, two chunks";
+  EXPECT_EQ(queue.MessageRows(), 4u) << "two uploads, two chunks";
   EXPECT_EQ(counts().uploads(), 2u);
   EXPECT_EQ(counts().bytes() + counts().incoming_messages() + counts().hold_messages() +
                 counts().corrupt_messages() + counts().borrowed_bodies(),
@@ -576,7 +559,7 @@ TEST_F(PurgeTest, TheQueueGoesOnBehindIt) {
   Defer("A1", {0});
   EXPECT_EQ(counts().deferred_messages(), 1u);
   EXPECT_TRUE(Report(queue, "A1", {{0, kSent}}).outcomes[0].removed);
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(PurgeTest, LeavesCorruptMailWhenAskedTo) {

@@ -60,6 +60,21 @@ const Effects& QueueUnderTest::Apply(state::Command header, std::string payload)
   return Replay(log_.back());
 }
 
+size_t QueueUnderTest::MessageRows() const {
+  size_t rows = 0;
+  for (const auto& [key, value] : Dump()) {
+    if (!key.starts_with("0/") && !key.starts_with("8/")) ++rows;
+  }
+  return rows;
+}
+
+v1::ListedMessage QueueUnderTest::Listed(const std::string& queue_id) const {
+  v1::ListRequest request;
+  request.add_queue_ids(queue_id);
+  const v1::ListResponse page = OrDie(reader_->List(request, NotActive));
+  return page.messages().empty() ? v1::ListedMessage() : page.messages(0);
+}
+
 uint64_t QueueUnderTest::incarnation() {
   if (incarnation_ == 0) {
     state::Command command;

@@ -43,6 +43,11 @@ class QueueUnderTest {
   // All rows: family/key in hex -> value in hex.
   std::map<std::string, std::string> Dump() const;
 
+  // Of messages: all but the state row, the format and submissions.
+  size_t MessageRows() const;
+  // As a listing has it while nothing is active; without id: there is none.
+  v1::ListedMessage Listed(const std::string& queue_id) const;
+
   StateMachine& machine() { return *machine_; }
   Store& store() { return *store_; }
   Reader& reader() { return *reader_; }
@@ -67,6 +72,8 @@ class QueueUnderTest {
   uint64_t sequence_ = 0;
   uint64_t last_index_ = 0;
 };
+
+inline bool NotActive(std::string_view) { return false; }
 
 // A message of one chunk to r0@example.com, r1@..., added to `command`; its contents to `payload`.
 v1::Submission* AddMessage(QueueUnderTest& queue, const std::string& queue_id, int recipients,

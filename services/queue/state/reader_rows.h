@@ -1,4 +1,4 @@
-// What the reader's files share: a snapshot, and rows in key order.
+// What the reader's files share: rows in key order.
 #pragma once
 
 #include <memory>
@@ -7,22 +7,10 @@
 
 #include "services/queue/state/keys.h"
 #include "services/queue/state/row_access.h"
+#include "services/queue/state/snapshot.h"
 #include "services/queue/state/store.h"
 
 namespace postfleet::queue {
-
-class Snapshot {
- public:
-  explicit Snapshot(rocksdb::DB* db) : db_(db), snapshot_(db->GetSnapshot()) {}
-  ~Snapshot() { db_->ReleaseSnapshot(snapshot_); }
-  Snapshot(const Snapshot&) = delete;
-  Snapshot& operator=(const Snapshot&) = delete;
-  const rocksdb::Snapshot* get() const { return snapshot_; }
-
- private:
-  rocksdb::DB* const db_;
-  const rocksdb::Snapshot* const snapshot_;
-};
 
 // The rows that begin with `prefix`; never walks over tombstones behind them.
 class Rows {

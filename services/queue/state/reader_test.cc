@@ -22,8 +22,6 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-bool NotActive(std::string_view) { return false; }
-
 void Defer(QueueUnderTest& queue, const std::string& queue_id) {
   Report(queue, queue_id, {{0, kDeferred}}, queue.now_ms + 60'000);
 }

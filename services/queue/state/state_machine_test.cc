@@ -22,21 +22,6 @@ class StateMachineTest : public ::testing::Test {
   StateMachineTest() { Open(queue); }
 
   const state::Counts& counts() { return queue.machine().counts(); }
-  // Rows left of messages: all but the state row, the format and submissions.
-  size_t MessageRows() {
-    size_t rows = 0;
-    for (const auto& [key, value] : queue.Dump()) {
-      if (!key.starts_with("0/") && !key.starts_with("8/")) ++rows;
-    }
-    return rows;
-  }
-  v1::ListedMessage Listed(const std::string& queue_id) {
-    v1::ListRequest request;
-    request.add_queue_ids(queue_id);
-    const auto page = queue.reader().List(request, [](std::string_view) { return false; });
-    EXPECT_TRUE(page.ok()) << page.status();
-    return page->messages().empty() ? v1::ListedMessage() : page->messages(0);
-  }
   // One submission, as made.
   const Effects& Submit(const v1::Submission& submission, std::string payload) {
     state::Command command;
@@ -70,15 +55,15 @@ TEST_F(StateMachineTest, AnEnqueuedMessageIsVisibleWithItsContents) {
   EXPECT_EQ(queue.reader().ReadChunk("A1", 0)->bytes, "hello");
   EXPECT_EQ(counts().incoming_messages(), 1u);
   EXPECT_EQ(counts().bytes(), 5u);
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_INCOMING);
-  EXPECT_THAT(Listed("A1").recipients(), SizeIs(2));
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_INCOMING);
+  EXPECT_THAT(queue.Listed("A1").recipients(), SizeIs(2));
 }
 
 TEST_F(StateMachineTest, TheLastSentRecipientLeavesNoRow) {
   Enqueue(queue, "A1", 2);
   EXPECT_FALSE(Report(queue, "A1", {{1, kSent}}).outcomes[0].removed);
   EXPECT_TRUE(Report(queue, "A1", {{0, kSent}}).outcomes[0].removed);
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
   EXPECT_EQ(counts().incoming_messages(), 0u);
   EXPECT_EQ(counts().bytes(), 0u);
 }
@@ -105,7 +90,7 @@ TEST_F(StateMachineTest, ARepeatedOutcomeForOneRecipientIsIgnored) {
   Enqueue(queue, "A1", 2);
   Report(queue, "A1", {{0, kSent}});
   Report(queue, "A1", {{0, kDeferred}}, queue.now_ms + kMinuteMs);
-  EXPECT_EQ(Listed("A1").recipients_size(), 1);
+  EXPECT_EQ(queue.Listed("A1").recipients_size(), 1);
   EXPECT_EQ((*queue.reader().ReadMessage("A1"))->deferred(), 0u);
 }
 
@@ -124,8 +109,8 @@ TEST_F(StateMachineTest, ADeferredRecipientWaitsInAJob) {
   EXPECT_EQ(counts().incoming_messages(), 1u) << "one is still pending";
   Report(queue, "A1", {{1, kSent}});
   EXPECT_EQ(counts().deferred_messages(), 1u);
-  EXPECT_EQ(Listed("A1").queue(), v1::QUEUE_NAME_DEFERRED);
-  EXPECT_EQ(Listed("A1").recipients(1).reason(), "attempt for 2");
+  EXPECT_EQ(queue.Listed("A1").queue(), v1::QUEUE_NAME_DEFERRED);
+  EXPECT_EQ(queue.Listed("A1").recipients(1).reason(), "attempt for 2");
   EXPECT_THAT(*queue.reader().ScanDue({}, 10), SizeIs(1));
 }
 
@@ -142,7 +127,7 @@ TEST_F(StateMachineTest, ASecondDeferralShrinksTheOldJobAndMakesANewOne) {
   ASSERT_THAT(due, SizeIs(1));
   EXPECT_EQ(due[0].key.job, 1u);
   EXPECT_TRUE(Report(queue, "A1", {{0, kSent}}).outcomes[0].removed);
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(StateMachineTest, AJobHoldsAtMostAThousandRecipients) {
@@ -181,7 +166,7 @@ TEST_F(StateMachineTest, ANotifyWithoutNoticeOnlyClosesRows) {
   Enqueue(queue, "A1");
   Report(queue, "A1", {{0, kBounced}});
   EXPECT_TRUE(Notify(queue, "A1", {0}, "").notifies[0].removed);
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(StateMachineTest, AnImpossibleNoticeLeavesTheBouncedRows) {
@@ -200,7 +185,7 @@ TEST_F(StateMachineTest, ABounceAfterADeferralIsInTheIntakeAgain) {
   EXPECT_THAT(Report(queue, "A1", {{0, kBounced}}).intake_again, SizeIs(1));
   EXPECT_THAT(*queue.reader().ScanIntake({}, 10), SizeIs(1));
   Notify(queue, "A1", {0}, "");
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(StateMachineTest, AnOutcomeOfAnOlderEpochIsRefusedWhole) {
@@ -232,7 +217,7 @@ TEST_F(StateMachineTest, DeleteTakesAllRowsOfAllStates) {
   EXPECT_THAT(effects.changed, ElementsAre("A1"));
   EXPECT_EQ(counts().incoming_messages(), 1u);
   Delete(queue, {"A10"});
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
   EXPECT_EQ(counts().bytes(), 0u);
 }
 
@@ -247,7 +232,7 @@ TEST_F(StateMachineTest, FlushOfOneMovesItsJobsToNow) {
   ASSERT_THAT(due, SizeIs(1));
   EXPECT_EQ(due[0].key.due_ms, queue.now_ms);
   Report(queue, "A1", {{0, kSent}});
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(StateMachineTest, TimeNeverGoesBack) {
@@ -268,7 +253,7 @@ TEST_F(StateMachineTest, ARetriedSubmissionIsAnsweredFromItsRow) {
   EXPECT_EQ(again.submissions[0].code, v1::EnqueueResult::COMMITTED);
   EXPECT_TRUE(again.submissions[0].duplicate);
   EXPECT_THAT(again.new_messages, IsEmpty());
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(StateMachineTest, ARetryInTheSameCommandIsAppliedOnce) {
@@ -351,7 +336,7 @@ TEST_F(StateMachineTest, ChunksBecomeVisibleWithTheLastOne) {
   EXPECT_EQ(counts().uploads(), 0u);
   EXPECT_EQ(queue.reader().ReadChunk("A1", 1)->bytes, "two ");
   Report(queue, "A1", {{0, kSent}});
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
 }
 
 TEST_F(StateMachineTest, AllChunksMayComeInOneCommand) {
@@ -372,7 +357,7 @@ TEST_F(StateMachineTest, AbandonedChunksAreDeleted) {
   v1::Submission abandon = ChunkOf("A1", 0, "");
   abandon.set_abandon(true);
   EXPECT_EQ(Submit(abandon, "").submissions[0].code, v1::EnqueueResult::COMMITTED);
-  EXPECT_EQ(MessageRows(), 0u);
+  EXPECT_EQ(queue.MessageRows(), 0u);
   EXPECT_EQ(counts().uploads(), 0u);
 }
 
@@ -394,10 +379,10 @@ class Refused : public StateMachineTest {
  protected:
   // The text of the refusal; the state must be as before, but for the submission's own row.
   std::string TextOf(const v1::Submission& submission, const std::string& payload) {
-    const size_t before = MessageRows();
+    const size_t before = queue.MessageRows();
     const SubmissionResult result = Submit(submission, payload).submissions[0];
     EXPECT_EQ(result.code, v1::EnqueueResult::REFUSED);
-    EXPECT_EQ(MessageRows(), before);
+    EXPECT_EQ(queue.MessageRows(), before);
     return result.text;
   }
 };

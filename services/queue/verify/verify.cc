@@ -5,25 +5,13 @@
 #include <memory>
 
 #include "libs/base/concat.h"
+#include "services/queue/state/snapshot.h"
 #include "services/queue/verify/finding_list.h"
 #include "services/queue/verify/log_check.h"
 #include "services/queue/verify/store_check.h"
 
 namespace postfleet::queue {
 namespace {
-
-class Snapshot {
- public:
-  explicit Snapshot(const Store& store) : db_(store.db()), snapshot_(db_->GetSnapshot()) {}
-  ~Snapshot() { db_->ReleaseSnapshot(snapshot_); }
-  Snapshot(const Snapshot&) = delete;
-  Snapshot& operator=(const Snapshot&) = delete;
-  const rocksdb::Snapshot* get() const { return snapshot_; }
-
- private:
-  rocksdb::DB* const db_;
-  const rocksdb::Snapshot* const snapshot_;
-};
 
 // RocksDB's own lock, which each server has as long as it has the store.
 class StoreLock {
@@ -46,7 +34,7 @@ class StoreLock {
 };
 
 absl::Status CheckStore(const Store& store, FindingList* findings) {
-  const Snapshot snapshot(store);
+  const Snapshot snapshot(store.db());
   // Of some hundred kilobytes: not for a thread's stack.
   const auto check = std::make_unique<StoreCheck>(&store, snapshot.get(), findings);
   return check->Run();
