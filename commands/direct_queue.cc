@@ -49,7 +49,8 @@ bool DirectQueue::IsWanted(const config::Config& config) {
 }
 
 absl::StatusOr<std::unique_ptr<DirectQueue>> DirectQueue::Open(const config::Config& config,
-                                                               const Console& console) {
+                                                               const Console& console,
+                                                               std::vector<std::string>* repaired) {
   const std::string folder = FolderOf(config);
   if (absl::Status became = BecomeOwner(folder); !became.ok()) return became;
   if (!console.logs()) {
@@ -59,6 +60,7 @@ absl::StatusOr<std::unique_ptr<DirectQueue>> DirectQueue::Open(const config::Con
   options.directory = folder;
   // Who only looks must not carry on with a job that somebody stopped the system to stop.
   options.resume_jobs = false;
+  options.repaired = repaired;
   options.on_fatal = [](const absl::Status& status) {
     maillog::Fatal("queue", std::string(status.message()));
     const std::string line = Concat("fatal: ", std::string(status.message()), "\n");

@@ -11,6 +11,8 @@
 #include <grpcpp/server.h>
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "commands/console.h"
@@ -24,9 +26,10 @@ class DirectQueue {
   // True if the mail system is down and its queue can be opened here.
   static bool IsWanted(const config::Config& config);
   // Errors name the file and what is wrong with it. The queue's log lines go to the console's mail
-  // log, else nowhere.
-  static absl::StatusOr<std::unique_ptr<DirectQueue>> Open(const config::Config& config,
-                                                           const Console& console);
+  // log, else nowhere. `repaired`: as in QueueOptions.
+  static absl::StatusOr<std::unique_ptr<DirectQueue>> Open(
+      const config::Config& config, const Console& console,
+      std::vector<std::string>* repaired = nullptr);
   // Commits and closes.
   ~DirectQueue();
 

@@ -5,6 +5,7 @@
 #include "commands/queue_address.h"
 #include "commands/queue_client.h"
 #include "commands/queue_jobs.h"
+#include "commands/queue_repair.h"
 #include "commands/queue_report.h"
 #include "commands/queue_verify.h"
 #include "libs/base/concat.h"
@@ -15,7 +16,8 @@ namespace {
 namespace v1 = queue::v1;
 
 constexpr std::string_view kUsage =
-    "postfleet [-c config_dir] queue list [-j] [queue...] | queue jobs | queue verify";
+    "postfleet [-c config_dir] queue list [-j] [queue...] | queue jobs | queue verify | "
+    "queue repair";
 constexpr std::string_view kReport = "Queue report unavailable";
 
 int Print(QueueClient& client, Console& console, const std::vector<v1::QueueName>& queues,
@@ -57,6 +59,7 @@ int RunQueue(const Invocation& call, const Streams& streams) {
                                       call.arguments.end());
   if (verb == "list") return RunQueueList(call, rest, streams);
   if (verb == "jobs") return RunQueueJobs(call, rest, streams);
+  if (verb == "repair") return RunQueueRepair(call, rest, streams);
   if (verb == "verify") return RunQueueVerify(call, rest, streams);
   Console console("postfleet", 1, streams);
   return console.Usage(kUsage);

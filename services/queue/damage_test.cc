@@ -1,7 +1,10 @@
 // What flipped bits in the files of a queue that is down cost: never mail that the log has.
 // `./dev drill damage` flips them everywhere.
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 
+#include "libs/base/concat.h"
 #include "services/queue/log/log.h"
 #include "services/queue/queue_node.h"
 #include "services/queue/rpc/commit_pipeline.h"
@@ -11,11 +14,13 @@
 namespace postfleet::queue {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::SizeIs;
 
-// Writes the rows of a queue that is down to its tables; those of a family, in which there is one.
-std::string FlushedTable(const std::string& directory, Family family) {
+// Writes the rows of a queue that is down to its tables; the one of a family, which `compact` puts
+// below the level of flushes.
+std::string FlushedTable(const std::string& directory, Family family, bool compact = false) {
   const auto store = *Store::Open({.path = directory + "/state"});
   {
     Recovery found;
@@ -23,6 +28,9 @@ std::string FlushedTable(const std::string& directory, Family family) {
     const auto machine = *StateMachine::Load(store.get());
     EXPECT_TRUE(CommitPipeline::Replay(log.get(), machine.get()).ok());
     EXPECT_TRUE(store->Flush().ok());
+  }
+  if (compact) {
+    EXPECT_TRUE(store->db()->CompactRange({}, store->family(family), nullptr, nullptr).ok());
   }
   rocksdb::ColumnFamilyMetaData facts;
   store->db()->GetColumnFamilyMetaData(store->family(family), &facts);
@@ -78,6 +86,83 @@ TEST_F(DamageTest, ATableThatCannotBeOpenedIsNamed) {
   Flip(table, -3);
   Node node(directory_);
   EXPECT_THAT(node.List().messages(), SizeIs(3));
+}
+
+TEST_F(DamageTest, ATableOfAnIndexThatCannotBeOpenedLosesNoMail) {
+  {
+    Node node(directory_);
+    EnqueueMany(&node, 3);
+    node.Administer(v1::ACTION_HOLD, {NumberedId(2)});
+  }
+  Flip(FlushedTable(directory_, Family::kQueue), -3);
+  Node node(directory_);
+  EXPECT_THAT(node.List().messages(), SizeIs(3));
+  v1::ListRequest held;
+  held.add_queues(v1::QUEUE_NAME_HOLD);
+  EXPECT_THAT(node.List(held).messages(), SizeIs(1));
+}
+
+TEST_F(DamageTest, ATableOfALowerLevelThatCannotBeOpenedHidesItsOwnRangeOnly) {
+  {
+    Node node(directory_);
+    EnqueueMany(&node, 3);
+  }
+  const std::string table = FlushedTable(directory_, Family::kMessage, /*compact=*/true);
+  {
+    Node node(directory_);
+    ASSERT_EQ(Enqueue(&node, node.Register(), 1, "Q1").code(), v1::EnqueueResult::COMMITTED);
+  }
+  Flip(table, -3);
+  Node node(directory_);
+  EXPECT_EQ(Enqueue(&node, node.Register(), 1, "Q2").code(), v1::EnqueueResult::COMMITTED);
+  v1::ListRequest request;
+  request.add_queue_ids("Q1");
+  request.add_queue_ids("Q2");
+  EXPECT_THAT(node.List(request).messages(), SizeIs(2));
+}
+
+// The newest segment of the log, and where in it `text` stands.
+std::pair<std::string, int64_t> PlaceInLog(const std::string& directory, std::string_view text) {
+  std::string newest;
+  for (const auto& entry : std::filesystem::directory_iterator(directory + "/log")) {
+    if (entry.path().extension() == ".seg") newest = std::max(newest, entry.path().string());
+  }
+  std::ifstream file(newest, std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  const size_t at = bytes.find(text);
+  EXPECT_NE(at, bytes.npos);
+  return {newest, static_cast<int64_t>(at)};
+}
+
+TEST_F(DamageTest, ADamagedRecordOfTheLogStopsTheQueueUntilItIsRepaired) {
+  {
+    Node node(directory_);
+    const uint64_t incarnation = node.Register();
+    for (const uint64_t number : {1, 2, 3}) {
+      ASSERT_EQ(Enqueue(&node, incarnation, number, Concat("Q", number)).code(),
+                v1::EnqueueResult::COMMITTED);
+    }
+  }
+  const auto [segment, place] = PlaceInLog(directory_, "Q2");
+  Flip(segment, place);
+  const auto refused = Queue::Open({.directory = directory_});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(std::string(refused.status().message()),
+              AllOf(HasSubstr(segment + ": damaged at offset"), HasSubstr("queue repair")));
+  std::vector<std::string> repaired;
+  {
+    const auto opened = Queue::Open({.directory = directory_, .repaired = &repaired});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    (*opened)->CloseStreams();
+    (*opened)->Stop();
+  }
+  ASSERT_THAT(repaired, SizeIs(1));
+  EXPECT_THAT(repaired[0], AllOf(HasSubstr(segment), HasSubstr("mail accepted then")));
+  Node node(directory_);
+  const v1::ListResponse listed = node.List();
+  ASSERT_THAT(listed.messages(), SizeIs(2));
+  EXPECT_EQ(listed.messages(0).queue_id(), "Q1");
+  EXPECT_EQ(listed.messages(1).queue_id(), "Q3");
 }
 
 }  // namespace

@@ -53,6 +53,18 @@ absl::Status MakeDirectory(const std::string& directory) {
   return absl::OkStatus();
 }
 
+std::string TextOf(const LostRecords& lost) {
+  const auto time = [](int64_t ms) {
+    return ms == 0 ? std::string("an unknown time")
+                   : absl::FormatTime("%b %d %H:%M:%S", absl::FromUnixMillis(ms),
+                                      absl::LocalTimeZone());
+  };
+  return Concat(lost.hole.ToString(), ": what happened between ", time(lost.after_ms), " and ",
+                time(lost.before_ms),
+                " is lost: mail accepted then may be missing, mail delivered or deleted then may "
+                "be there again");
+}
+
 }  // namespace
 
 QueueOptions QueueOptions::From(const config::Config& config) {
@@ -67,6 +79,7 @@ struct Queue::Parts {
   explicit Parts(QueueOptions opened) : options(std::move(opened)) {}
 
   absl::Status Open();
+  absl::Status Replay();
   void MakeService();
   // Every second, and after each group that a disk could have been filled by.
   void WatchDisk();
@@ -119,10 +132,7 @@ absl::Status Queue::Parts::Open() {
   if (!loaded.ok()) return loaded.status();
   machine = *std::move(loaded);
   const uint64_t from = machine->applied_index();
-  if (const absl::Status replayed = CommitPipeline::Replay(log.get(), machine.get());
-      !replayed.ok()) {
-    return replayed;
-  }
+  if (const absl::Status replayed = Replay(); !replayed.ok()) return replayed;
   maillog::Info("queue", "opened ", options.directory, ": ", machine->applied_index() - from,
                 " records replayed, ", machine->counts().incoming_messages(),
                 " messages incoming, ", machine->counts().deferred_messages(), " deferred, ",
@@ -135,6 +145,24 @@ absl::Status Queue::Parts::Open() {
   state_loop.Start();
   if (options.resume_jobs) state_loop.Post([this] { service->Resume(); });
   return absl::OkStatus();
+}
+
+absl::Status Queue::Parts::Replay() {
+  std::vector<LostRecords> lost;
+  const absl::Status replayed = CommitPipeline::Replay(
+      log.get(), machine.get(), options.repaired == nullptr ? nullptr : &lost);
+  if (absl::IsDataLoss(replayed) && options.repaired == nullptr) {
+    return absl::DataLossError(
+        Concat(std::string(replayed.message()),
+               "; restore it, or go on without it by `postfleet queue repair`"));
+  }
+  if (!replayed.ok() || lost.empty()) return replayed;
+  for (const LostRecords& records : lost) {
+    options.repaired->push_back(TextOf(records));
+    maillog::Warning("queue", "repaired: ", options.repaired->back());
+  }
+  // The next start does not read there any more.
+  return store->Flush();
 }
 
 void Queue::Parts::MakeService() {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "libs/base/clock.h"
@@ -33,6 +34,9 @@ struct QueueOptions {
   uint64_t segment_bytes = 64u << 20;
   // Goes on with durable jobs at once; else when the next one is asked for.
   bool resume_jobs = true;
+  // Goes on without records of the log that are damaged, which otherwise keep it from opening; a
+  // line for each says what is lost. Null: refuses.
+  std::vector<std::string>* repaired = nullptr;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
   // Any thread. Writes the reason and ends the process.

@@ -6,32 +6,31 @@ server starts on it, and everything may be delivered.
 
 Either it starts: then what arrives is as it was sent, and each message has arrived, is in corrupt,
 or is named by `queue verify` or in the log. Or it refuses to start and says which file is damaged;
-then it has changed nothing: with the bits flipped back everything arrives.
+then it has changed nothing: with the bits flipped back everything arrives. Where it says that the
+log can be repaired, `queue repair` makes it start without them: then mail that only the log had may
+be missing too.
 
 Ends with 0 when that was so, with 1 otherwise.
 """
 
-import argparse
 import contextlib
 import json
 import random
 import re
 import shutil
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import ledger
 import load
 import messages
+import options
 import product
-import programs
 import sink
 from deadlines import Missed, wait_until
+from options import say
 
 _ROUNDS = 40
-_SHORT_ROUNDS = 8
 _CONNECTIONS = 4
 _STORED_EACH = 75  # messages in the store's files, for each connection
 _LOGGED_EACH = 15  # and in the log only
@@ -42,31 +41,22 @@ _FLIPS = (1, 1, 1, 3, 20)
 # Rows come first in a table; damage of what lies behind them keeps it from being opened.
 _REACH = (0.6, 0.6, 0.6, 1.0)
 _LOG_SHARE = 0.3
+# Of the log's rounds: where replay reads. Elsewhere it goes on.
+_NEEDED_SHARE = 0.5
 _SECONDS_MAX = 30.0
 _DRAIN_SECONDS_MAX = 20.0
 _LOOKS_AT_ALL = "mail is found by looking at all of it"
 _LOOK_SECONDS_MAX = 75.0
 _QUIET_SECONDS = 3.0
+_REPAIR = "queue repair"
+# How ids begin: of mail in the store's files, in the log only, and of what fills.
+_STORED, _LOGGED, _FILLING = "s", "l", "f"
 
 
-def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(prog="./dev drill damage", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"({_ROUNDS})")
-    parser.add_argument("--short", action="store_true", help=f"{_SHORT_ROUNDS} rounds")
-    parser.add_argument("--seed", type=int, default=int(time.time()) * 1000,
-                        help="of the first round; each next one has the next (by the clock)")
+def parse_arguments(words):
+    parser = options.parser("damage", __doc__, _ROUNDS)
     parser.add_argument("--at", metavar="FAMILY@OFFSET,...", help="bits of tables of column families, in every round")
-    parser.add_argument("--keep", action="store_true", help="keep the folder with the last queue and the logs")
-    parser.add_argument("--programs", type=Path, metavar="DIR",
-                        help="an output folder of Bazel's; otherwise everything is built")
-    parsed = parser.parse_args(arguments)
-    if parsed.short:
-        parsed.rounds = _SHORT_ROUNDS
-    return parsed
-
-
-def say(line):
-    print(line, flush=True)
+    return options.parse(parser, words)
 
 
 class _Writer(messages.Writer):
@@ -108,7 +98,8 @@ class Damage:
         self.findings = []
         self.refused = 0
         # Of the messages of rounds in which it started.
-        self.counts = dict.fromkeys(("delivered", "corrupt", "named", "waiting", "left out"), 0)
+        self.counts = dict.fromkeys(("delivered", "corrupt", "named", "waiting", "left out", "given up"), 0)
+        self.repaired = 0
 
     def close(self):
         self._server.kill()
@@ -118,12 +109,12 @@ class Damage:
 
     def make_queue(self):
         self._start()
-        self._send("s", _Writer, _STORED_EACH)
+        self._send(_STORED, _Writer, _STORED_EACH)
         self._wait_until_all_are_deferred()
         held = [entry["queue_id"] for entry in self._server.entries()[:_HELD]]
         self._server.run("postsuper", *(word for queue_id in held for word in ("-h", queue_id)))
         self._fill_store()
-        self._send("l", _Writer, _LOGGED_EACH)
+        self._send(_LOGGED, _Writer, _LOGGED_EACH)
         for entry in self._server.entries():
             self._queue_ids[messages.id_of_sender(entry["sender"])] = entry["queue_id"]
         self._server.stop()
@@ -160,7 +151,7 @@ class Damage:
         for number in range(_FILLERS_MAX):
             if is_written():
                 break
-            self._send(f"f{number}n", _Filler, 1)
+            self._send(f"{_FILLING}{number}n", _Filler, 1)
         wait_until("a flush of the store", is_written, _SECONDS_MAX)
         ids = {message.id for message in sent}
         fillers = [entry["queue_id"] for entry in self._server.entries()
@@ -184,6 +175,8 @@ class Damage:
             outcome = self._account_for(account, seed, log_begin)
         else:
             outcome = self._check_refusal(account, seed, log_begin, flips)
+            if _REPAIR in outcome:
+                outcome += "; " + self._check_repair(seed, flips)
         say(f"    {outcome}, {time.monotonic() - begin:.1f} s")
 
     def _put_back(self):
@@ -210,9 +203,20 @@ class Damage:
             path = rng.choice(paths)
             # What fills lies behind what counts.
             offset = int(path.stat().st_size * reach * rng.random() ** (4 if path.stat().st_size > 1 << 20 else 1))
+            if path.suffix == ".seg" and rng.random() < _NEEDED_SHARE:
+                path, offset = self._place_that_replay_needs(paths, rng)
             flips.append((path, offset, 1 << rng.randrange(8)))
         _apply(flips)
         return flips
+
+    def _place_that_replay_needs(self, segments, rng):
+        """In a message that only the log has, or near it."""
+        key = rng.choice([message.id for message in self._sent if message.id.startswith(_LOGGED)]).encode()
+        for path in reversed(segments):
+            at = path.read_bytes().find(key)
+            if at >= 0:
+                return path, at + rng.randrange(-100, 100)
+        raise product.ProductError(f"{key.decode()} is not in the log")
 
     def _new_account(self):
         account = ledger.Ledger()
@@ -250,6 +254,23 @@ class Damage:
             self._find(seed, f"{key}: the bits are flipped back, and it does not arrive")
         return f"refused: {fatal[0] if fatal else '?'}"
 
+    def _check_repair(self, seed, flips):
+        self._put_back()
+        _apply(flips)
+        account = self._new_account()
+        log_begin = self._server.log_path.stat().st_size
+        try:
+            given_up = self._server.run("queue", "repair")
+        except product.ProductError as error:
+            self._find(seed, f"is not repaired: {error}")
+            return "not repaired"
+        if not self._server.start({}):
+            self._find(seed, f"is repaired, and does not start: {self._log_since(log_begin)[-500:]}")
+            return "not repaired"
+        self.repaired += 1
+        return f"repaired ({len(given_up.splitlines())} places): " + self._account_for(
+            account, seed, log_begin, given_up)
+
     def _deliver(self, account, log_begin):
         self._server.release_all()
         def is_over():
@@ -281,7 +302,7 @@ class Damage:
             self._owed_last, self._owed_since = owed, now
         return now - self._owed_since > _QUIET_SECONDS
 
-    def _account_for(self, account, seed, log_begin):
+    def _account_for(self, account, seed, log_begin, given_up=""):
         try:
             self._deliver(account, log_begin)
             corrupt = self._corrupt()
@@ -310,10 +331,14 @@ class Damage:
                 self._find(seed, f"{queue_id} is listed, and is not delivered")
             elif "torn tail" in log:
                 counts["left out"] += 1
+            elif given_up and message_id.startswith(_LOGGED):
+                counts["given up"] += 1
             else:
                 self._find(seed, f"{queue_id} has vanished")
         for finding in account.findings:
-            self._find(seed, finding.text)
+            # Given up may be that what filled was deleted.
+            if not (given_up and _is_filler(finding.text)):
+                self._find(seed, finding.text)
         for name, count in counts.items():
             self.counts[name] += count
         return "started, " + ", ".join(f"{name} {count}" for name, count in counts.items() if count)
@@ -325,6 +350,10 @@ def _family_of(path):
         return {".seg": "log", ".blob": "body"}[path.suffix]
     found = re.search(rb"column\.family\.id.{1,12}?name([a-z]+)", path.read_bytes(), re.DOTALL)
     return found[1].decode() if found else "?"
+
+
+def _is_filler(finding):
+    return f"not as it was sent: ('{_FILLING}" in finding
 
 
 def named_ids(unsound, log, queue_ids):
@@ -349,11 +378,7 @@ def _apply(flips):
 
 def main(argv):
     arguments = parse_arguments(argv)
-    root = Path(tempfile.mkdtemp(prefix="postfleet-drill-", dir="/tmp"))
-    root.chmod(0o755)
-    try:
-        programs.lay_out(arguments.programs or programs.build(), root / "bin")
-        product.adopt_orphans()
+    with options.folder(arguments) as root:
         say(f"./dev drill damage --seed {arguments.seed} --rounds {arguments.rounds}, in {root}")
         folder = root / "drill"
         folder.mkdir()
@@ -368,12 +393,7 @@ def main(argv):
         for finding in drill.findings:
             say(finding)
         say(f"{arguments.rounds} rounds in {time.monotonic() - begin:.0f} s: {drill.refused} refused to start, "
-            f"{arguments.rounds - drill.refused} started; messages of those: "
+            f"{arguments.rounds - drill.refused} started, {drill.repaired} were repaired; messages of those: "
             + ", ".join(f"{name} {count}" for name, count in drill.counts.items()))
         say(f"findings: {len(drill.findings)}")
         return 1 if drill.findings else 0
-    finally:
-        if arguments.keep:
-            say(f"kept {root}")
-        else:
-            shutil.rmtree(root, ignore_errors=True)

@@ -14,31 +14,27 @@ all syncs, and a finding of that kind without those that --ignore-sync takes out
 import argparse
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import disk
 import ledger
+import options
 import product
-import programs
 import rounds
 import sink
+from options import say
 
-_SHORT_ROUNDS = 8
+_ROUNDS = 100
 # With all syncs, before the same rounds without some.
 _COMPARED_ROUNDS = 2
 _MEMORY_BYTES_MIN = 4 << 30
 _FINDINGS_PRINTED_MAX = 40
 
 
-def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(prog="./dev drill power", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=100, help="(100)")
-    parser.add_argument("--short", action="store_true", help=f"{_SHORT_ROUNDS} rounds")
-    parser.add_argument("--seed", type=int, default=int(time.time()) * 1000,
-                        help="of the first round; each next one has the next (by the clock)")
+def parse_arguments(words):
+    parser = options.parser("power", __doc__, _ROUNDS)
     parser.add_argument("--strict", action="store_true", help="the disk keeps nothing unsynced, ever")
     parser.add_argument("--cut", metavar="AT", help="before:N or after:N in every round")
     parser.add_argument("--ignore-sync", metavar="GLOB",
@@ -49,17 +45,7 @@ def parse_arguments(arguments):
     parser.add_argument("--defer-share", type=float, default=0.15,
                         help="of the deliveries that the recording server defers once (0.15)")
     parser.add_argument("--only", metavar="OPTION", help="of the administrator's commands only postsuper OPTION: -d")
-    parser.add_argument("--keep", action="store_true", help="keep the folder with tree and logs")
-    parser.add_argument("--programs", type=Path, metavar="DIR",
-                        help="an output folder of Bazel's; otherwise everything is built")
-    parsed = parser.parse_args(arguments)
-    if parsed.short:
-        parsed.rounds = _SHORT_ROUNDS
-    return parsed
-
-
-def say(line):
-    print(line, flush=True)
+    return options.parse(parser, words)
 
 
 def run_rounds(arguments, instance, account):
@@ -146,14 +132,5 @@ def main(argv):
     arguments = parse_arguments(argv)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, end_in_order)
-    root = Path(tempfile.mkdtemp(prefix="postfleet-drill-", dir="/tmp"))
-    root.chmod(0o755)
-    try:
-        programs.lay_out(arguments.programs or programs.build(), root / "bin")
-        product.adopt_orphans()
+    with options.folder(arguments) as root:
         return run_all(arguments, root)
-    finally:
-        if arguments.keep:
-            say(f"kept {root}")
-        else:
-            shutil.rmtree(root, ignore_errors=True)

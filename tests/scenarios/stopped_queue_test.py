@@ -73,6 +73,24 @@ class StoppedQueue(unittest.TestCase):
         self.assertEqual(self.mta.run("postqueue", "-p"),
                          (0, "Mail queue is empty\n", "postqueue: " + DOWN))
 
+    def test_with_a_damaged_log_is_repaired(self):
+        segment = next(path for path in self.mta.folder.rglob("*.seg") if b"body of m1" in path.read_bytes())
+        content = segment.read_bytes()
+        segment.write_bytes(content.replace(b"body of m1", b"body of m7"))
+        status, _, error = self.mta.run("postqueue", "-p")
+        self.assertNotEqual(status, 0)
+        self.assertIn(f"{segment}: damaged at offset", error)
+        self.assertIn("`postfleet queue repair`", error)
+        status, output, error = self.mta.run("queue", "repair")
+        self.assertEqual((status, error), (0, ""))
+        self.assertRegex(output, f"^{segment}: damaged at offset [0-9]+: record [0-9]+ cannot be read: what "
+                                 "happened between .* and .* is lost: mail accepted then may be missing")
+        self.assertEqual(self.mta.run("queue", "repair")[1], "nothing to repair: the queue opens\n")
+        self.mta.start()
+        self.assertEqual([entry["queue_id"] for entry in self.mta.queued()], [self.ids[0], self.ids[2]])
+        status, output, _ = self.mta.run("queue", "repair")
+        self.assertEqual((status, output), (1, ""))
+
     def test_is_not_flushed(self):
         self.assertEqual(self.mta.run("postqueue", "-f"), (
             69, "", "postqueue: fatal: Cannot flush mail queue - mail system is down\n"))

@@ -55,6 +55,17 @@ struct Recovery {
   std::string remark;
 };
 
+// Records that were durable and cannot be read any more.
+struct Hole {
+  std::string path;
+  uint64_t offset = 0;
+  uint64_t first_index = 0;
+  uint64_t last_index = 0;
+
+  // "log/000...1.seg: damaged at offset 4096: records 7 to 9 cannot be read".
+  std::string ToString() const;
+};
+
 class Log {
  public:
   struct Options {
@@ -64,8 +75,9 @@ class Log {
     std::function<uint64_t()> random;   // salts of segments; null: the machine's
   };
 
-  // Finds the end of the log, and makes what it found durable. DataLoss with file and offset when
-  // acknowledged records cannot be read; nothing is changed then.
+  // Finds the end of the log, and makes what it found durable. Damage on the way is Replay's to
+  // judge. DataLoss with file and offset when the newest segment's header cannot be read; nothing
+  // is changed then.
   static absl::StatusOr<std::unique_ptr<Log>> Open(const Options& options, Recovery* found);
   ~Log();
 
@@ -86,6 +98,10 @@ class Log {
   // or damaged, or when `from_index` is past last_index() + 1: whoever asks has seen records that
   // this log has lost.
   absl::Status Replay(uint64_t from_index, absl::FunctionRef<absl::Status(const EntryView&)> visit);
+  // The same, but of damaged records `lost` decides: its error ends the replay, OK goes on behind
+  // them. Missing segments are DataLoss.
+  absl::Status Replay(uint64_t from_index, absl::FunctionRef<absl::Status(const EntryView&)> visit,
+                      absl::FunctionRef<absl::Status(const Hole&)> lost);
 
   // Deletes the segments whose records are all below `index`, oldest first; never the newest. Some
   // files are kept for use again. Any thread. The directory is not synced: a segment that comes
@@ -121,7 +137,8 @@ class Log {
   void AdoptSpare(const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status ReplaySegment(const std::string& path, uint64_t first_index, uint64_t end_index,
                              uint64_t from_index,
-                             absl::FunctionRef<absl::Status(const EntryView&)> visit);
+                             absl::FunctionRef<absl::Status(const EntryView&)> visit,
+                             absl::FunctionRef<absl::Status(const Hole&)> lost);
   // Writing.
   bool RoomFor(absl::Span<const Entry> entries) const;
   uint64_t BuildGroup(absl::Span<const Entry> entries);

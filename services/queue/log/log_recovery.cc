@@ -12,11 +12,6 @@ namespace {
 
 constexpr uint64_t kRewriteBytesMax = 1 << 20;
 
-absl::Status Damage(const SegmentReader& segment, std::string_view what) {
-  return absl::DataLossError(
-      Concat(segment.path(), ": damaged at offset ", segment.offset(), ": ", what));
-}
-
 // A process that ended after a failed sync leaves bytes that can be read and are on no disk;
 // syncing again would not write them. Writing them again does.
 absl::Status WriteAgain(File* file, uint64_t begin, uint64_t end) {
@@ -35,7 +30,36 @@ absl::Status WriteAgain(File* file, uint64_t begin, uint64_t end) {
   return file->Sync();
 }
 
+// Reads to the end of the newest segment: past damage, to the first place behind which nothing was
+// ever durable.
+absl::StatusOr<SegmentReader::Rest> ReadToEnd(SegmentReader* segment) {
+  while (true) {
+    EntryView entry;
+    absl::StatusOr<bool> more = true;
+    while (*more) {
+      more = segment->Next(&entry);
+      if (!more.ok()) return more.status();
+    }
+    const auto rest = segment->LookAtRest();
+    if (!rest.ok() || rest->proof_offset == 0) return rest;
+    const uint64_t damage = segment->offset();
+    const auto skipped = segment->SkipDamage();
+    if (!skipped.ok()) return skipped.status();
+    if (!*skipped) {
+      return absl::DataLossError(Concat(segment->path(), ": damaged at offset ", damage,
+                                        ": what lies behind does not follow what lies before"));
+    }
+  }
+}
+
 }  // namespace
+
+std::string Hole::ToString() const {
+  return Concat(path, ": damaged at offset ", offset, ": ",
+                first_index == last_index ? Concat("record ", first_index)
+                                          : Concat("records ", first_index, " to ", last_index),
+                " cannot be read");
+}
 
 absl::StatusOr<std::unique_ptr<Log>> Log::Open(const Options& options, Recovery* found) {
   *found = Recovery();
@@ -116,18 +140,8 @@ absl::Status Log::FindEnd(Recovery* found) {
   auto opened = SegmentReader::Open(file_system_, PathOf(newest.first_index), newest.first_index);
   if (!opened.ok()) return opened.status();
   SegmentReader& segment = **opened;
-  EntryView entry;
-  absl::StatusOr<bool> more = true;
-  while (*more) {
-    more = segment.Next(&entry);
-    if (!more.ok()) return more.status();
-  }
-  auto rest = segment.LookAtRest();
+  const auto rest = ReadToEnd(&segment);
   if (!rest.ok()) return rest.status();
-  if (rest->proof_offset != 0) {
-    return Damage(segment, Concat("the record at offset ", rest->proof_offset,
-                                  " was written when this place was synced"));
-  }
   const uint64_t end = segment.offset();
   if (absl::Status written = WriteAgain(&segment.file(), segment.durable_end(), end);
       !written.ok()) {
@@ -151,6 +165,13 @@ absl::Status Log::FindEnd(Recovery* found) {
 
 absl::Status Log::Replay(uint64_t from_index,
                          absl::FunctionRef<absl::Status(const EntryView&)> visit) {
+  return Replay(from_index, visit,
+                [](const Hole& hole) { return absl::DataLossError(hole.ToString()); });
+}
+
+absl::Status Log::Replay(uint64_t from_index,
+                         absl::FunctionRef<absl::Status(const EntryView&)> visit,
+                         absl::FunctionRef<absl::Status(const Hole&)> lost) {
   if (from_index > last_index_ + 1) {
     return absl::DataLossError(Concat(dir_, ": the log ends with record ", last_index_,
                                       ", but record ", from_index - 1, " was applied"));
@@ -176,7 +197,7 @@ absl::Status Log::Replay(uint64_t from_index,
         i + 1 < segments.size() ? segments[i + 1].first_index : last_index_ + 1;
     if (!segments[i].in_chain || end_index <= from_index) continue;
     absl::Status status = ReplaySegment(PathOf(segments[i].first_index), segments[i].first_index,
-                                        end_index, from_index, visit);
+                                        end_index, from_index, visit, lost);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -184,7 +205,8 @@ absl::Status Log::Replay(uint64_t from_index,
 
 absl::Status Log::ReplaySegment(const std::string& path, uint64_t first_index, uint64_t end_index,
                                 uint64_t from_index,
-                                absl::FunctionRef<absl::Status(const EntryView&)> visit) {
+                                absl::FunctionRef<absl::Status(const EntryView&)> visit,
+                                absl::FunctionRef<absl::Status(const Hole&)> lost) {
   auto segment = SegmentReader::Open(file_system_, path, first_index);
   if (!segment.ok()) return segment.status();
   while ((*segment)->next_index() < end_index) {
@@ -192,7 +214,17 @@ absl::Status Log::ReplaySegment(const std::string& path, uint64_t first_index, u
     auto more = (*segment)->Next(&entry);
     if (!more.ok()) return more.status();
     if (!*more) {
-      return Damage(**segment, Concat("record ", (*segment)->next_index(), " does not check"));
+      Hole hole{.path = path,
+                .offset = (*segment)->offset(),
+                .first_index = (*segment)->next_index(),
+                .last_index = end_index - 1};
+      const auto skipped = (*segment)->SkipDamage();
+      if (!skipped.ok()) return skipped.status();
+      if (*skipped) hole.last_index = std::min(hole.last_index, (*segment)->next_index() - 1);
+      // What was applied and flushed is not needed.
+      const absl::Status judged = hole.last_index < from_index ? absl::OkStatus() : lost(hole);
+      if (!judged.ok() || !*skipped) return judged;
+      continue;
     }
     if (entry.id.index < from_index) continue;
     if (absl::Status visited = visit(entry); !visited.ok()) return visited;

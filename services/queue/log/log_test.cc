@@ -231,20 +231,87 @@ TEST_F(LogTest, EveryFlippedByteOfASyncedRecordIsRefusedWithFileAndOffset) {
   for (uint64_t byte = 0; byte < kHeaderBytes + 6; ++byte) {
     disk_.SetContents(Path(1), whole);
     Flip(Path(1), second + byte);
-    const absl::Status status = Reopen();
+    ASSERT_TRUE(Reopen().ok());
+    const absl::Status status = Read().status();
     ASSERT_TRUE(absl::IsDataLoss(status)) << byte << ": " << status;
     EXPECT_THAT(std::string(status.message()),
-                HasSubstr(Concat(Path(1), ": damaged at offset ", second, ":")));
+                HasSubstr(Concat(Path(1), ": damaged at offset ", second, ": record 2 cannot")));
+    EXPECT_THAT(*Read(3), ElementsAre("third")) << byte;
   }
 }
 
-TEST_F(LogTest, RefusedLogIsNotChanged) {
+TEST_F(LogTest, DamagedRecordsThatWereAppliedAreNotNeeded) {
+  for (const char* payload : {"first", "second", "third"}) ASSERT_TRUE(Commit({payload}).ok());
+  Flip(Path(1), 40 + kHeaderBytes);
+  Flip(Path(1), 40 + 48 + kHeaderBytes);
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_EQ(log_->last_index(), 3);
+  EXPECT_TRUE(absl::IsDataLoss(Read(2).status()));
+  EXPECT_THAT(*Read(3), ElementsAre("third"));
+  ASSERT_TRUE(Commit({"fourth"}).ok());
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_THAT(*Read(3), ElementsAre("third", "fourth"));
+}
+
+TEST_F(LogTest, ReplayGoesOnBehindDamageThatIsAllowed) {
+  ASSERT_TRUE(Commit({"first", "second", "third", "fourth"}).ok());
+  ASSERT_TRUE(Commit({Filled(4000)}).ok());
+  ASSERT_TRUE(Commit({"sixth"}).ok());
+  Flip(Path(1), 40 + 48 + kHeaderBytes);
+  Flip(Path(1), 40 + 2 * 48);
+  ASSERT_TRUE(Reopen().ok());
+  std::vector<uint64_t> read;
+  std::vector<std::string> lost;
+  EXPECT_TRUE(log_->Replay(
+                      1,
+                      [&](const EntryView& entry) {
+                        read.push_back(entry.id.index);
+                        return absl::OkStatus();
+                      },
+                      [&](const Hole& hole) {
+                        lost.push_back(hole.ToString());
+                        return absl::OkStatus();
+                      })
+                  .ok());
+  EXPECT_THAT(read, ElementsAre(1, 4, 5, 6));
+  EXPECT_THAT(lost, ElementsAre(Concat(Path(1), ": damaged at offset ", 40 + 48,
+                                       ": records 2 to 3 cannot be read")));
+}
+
+TEST_F(LogTest, DamageToTheEndOfAnOlderSegmentIsOneHole) {
+  ASSERT_TRUE(Commit({"first", Filled(3000)}).ok());
+  ASSERT_TRUE(Commit({Filled(3000)}).ok());
+  Flip(Path(1), 40 + 48 + kHeaderBytes);
+  ASSERT_TRUE(Reopen().ok());
+  std::vector<uint64_t> read;
+  std::vector<uint64_t> lost;
+  EXPECT_TRUE(log_->Replay(
+                      1,
+                      [&](const EntryView& entry) {
+                        read.push_back(entry.id.index);
+                        return absl::OkStatus();
+                      },
+                      [&](const Hole& hole) {
+                        lost = {hole.first_index, hole.last_index};
+                        return absl::OkStatus();
+                      })
+                  .ok());
+  EXPECT_THAT(read, ElementsAre(1, 3));
+  EXPECT_THAT(lost, ElementsAre(2, 2));
+}
+
+// Whoever restores the bytes has the log again.
+TEST_F(LogTest, RecordsOfARefusedLogAreNotChanged) {
   ASSERT_TRUE(Commit({"first"}).ok());
   ASSERT_TRUE(Commit({"second"}).ok());
   Flip(Path(1), 40 + kHeaderBytes);
-  const std::string before = disk_.Contents(Path(1));
-  ASSERT_FALSE(Reopen().ok());
+  const std::string before = disk_.Contents(Path(1)).substr(0, 40 + 2 * 48);
+  ASSERT_TRUE(Reopen().ok());
+  ASSERT_FALSE(Read().ok());
   EXPECT_EQ(disk_.Contents(Path(1)), before);
+  Flip(Path(1), 40 + kHeaderBytes);
+  ASSERT_TRUE(Reopen().ok());
+  EXPECT_THAT(*Read(), ElementsAre("first", "second"));
 }
 
 TEST_F(LogTest, DamageInAnOlderSegmentIsRefusedByReplay) {

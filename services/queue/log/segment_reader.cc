@@ -80,6 +80,21 @@ absl::StatusOr<bool> SegmentReader::Next(EntryView* entry) {
   return true;
 }
 
+absl::StatusOr<bool> SegmentReader::SkipDamage() {
+  for (uint64_t offset = offset_ + kRecordAlignment; offset < file_bytes_;
+       offset += kRecordAlignment) {
+    RecordHeader header{};
+    std::string_view payload;
+    auto checks = RecordAt(offset, &header, &payload);
+    if (!checks.ok()) return checks.status();
+    if (!*checks || header.index <= next_index_) continue;
+    offset_ = offset;
+    next_index_ = header.index;
+    return true;
+  }
+  return false;
+}
+
 // Cost: one pass over the file's rest; a checksum is computed only where the magic number stands.
 absl::StatusOr<SegmentReader::Rest> SegmentReader::LookAtRest() {
   Rest rest;

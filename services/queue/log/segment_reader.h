@@ -41,6 +41,9 @@ class SegmentReader {
   };
   // Looks at everything from offset() to the end of the file.
   absl::StatusOr<Rest> LookAtRest();
+  // From damage at offset() to the next record that checks: Next gives it. False: there is none;
+  // nothing has changed.
+  absl::StatusOr<bool> SkipDamage();
 
   const SegmentHeader& header() const { return header_; }
   const std::string& path() const { return path_; }

@@ -29,7 +29,8 @@ size_t NewMessages(const state::Command& command) {
   return count;
 }
 
-absl::Status ApplyRecord(StateMachine* machine, const EntryView& entry) {
+// When the command was written.
+absl::StatusOr<int64_t> ApplyRecord(StateMachine* machine, const EntryView& entry) {
   const grpc::Slice whole(entry.payload.data(), entry.payload.size(), grpc::Slice::STATIC_SLICE);
   state::Command command;
   rpc::Payload payload;
@@ -37,8 +38,10 @@ absl::Status ApplyRecord(StateMachine* machine, const EntryView& entry) {
     return absl::DataLossError(Concat("record ", entry.id.index, " is not a command"));
   }
   const std::vector<std::string_view> views = Views(payload);
-  return machine->Apply(entry.id.index, {.header = command, .payload = views, .payload_owner = {}})
-      .status();
+  const auto effects =
+      machine->Apply(entry.id.index, {.header = command, .payload = views, .payload_owner = {}});
+  if (!effects.ok()) return effects.status();
+  return command.now_ms();
 }
 
 }  // namespace
@@ -60,12 +63,25 @@ CommitPipeline::CommitPipeline(Log* log, Store* store, StateMachine* machine,
 
 CommitPipeline::~CommitPipeline() { Stop(); }
 
-absl::Status CommitPipeline::Replay(Log* log, StateMachine* machine) {
+absl::Status CommitPipeline::Replay(Log* log, StateMachine* machine,
+                                    std::vector<LostRecords>* lost) {
+  int64_t last_ms = 0;
+  size_t dated = 0;  // of `lost`
+  const auto visit = [&](const EntryView& entry) {
+    if (entry.type != EntryType::kCommand) return absl::OkStatus();
+    const auto now_ms = ApplyRecord(machine, entry);
+    if (!now_ms.ok()) return now_ms.status();
+    last_ms = *now_ms;
+    for (; lost != nullptr && dated < lost->size(); ++dated) (*lost)[dated].before_ms = last_ms;
+    return absl::OkStatus();
+  };
+  const auto leave_out = [&](const Hole& hole) {
+    if (lost == nullptr) return absl::DataLossError(hole.ToString());
+    lost->push_back({.hole = hole, .after_ms = last_ms});
+    return absl::OkStatus();
+  };
   machine->SetReplaying(true);
-  absl::Status replayed =
-      log->Replay(machine->applied_index() + 1, [machine](const EntryView& entry) {
-        return entry.type == EntryType::kCommand ? ApplyRecord(machine, entry) : absl::OkStatus();
-      });
+  absl::Status replayed = log->Replay(machine->applied_index() + 1, visit, leave_out);
   machine->SetReplaying(false);
   return replayed;
 }

@@ -42,6 +42,14 @@ struct Proposal {
   std::function<void(const absl::StatusOr<const Effects*>&)> done;
 };
 
+// What replay left out, and when it was written: between the commands before and behind it, in
+// milliseconds since the epoch; 0: not known.
+struct LostRecords {
+  Hole hole;
+  int64_t after_ms = 0;
+  int64_t before_ms = 0;
+};
+
 struct CommitObserver {
   // On the state loop, after each command, before its `done`.
   std::function<void(const Effects&)> on_applied;
@@ -68,8 +76,10 @@ class CommitPipeline {
                  const Clock* clock, CommitObserver observer);
   ~CommitPipeline();  // Stops
 
-  // Brings the state machine up to the end of the log. Before Start.
-  static absl::Status Replay(Log* log, StateMachine* machine);
+  // Brings the state machine up to the end of the log. Before Start. Damaged records are DataLoss;
+  // with `lost` they are left out, and told there.
+  static absl::Status Replay(Log* log, StateMachine* machine,
+                             std::vector<LostRecords>* lost = nullptr);
 
   void Start();
   // Refuses new proposals from now on and waits for no room on a full disk any more; what waits is

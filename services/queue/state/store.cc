@@ -161,6 +161,42 @@ std::string DamagedTables(const rocksdb::Status& status, rocksdb::Env* env,
   return text;
 }
 
+bool IsIndex(std::string_view name) {
+  for (const Family family : {Family::kIntake, Family::kDue, Family::kQueue, Family::kSite}) {
+    if (name == kFamilyNames[static_cast<size_t>(family)]) return true;
+  }
+  return false;
+}
+
+// Whether the rest goes on without it. A table of a lower level hides its own range of keys; one
+// of the level where files overlap keeps its whole column family from being scanned, which only
+// the indexes bear: mail is found without them.
+bool IsBearable(const rocksdb::LiveFileMetaData& table) {
+  if (table.column_family_name == rocksdb::kDefaultColumnFamilyName) return false;
+  return table.level > 0 || IsIndex(table.column_family_name);
+}
+
+// A store with tables that cannot be opened: says which. False: it cannot go on like that.
+bool GoesOnWithout(rocksdb::DB* db, rocksdb::Env* env) {
+  rocksdb::Options options;
+  options.env = env;
+  std::vector<rocksdb::LiveFileMetaData> tables;
+  db->GetLiveFilesMetaData(&tables);
+  std::vector<std::string> warnings;
+  for (const rocksdb::LiveFileMetaData& table : tables) {
+    const std::string path = table.db_path + table.name;
+    const rocksdb::Status opened = rocksdb::SstFileReader(options).Open(path);
+    if (opened.ok()) continue;
+    if (!opened.IsCorruption() || !IsBearable(table)) return false;
+    warnings.push_back(Concat("the store's table ", path, " (", table.column_family_name,
+                              ") cannot be opened: ", opened.ToString(),
+                              "; what is in it is not delivered; see `postfleet queue verify`"));
+  }
+  for (const std::string& warning : warnings) maillog::Warning("queue", warning);
+  // Without any it was something else.
+  return !warnings.empty();
+}
+
 // The format of a store that is there; empty: it was never written, an interrupted first opening.
 absl::StatusOr<std::string> ReadFormat(const rocksdb::DBOptions& database,
                                        const std::string& path) {
@@ -324,6 +360,14 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const StoreOptions& options) 
   if (IsLocked(status)) {
     return absl::UnavailableError(
         Concat(options.path, ": another server or command has this queue open"));
+  }
+  if (status.IsCorruption()) {
+    database.paranoid_checks = false;
+    if (open().ok() && !GoesOnWithout(db, database.env)) {
+      for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+      delete std::exchange(db, nullptr);
+    }
+    if (db != nullptr) status = rocksdb::Status::OK();
   }
   if (!status.ok()) {
     return ToStatus(status, Concat("open the queue's store in ", options.path,

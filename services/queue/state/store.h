@@ -10,7 +10,8 @@
 // Errors: Open says what is wrong with the directory, and refuses another format version by name,
 // before it changes anything. Any later error of a write is final: the process stops and starts
 // again from disk. A damaged block is not: reads of it say Corruption, and a column family in which
-// a compaction met one is compacted again ten minutes later; the rest goes on. Threads: one writer
+// a compaction met one is compacted again ten minutes later; the rest goes on. Nor is a table that
+// cannot be opened, if it hides no more than its range of keys, or an index. Threads: one writer
 // (the state machine); reads, FlushedIndex and RequestFlush from any thread.
 //
 // What the values of the options are for is said in store.cc; what they cost, in ARCHITECTURE.md,
