@@ -76,8 +76,8 @@ class Log {
   };
 
   // Finds the end of the log, and makes what it found durable. Damage on the way is Replay's to
-  // judge. DataLoss with file and offset when the newest segment's header cannot be read; nothing
-  // is changed then.
+  // judge, and is left as it is. DataLoss with file and offset when the newest segment's header
+  // cannot be read; nothing is changed then.
   static absl::StatusOr<std::unique_ptr<Log>> Open(const Options& options, Recovery* found);
   ~Log();
 

@@ -31,9 +31,9 @@ absl::Status WriteAgain(File* file, uint64_t begin, uint64_t end) {
 }
 
 // Reads to the end of the newest segment: past damage, to the first place behind which nothing was
-// ever durable.
-absl::StatusOr<SegmentReader::Rest> ReadToEnd(SegmentReader* segment) {
-  while (true) {
+// ever durable. `*damaged`: there was some.
+absl::StatusOr<SegmentReader::Rest> ReadToEnd(SegmentReader* segment, bool* damaged) {
+  for (*damaged = false;; *damaged = true) {
     EntryView entry;
     absl::StatusOr<bool> more = true;
     while (*more) {
@@ -140,7 +140,8 @@ absl::Status Log::FindEnd(Recovery* found) {
   auto opened = SegmentReader::Open(file_system_, PathOf(newest.first_index), newest.first_index);
   if (!opened.ok()) return opened.status();
   SegmentReader& segment = **opened;
-  const auto rest = ReadToEnd(&segment);
+  bool damaged = false;
+  const auto rest = ReadToEnd(&segment, &damaged);
   if (!rest.ok()) return rest.status();
   const uint64_t end = segment.offset();
   if (absl::Status written = WriteAgain(&segment.file(), segment.durable_end(), end);
@@ -155,8 +156,8 @@ absl::Status Log::FindEnd(Recovery* found) {
                            " left out, never acknowledged; the last record is ", last_index_);
   }
   // Gives back what was preallocated. Nothing hangs on it: records go into a new segment, which
-  // ends this one.
-  if (newest.bytes > end && segment.file().Truncate(end).ok()) {
+  // ends this one. A damaged file stays as it is: Replay may refuse it.
+  if (!damaged && newest.bytes > end && segment.file().Truncate(end).ok()) {
     bytes_on_disk_ -= newest.bytes - end;
     newest.bytes = end;
   }
