@@ -72,6 +72,22 @@ TEST_F(DamageTest, MailOfTheLogSurvivesTheLossOfTheRowsThatKnowItsSubmission) {
   EXPECT_THAT(node.List().messages(), SizeIs(2));
 }
 
+TEST_F(DamageTest, MailWhoseRecipientsAreDamagedTooIsFoundByItsContents) {
+  {
+    Node node(directory_);
+    EnqueueMany(&node, 3);
+  }
+  for (const Family family : {Family::kMessage, Family::kRecipient}) {
+    Flip(FlushedTable(directory_, family), 1);
+  }
+  Node node(directory_);
+  const v1::ListResponse listed = node.List();
+  ASSERT_THAT(listed.messages(), SizeIs(3));
+  for (const v1::ListedMessage& message : listed.messages()) {
+    EXPECT_EQ(message.queue(), v1::QUEUE_NAME_CORRUPT) << message.queue_id();
+  }
+}
+
 TEST_F(DamageTest, ATableThatCannotBeOpenedIsNamed) {
   {
     Node node(directory_);

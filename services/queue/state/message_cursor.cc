@@ -50,22 +50,27 @@ absl::StatusOr<bool> MessageCursor::NextByRow() {
   const absl::Status status = messages_.status();
   if (status.ok()) return false;
   if (!absl::IsDataLoss(status)) return status;
-  return NextByRecipient();
+  return NextByGuide();
 }
 
-absl::StatusOr<bool> MessageCursor::NextByRecipient() {
-  Rows recipients(store_, Family::kRecipient, "", snapshot_);
+absl::StatusOr<bool> MessageCursor::NextByGuide() {
+  absl::StatusOr<bool> found = NextBy(Family::kRecipient);
+  // Damaged at the same place.
+  if (absl::IsDataLoss(found.status())) found = NextBy(Family::kBody);
+  return found;
+}
+
+absl::StatusOr<bool> MessageCursor::NextBy(Family guide) {
+  Rows rows(store_, guide, "", snapshot_);
   for (;;) {
-    recipients.Seek(queue_id_.empty() ? "" : PrefixEnd(MessagePrefix(queue_id_)));
-    if (!recipients.Valid()) {
-      if (absl::Status status = recipients.status(); !status.ok()) return status;
+    rows.Seek(queue_id_.empty() ? "" : PrefixEnd(MessagePrefix(queue_id_)));
+    if (!rows.Valid()) {
+      if (absl::Status status = rows.status(); !status.ok()) return status;
       return false;
     }
     std::string_view queue_id;
     uint32_t number = 0;
-    if (!ParseNumberedKey(recipients.key(), &queue_id, &number)) {
-      return Damaged("recipient", recipients.key());
-    }
+    if (!ParseNumberedKey(rows.key(), &queue_id, &number)) return Damaged("numbered", rows.key());
     queue_id_.assign(queue_id);
     const auto found = GetMessage(store_, snapshot_, queue_id_, &row_);
     damaged_ = absl::IsDataLoss(found.status());

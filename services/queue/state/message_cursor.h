@@ -1,5 +1,5 @@
 // Walks messages by queue id: all of them, or those of some queues by the queue index. Goes on
-// behind damaged rows, which it finds by the rows of their recipients.
+// behind damaged rows, which it finds by the rows of their recipients, or of their contents.
 #pragma once
 
 #include <string>
@@ -35,8 +35,9 @@ class MessageCursor {
  private:
   absl::StatusOr<bool> NextByRow();
   absl::StatusOr<bool> NextByIndex();
-  // The next message that has recipients.
-  absl::StatusOr<bool> NextByRecipient();
+  // The next message that has rows in one of the families in which each has some.
+  absl::StatusOr<bool> NextByGuide();
+  absl::StatusOr<bool> NextBy(Family guide);
   // The index that has the next id; null: none.
   absl::StatusOr<Rows*> LeastIndex();
 
