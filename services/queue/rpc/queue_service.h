@@ -110,6 +110,10 @@ class QueueService final : public RawQueueService {
     uint64_t late_outcomes = 0;
     uint64_t uploads = 0;
     uint64_t bulk_jobs = 0;
+    // Since this process began: submissions that came again after they were applied, and
+    // unfinished messages that were given up.
+    uint64_t duplicate_submissions = 0;
+    uint64_t uploads_abandoned = 0;
   };
   Figures ReadFigures();
 
@@ -206,6 +210,8 @@ class QueueService final : public RawQueueService {
   bool verifying_ = false;     // guarded by verify_mutex_
 
   // State loop only.
+  uint64_t duplicate_submissions_ = 0;
+  uint64_t uploads_abandoned_ = 0;
   Dispatcher dispatcher_;
   std::shared_ptr<ScheduleStream> holder_;
   runtime::Timer due_timer_;
