@@ -9,6 +9,9 @@
 // (bulk_jobs.h), verification (queue-verify, low priority, one at a time). They read beside the
 // writer; what is active is then said on the state loop.
 //
+// Flush is what postqueue -f and -s and SMTP's ETRN ask for. Of a site it takes every domain: its
+// callers see to it that fast_flush_domains names it.
+//
 // A message whose rows or chunks are found damaged, by whom ever, is marked as corrupt: it stays in
 // the corrupt queue until an administrator releases, requeues or deletes it.
 #pragma once
