@@ -126,11 +126,11 @@ TEST(LogFile, OutsideItsPrefixesIsRefused) {
 
 TEST(Hints, SayWhatToUseInstead) {
   EXPECT_EQ(
-      WarningsOf("smtp_destination_rate_delay = 1s\n"),
+      WarningsOf("confirm_delay_cleared = yes\n"),
       std::vector<std::string>{
-          "main.cf line 2: parameter \"smtp_destination_rate_delay\" is not supported yet; "
-          "its value is ignored; <transport>_destination_concurrency_limit = 1 is the slowest "
-          "there is"});
+          "main.cf line 2: parameter \"confirm_delay_cleared\" is not supported yet; its value is "
+          "ignored; the sender is told once that mail is late (delay_warning_time), and again only "
+          "if it is returned"});
   std::vector<std::string> partly = WarningsOf("soft_bounce = yes\n");
   ASSERT_EQ(partly.size(), 1u);
   EXPECT_TRUE(

@@ -69,6 +69,11 @@ struct SessionConfig {
   bool discard_vrfy = false;
   bool discard_enhanced_status_codes = false;
   bool discard_8bitmime = false;
+  bool discard_dsn = false;
+  bool discard_smtputf8 = false;
+  bool smtputf8 = true;  // smtputf8_enable
+
+  bool OffersSmtpUtf8() const { return smtputf8 && !discard_smtputf8; }
 
   // Access.
   bool delay_reject = true;
