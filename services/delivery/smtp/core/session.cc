@@ -35,8 +35,12 @@ constexpr StepWords kStepWords[] = {
     {"sending end of data -- message may be sent more than once", "end of DATA command"},
     {"sending final RSET", "RSET command"},
 };
+constexpr StepWords kLhloWords = {"performing the LHLO handshake", "LHLO command"};
 
-const StepWords& WordsOf(Session::Step step) { return kStepWords[static_cast<size_t>(step)]; }
+const StepWords& WordsOf(Session::Step step, bool lmtp = false) {
+  if (lmtp && step == Session::Step::kEhlo) return kLhloWords;
+  return kStepWords[static_cast<size_t>(step)];
+}
 
 Outcome MakeOutcome(std::string status, std::string text) {
   Outcome outcome;
@@ -109,7 +113,7 @@ void Session::Begin(Transaction transaction) {
   for (size_t i = 0; i < outcomes_.size(); ++i) {
     outcomes_[i].set_recipient_number(transaction_.recipients[i]->number());
   }
-  next_rcpt_ = accepted_ = 0;
+  next_rcpt_ = accepted_ = next_dot_ = 0;
   mail_refused_ = left_open_ = given_up_ = false;
   unanswered_ = true;
   failure_.reset();
@@ -194,7 +198,7 @@ void Session::Received(std::string_view bytes) {
     parser_.Reset();
     if (result == ReplyParser::kFlood || (reply.had_junk && features_.pipelining)) {
       return FailConnection("4.5.0", Concat("protocol error in reply from ", peer_.ToString(),
-                                            " while ", WordsOf(step_).doing));
+                                            " while ", WordsOf(step_, options_.lmtp).doing));
     }
     unanswered_ = unanswered_ && reply.code == 421;
     if (reply.code == 421) broken_ = true;
@@ -263,13 +267,13 @@ void Session::OnGreeting(const ServerReply& reply) {
     warning_ =
         Concat("host ", peer_.ToString(), " greeted me with my own hostname ", options_.myhostname);
   }
-  ConcatTo(&output_, "EHLO ", options_.helo_name, "\r\n");
+  ConcatTo(&output_, options_.lmtp ? "LHLO " : "EHLO ", options_.helo_name, "\r\n");
   Await(Step::kEhlo);
 }
 
 void Session::OnHelo(const ServerReply& reply) {
   if (!reply.IsPositive()) {
-    if (step_ == Step::kHelo || reply.code == 421) return Fail(Rejection(reply));
+    if (step_ == Step::kHelo || options_.lmtp || reply.code == 421) return Fail(Rejection(reply));
     ConcatTo(&output_, "HELO ", options_.helo_name, "\r\n");
     return Await(Step::kHelo);
   }
@@ -347,8 +351,12 @@ void Session::OnData(const ServerReply& reply) {
     return Finish();
   }
   if (accepted_ == 0 || mail_refused_) {
-    // The server waits for a message that nobody gets.
+    // The server waits for a message that nobody gets, and, in LMTP, nobody is answered for.
     output_ += ".\r\n";
+    if (options_.lmtp) {
+      broken_ = true;
+      return Finish();
+    }
     return Await(Step::kDot);
   }
   state_ = State::kBody;
@@ -364,18 +372,39 @@ void Session::BodySent() {
 
 void Session::OnDot(const ServerReply& reply) {
   left_open_ = false;
+  if (options_.lmtp) return OnRecipientDot(reply);
   if (accepted_ > 0 && reply.IsPositive()) {
-    Outcome sent;
-    sent.set_action(Outcome::ACTION_SENT);
-    sent.set_status(reply.status.ToString());
-    sent.set_text(reply.text);
-    sent.set_remote_mta(peer_.host);
-    sent.set_diagnostic(reply.text);
-    DecideOpen(sent);
+    DecideOpen(Sent(reply));
   } else if (accepted_ > 0) {
     DecideOpen(Refusal(reply, WordsOf(Step::kDot).command));
   }
   Finish();
+}
+
+void Session::OnRecipientDot(const ServerReply& reply) {
+  const auto is_open = [](const Outcome& o) { return o.action() == Outcome::ACTION_UNSPECIFIED; };
+  const auto from = outcomes_.begin() + static_cast<ptrdiff_t>(next_dot_);
+  const auto answered = std::find_if(from, outcomes_.end(), is_open);
+  if (answered != outcomes_.end()) {
+    const uint32_t number = answered->recipient_number();
+    *answered = reply.IsPositive() ? Sent(reply) : Refusal(reply, WordsOf(Step::kDot).command);
+    answered->set_recipient_number(number);
+    next_dot_ = static_cast<size_t>(answered - outcomes_.begin()) + 1;
+  }
+  if (std::none_of(outcomes_.begin() + static_cast<ptrdiff_t>(next_dot_), outcomes_.end(),
+                   is_open)) {
+    Finish();
+  }
+}
+
+Outcome Session::Sent(const ServerReply& reply) const {
+  Outcome sent;
+  sent.set_action(Outcome::ACTION_SENT);
+  sent.set_status(reply.status.ToString());
+  sent.set_text(reply.text);
+  sent.set_remote_mta(peer_.host);
+  sent.set_diagnostic(reply.text);
+  return sent;
 }
 
 void Session::Reset() {
@@ -445,14 +474,14 @@ void Session::Lost() {
       return Finish();
     }
   }
-  FailConnection(
-      "4.4.2", Concat("lost connection with ", peer_.ToString(), " while ", WordsOf(step_).doing));
+  FailConnection("4.4.2", Concat("lost connection with ", peer_.ToString(), " while ",
+                                 WordsOf(step_, options_.lmtp).doing));
 }
 
 void Session::TimedOut() {
   unanswered_ = false;
   FailConnection("4.4.2", Concat("conversation with ", peer_.ToString(), " timed out while ",
-                                 WordsOf(step_).doing));
+                                 WordsOf(step_, options_.lmtp).doing));
 }
 
 void Session::ContentFailed(std::string_view why) {

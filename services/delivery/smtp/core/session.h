@@ -1,5 +1,5 @@
-// The client's side of one SMTP connection (RFC 5321), without I/O: bytes in, bytes out, and a
-// state that says what the connection is for now.
+// The client's side of one SMTP (RFC 5321) or LMTP (RFC 2033) connection, without I/O: bytes in,
+// bytes out, and a state that says what the connection is for now.
 //
 //   Opened() ─▶ kReplies ─▶ kReady ─Begin─▶ kReplies ─▶ kBody ─BodySent─▶ kReplies ─▶ kDone
 //   ─Reset─▶ ... kReady
@@ -47,6 +47,8 @@ struct Peer {
 };
 
 struct SessionOptions {
+  // RFC 2033: LHLO, and a reply behind the dot for each recipient that was accepted.
+  bool lmtp = false;
   std::string helo_name;
   // A server that answers EHLO with this name is ourselves: 5.4.6. Looked at only with detect_loop.
   std::string myhostname;
@@ -129,6 +131,9 @@ class Session {
   void OnRcpt(const postfleet::smtp::ServerReply& reply);
   void OnData(const postfleet::smtp::ServerReply& reply);
   void OnDot(const postfleet::smtp::ServerReply& reply);
+  // LMTP: of one recipient.
+  void OnRecipientDot(const postfleet::smtp::ServerReply& reply);
+  mail::v1::Outcome Sent(const postfleet::smtp::ServerReply& reply) const;
   void OnReset(const postfleet::smtp::ServerReply& reply);
   bool TakeFeatures(const postfleet::smtp::ServerReply& reply);
 
@@ -170,6 +175,7 @@ class Session {
   std::vector<mail::v1::Outcome> outcomes_;  // action unspecified: not decided
   size_t next_rcpt_ = 0;                     // whose reply comes next
   size_t accepted_ = 0;
+  size_t next_dot_ = 0;  // LMTP: whose reply behind the dot comes next
   bool mail_refused_ = false;
   bool unanswered_ = true;
   bool given_up_ = false;
