@@ -527,6 +527,35 @@ TEST(SmtpOptions, AnUnknownLookupMethodIsRefused) {
   EXPECT_FALSE(SmtpOptions::FromConfig(*config).ok());
 }
 
+TEST(SmtpOptions, AServiceThatIsLoggedUnderItsNameIs) {
+  config::Diagnostics diagnostics;
+  const auto config = config::Config::FromText("syslog_name = postfix/relay\n", "",
+                                               {.hostname = "mx.example.com"}, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(SmtpOptions::FromConfig(*config)->program, "relay/smtp");
+}
+
+TEST(SmtpOptions, TheOnlyAddressOfAFamilyIsWhereConnectionsComeFrom) {
+  config::Diagnostics diagnostics;
+  const config::HostFacts facts = {
+      .hostname = "mx.example.com",
+      .interfaces = {{.address = *config::IpAddress::Parse("127.0.0.1"), .prefix_length = 8},
+                     {.address = *config::IpAddress::Parse("192.0.2.1"), .prefix_length = 24},
+                     {.address = *config::IpAddress::Parse("::1"), .prefix_length = 128}}};
+  const auto one = config::Config::FromText(
+      "inet_interfaces = 192.0.2.1, ::1\nproxy_interfaces = 198.51.100.7\n", "", facts,
+      diagnostics);
+  ASSERT_TRUE(one.ok()) << one.status();
+  const auto options = SmtpOptions::FromConfig(*one);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->bind_address, asio::ip::make_address("192.0.2.1"));
+  EXPECT_EQ(options->bind_address6, std::nullopt);
+  EXPECT_THAT(options->own_addresses, ::testing::Contains(asio::ip::make_address("198.51.100.7")));
+  const auto all = config::Config::FromText("inet_interfaces = all\n", "", facts, diagnostics);
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_EQ(SmtpOptions::FromConfig(*all)->bind_address, std::nullopt);
+}
+
 TEST(SmtpOptions, ABadPortIsRefused) {
   config::Diagnostics diagnostics;
   const auto config = config::Config::FromText("smtp_tcp_port = nosuchservice\n", "",

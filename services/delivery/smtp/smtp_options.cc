@@ -203,6 +203,40 @@ absl::Status ReadLookups(const config::Config& config, const Names& names, SmtpO
   return absl::OkStatus();
 }
 
+// syslog_name "postfix/relay" of a service writes "postfix/relay/smtp".
+std::string ProgramOf(const config::Config& config, const char* command) {
+  const std::string syslog_name = config.GetString("syslog_name");
+  const size_t slash = syslog_name.find('/');
+  if (slash == std::string::npos) return command;
+  return Concat(std::string_view(syslog_name).substr(slash + 1), "/", command);
+}
+
+// What is ours, and, where it has one address of a family only, where connections come from.
+void ReadOwnAddresses(const config::Config& config, SmtpOptions* options) {
+  std::optional<asio::ip::address>* const bind[] = {&options->bind_address,
+                                                    &options->bind_address6};
+  size_t counts[] = {0, 0};
+  std::optional<asio::ip::address> only[2];
+  for (const config::InterfaceAddress& own : config.own_addresses()) {
+    const asio::ip::address address = asio::ip::make_address(own.address.ToString());
+    options->own_addresses.push_back(address);
+    ++counts[address.is_v6()];
+    only[address.is_v6()] = address;
+  }
+  for (size_t family : {0, 1}) {
+    if (!*bind[family] && counts[family] == 1 && !only[family]->is_loopback()) {
+      *bind[family] = only[family];
+    }
+  }
+  for (const std::string& proxy : config.GetList("proxy_interfaces")) {
+    std::string_view text = proxy;
+    if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
+    std::error_code not_numeric;
+    const asio::ip::address address = asio::ip::make_address(std::string(text), not_numeric);
+    if (!not_numeric) options->own_addresses.push_back(address);
+  }
+}
+
 absl::Status ReadDestinations(const config::Config& config, const Names& names,
                               SmtpOptions* options) {
   const std::string port_text = config.GetString(names.tcp_port);
@@ -225,7 +259,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
   const Names& names = lmtp ? kLmtpNames : kSmtpNames;
   SmtpOptions options{
       .protocol = protocol,
-      .program = lmtp ? "lmtp" : "smtp",
+      .program = ProgramOf(config, lmtp ? "lmtp" : "smtp"),
       .myhostname = config.GetString("myhostname"),
       .helo_name = config.GetString(names.helo_name),
       .relayhost = lmtp ? "" : mail::LowerCasedAscii(config.GetString("relayhost")),
@@ -251,9 +285,6 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .reuse_time = Time(config, names.connection_reuse_time_limit),
       .reuse_count_max = Count(config, names.connection_reuse_count_limit)};
   ReadFamilies(config, &options);
-  for (const config::InterfaceAddress& own : config.own_addresses()) {
-    options.own_addresses.push_back(asio::ip::make_address(own.address.ToString()));
-  }
   absl::Status status = ReadDestinations(config, names, &options);
   if (status.ok()) status = ReadLookups(config, names, &options);
   if (status.ok())
@@ -261,6 +292,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
   if (status.ok())
     status = ReadBindAddress(config, names.bind_address6, true, &options.bind_address6);
   if (!status.ok()) return status;
+  ReadOwnAddresses(config, &options);
   return options;
 }
 

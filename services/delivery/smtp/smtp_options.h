@@ -37,7 +37,7 @@ struct SmtpTimeouts {
 
 struct SmtpOptions {
   ClientProtocol protocol = ClientProtocol::kSmtp;
-  // In log lines: "smtp", "lmtp".
+  // In log lines: "smtp", "lmtp", "relay/smtp".
   std::string program = "smtp";
   std::string myhostname = "localhost";
   std::string helo_name = "localhost";
@@ -54,8 +54,9 @@ struct SmtpOptions {
   uint16_t loop_port = 25;
   bool use_ipv4 = true;
   bool use_ipv6 = true;
-  // Of this machine: an MX with one of them is ourselves.
+  // Of this machine, and of a proxy in front of it: an MX with one of them is ourselves.
   std::vector<asio::ip::address> own_addresses;
+  // Set too where inet_interfaces has one address of the family, which is not loopback.
   std::optional<asio::ip::address> bind_address;
   std::optional<asio::ip::address> bind_address6;
   // Without one's own address the connection is not made; otherwise a warning says so.
