@@ -54,43 +54,15 @@ bool IsSendable(std::string_view address) {
   return address.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
 }
 
-bool IsPlainByte(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-         c == '_' || c == '+' || c == '=';
-}
-
-// Most addresses need no quotes: letters, digits and single dots around one `@`.
-bool IsPlain(std::string_view address) {
-  bool domain = false;
-  char previous = '.';
-  for (char c : address) {
-    if (c == '@') {
-      if (domain || previous == '.') return false;
-      domain = true;
-      c = '.';
-    } else if (c == '.' ? previous == '.' : !IsPlainByte(c)) {
-      return false;
-    }
-    previous = c;
-  }
-  return previous != '.';
-}
-
-void AppendAddress(std::string* out, const std::string& address) {
-  if (IsPlain(address)) {
-    out->append(address);
-  } else {
-    out->append(mail::SplitAddress(address).ToSmtp());
-  }
-}
-
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
   return a.size() == b.size() && mail::LowerCasedAscii(a) == mail::LowerCasedAscii(b);
 }
 
+// `SIZE=1000`, as some servers have it, is two words.
 std::string_view FirstWord(std::string_view* text) {
-  text->remove_prefix(std::min(text->find_first_not_of(" \t"), text->size()));
-  const std::string_view word = text->substr(0, text->find_first_of(" \t"));
+  constexpr std::string_view kBetween = " \t=";
+  text->remove_prefix(std::min(text->find_first_not_of(kBetween), text->size()));
+  const std::string_view word = text->substr(0, text->find_first_of(kBetween));
   text->remove_prefix(word.size());
   return word;
 }
@@ -137,6 +109,11 @@ bool Session::RefuseUnsendable() {
     DecideOpen(MakeOutcome("5.1.7", "bad sender address syntax"));
     return true;
   }
+  if (transaction_.envelope->smtputf8() && !features_.smtputf8) {
+    DecideOpen(MakeOutcome(
+        "5.6.7", Concat("SMTPUTF8 is required, but was not offered by host ", peer_.ToString())));
+    return true;
+  }
   if (features_.size_limit_bytes != 0 && transaction_.content_bytes > features_.size_limit_bytes) {
     DecideOpen(MakeOutcome(
         "5.3.4", Concat("message size ", transaction_.content_bytes, " exceeds size limit ",
@@ -156,24 +133,6 @@ bool Session::RefuseUnsendable() {
     outcomes_[i].set_recipient_number(number);
   }
   return !some;
-}
-
-void Session::AppendMail() {
-  output_ += "MAIL FROM:<";
-  AppendAddress(&output_, transaction_.envelope->sender());
-  output_ += '>';
-  if (features_.size) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
-  if (features_.eight_bit_mime && transaction_.envelope->body_8bitmime()) {
-    output_ += " BODY=8BITMIME";
-  }
-  output_ += "\r\n";
-}
-
-void Session::AppendRcpt(size_t recipient) {
-  if (outcomes_[recipient].action() != Outcome::ACTION_UNSPECIFIED) return;
-  output_ += "RCPT TO:<";
-  AppendAddress(&output_, transaction_.recipients[recipient]->address());
-  output_ += ">\r\n";
 }
 
 void Session::Received(std::string_view bytes) {
@@ -295,10 +254,15 @@ bool Session::TakeFeatures(const ServerReply& reply) {
     if (step_ != Step::kEhlo) continue;
     if (EqualsIgnoringCase(word, "PIPELINING")) features_.pipelining = true;
     if (EqualsIgnoringCase(word, "8BITMIME")) features_.eight_bit_mime = true;
+    if (EqualsIgnoringCase(word, "DSN")) features_.dsn = true;
+    if (EqualsIgnoringCase(word, "SMTPUTF8")) features_.smtputf8 = true;
     if (EqualsIgnoringCase(word, "SIZE")) {
-      features_.size = true;
+      // As Postfix: without a limit above zero the size is not said.
       const std::string_view limit = FirstWord(&words);
-      std::from_chars(limit.data(), limit.data() + limit.size(), features_.size_limit_bytes);
+      int64_t bytes = 0;
+      const auto end = std::from_chars(limit.data(), limit.data() + limit.size(), bytes);
+      features_.size = end.ec == std::errc() && end.ptr == limit.data() + limit.size() && bytes > 0;
+      features_.size_limit_bytes = features_.size ? static_cast<uint64_t>(bytes) : 0;
     }
   }
   return true;
@@ -404,6 +368,14 @@ Outcome Session::Sent(const ServerReply& reply) const {
   sent.set_text(reply.text);
   sent.set_remote_mta(peer_.host);
   sent.set_diagnostic(reply.text);
+  // RFC 3461, 4.2: a server that offers DSN takes over what the sender asked for.
+  if (features_.dsn) {
+    sent.set_success(Outcome::SUCCESS_PASSED_ON);
+  } else if (options_.lmtp && options_.lmtp_assume_final) {
+    sent.set_success(Outcome::SUCCESS_DELIVERED);
+  } else {
+    sent.set_success(Outcome::SUCCESS_RELAYED);
+  }
   return sent;
 }
 

@@ -16,10 +16,11 @@
 //
 // EHLO, then HELO when EHLO is refused. Used when offered: PIPELINING (RFC 2920; MAIL, all RCPT and
 // DATA go as one group), SIZE (RFC 1870; a message over the server's limit bounces with 5.3.4
-// unsent), 8BITMIME (RFC 6152; BODY=8BITMIME is passed on when the message declared it). Not here:
-// STARTTLS, AUTH, DSN, SMTPUTF8 (an address with a byte over 127 is sent as it is), XFORWARD,
-// CHUNKING, and conversion to quoted-printable: 8-bit content goes as it is to a server without
-// 8BITMIME.
+// unsent), 8BITMIME (RFC 6152; BODY=8BITMIME is passed on when the message declared it), DSN (RFC
+// 3461; what the sender asked for is passed on, and ORCPT is the original address where nobody said
+// one), SMTPUTF8 (RFC 6531; mail that needs it bounces with 5.6.7 unsent where it is not offered).
+// Not here: STARTTLS, AUTH, XFORWARD, CHUNKING, and conversion to quoted-printable: 8-bit content
+// goes as it is to a server without 8BITMIME.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +50,8 @@ struct Peer {
 struct SessionOptions {
   // RFC 2033: LHLO, and a reply behind the dot for each recipient that was accepted.
   bool lmtp = false;
+  // LMTP, without DSN: what was sent is in a mailbox now, rather than relayed.
+  bool lmtp_assume_final = false;
   std::string helo_name;
   // A server that answers EHLO with this name is ourselves: 5.4.6. Looked at only with detect_loop.
   std::string myhostname;
@@ -120,6 +123,8 @@ class Session {
   struct Features {
     bool pipelining = false;
     bool eight_bit_mime = false;
+    bool dsn = false;
+    bool smtputf8 = false;
     bool size = false;
     uint64_t size_limit_bytes = 0;  // 0: none
   };
