@@ -82,5 +82,17 @@ TEST(Records, ServicesHavePriorityWeightPortAndTarget) {
   EXPECT_EQ(ParseRecords(Type::kSrv, {cut}).result, Result::kMalformed);
 }
 
+TEST(Records, AnExchangeMayBeAnAddressInWords) {
+  const std::string rdata =
+      MxData(std::string_view("\x03"
+                              "127\1"
+                              "0\1"
+                              "1\1"
+                              "1\0",
+                              11));
+  EXPECT_THAT(ParseRecords(Type::kMx, {rdata}).mx,
+              ElementsAre(MxRecord{.preference = 10, .exchange = "127.0.1.1"}));
+}
+
 }  // namespace
 }  // namespace postfleet::dns

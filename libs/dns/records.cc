@@ -1,13 +1,20 @@
 #include "libs/dns/records.h"
 
 #include <algorithm>
+#include <asio/ip/address_v4.hpp>
 #include <optional>
 
 namespace postfleet::dns {
 namespace {
 
+bool IsIpv4Address(const std::string& name) {
+  std::error_code error;
+  asio::ip::make_address_v4(name, error);
+  return !error;
+}
+
 // A name of uncompressed labels that takes all of `wire`: "mx.example.com", "" for the root.
-// nullopt: no host name.
+// nullopt: no host name, nor an address in words.
 std::optional<std::string> ParseName(std::string_view wire) {
   std::string name;
   while (!wire.empty() && wire.front() != 0) {
@@ -22,7 +29,7 @@ std::optional<std::string> ParseName(std::string_view wire) {
     wire.remove_prefix(1 + length);
   }
   if (wire.size() != 1) return std::nullopt;
-  if (!name.empty() && !IsHostName(name)) return std::nullopt;
+  if (!name.empty() && !IsHostName(name) && !IsIpv4Address(name)) return std::nullopt;
   return name;
 }
 

@@ -4,7 +4,8 @@
 // host name is answered kBadName without a query.
 //
 // Answers are bounded: kRecordsMax records of an answer are looked at, the rest is dropped. A
-// record that is malformed, or whose exchange is no host name, is dropped; an answer of only such
+// record that is malformed, or whose exchange is neither a host name nor an IPv4 address in words
+// (as some write, and Postfix takes), is dropped; an answer of only such
 // records is kMalformed, which is not kNoData (no MX means "ask for A").
 //
 // `done` is called once, on the resolver's loop, never before Lookup returns; not at all once the

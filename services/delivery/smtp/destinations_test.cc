@@ -184,6 +184,25 @@ TEST_F(SmtpAgentTest, AServerIsCalledByTheNameBehindItsCnameWhenAskedTo) {
               ElementsAre(StartsWith("bounced 5.1.1 host real.test[127.0.0.1] said")));
 }
 
+TEST_F(SmtpAgentTest, AnExchangeThatIsAnAddressIsNotLookedUp) {
+  resolver_.AddMx("words.test", 10, "127.0.0.1");
+  EXPECT_THAT(Texts(Deliver({.nexthop = "words.test"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(resolver_.asked(), ElementsAre("MX words.test"));
+}
+
+TEST_F(SmtpAgentTest, ANullMxBesideOthersIsBelieved) {
+  resolver_.AddMx("example.test", 0, "");
+  EXPECT_THAT(Texts(Deliver({})),
+              ElementsAre("bounced 5.1.0 Domain example.test does not accept mail (nullMX)"));
+}
+
+TEST_F(SmtpAgentTest, WithoutMxAnAddressNeedsNoBrackets) {
+  options_.protocol = ClientProtocol::kLmtp;
+  options_.look_up_mx = false;
+  EXPECT_THAT(Texts(Deliver({.nexthop = Concat("inet:127.0.0.1:", server_.port())})),
+              ElementsAre(StartsWith("sent")));
+}
+
 TEST_F(SmtpAgentTest, SoftBounceDefersWhatIsRefused) {
   options_.soft_bounce = true;
   server_.behaviours[0].replies = {{"RCPT", "550 5.1.1 no"}};

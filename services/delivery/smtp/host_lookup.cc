@@ -66,7 +66,7 @@ class Search : public std::enable_shared_from_this<Search> {
     if (!options_.use_ipv4 && !options_.use_ipv6) {
       return Fail("4.4.4", "all network protocols are disabled");
     }
-    const auto nexthop = ParseNexthop(text, options_.port);
+    const auto nexthop = ParseNexthop(text, options_.port, /*bare_address=*/!options_.look_up_mx);
     if (!nexthop.ok()) {
       return Fail(StatusOf(Result::kBadName), dns::FailureText(Result::kBadName, Type::kMx, text));
     }
@@ -106,10 +106,11 @@ class Search : public std::enable_shared_from_this<Search> {
       return Fail(StatusOf(answer.result), dns::FailureText(answer.result, Type::kMx, name_));
     }
     std::vector<dns::MxRecord> mx = answer.mx;
-    if (mx.size() == 1 && mx.front().exchange.empty()) {
+    // RFC 7505 has it alone; beside others Postfix believes it too.
+    if (std::any_of(mx.begin(), mx.end(),
+                    [](const dns::MxRecord& record) { return record.exchange.empty(); })) {
       return Fail("5.1.0", Concat("Domain ", name_, " does not accept mail (nullMX)"));
     }
-    std::erase_if(mx, [](const dns::MxRecord& record) { return record.exchange.empty(); });
     std::stable_sort(mx.begin(), mx.end(), [](const dns::MxRecord& a, const dns::MxRecord& b) {
       return a.preference < b.preference;
     });
@@ -181,6 +182,16 @@ class Search : public std::enable_shared_from_this<Search> {
 
   void LookUpHost(size_t number, bool native) {
     Host& host = hosts_found_[number];
+    std::error_code not_numeric;
+    const asio::ip::address address = asio::ip::make_address(host.name, not_numeric);
+    if (!not_numeric) {
+      hosts_.candidates.push_back({.host = host.name,
+                                   .address = address,
+                                   .preference = host.preference,
+                                   .port = host.port});
+      if (--open_hosts_ == 0) Finish();
+      return;
+    }
     host.asked_native = native;
     host.open = size_t{options_.use_ipv4} + size_t{options_.use_ipv6};
     dns::Resolver* const resolver = native ? world_.native_resolver : world_.resolver;

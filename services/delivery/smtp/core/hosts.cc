@@ -76,7 +76,8 @@ std::optional<uint16_t> ParsePort(std::string_view text) {
   return ntohs(static_cast<uint16_t>(found->s_port));
 }
 
-absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port) {
+absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port,
+                                     bool bare_address) {
   std::string_view host;
   std::string_view port;
   Nexthop nexthop{.port = default_port};
@@ -94,6 +95,11 @@ absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_por
     }
     std::error_code error;
     asio::ip::make_address(std::string(host), error);
+    nexthop.is_address = !error;
+  }
+  if (!nexthop.literal_host && bare_address) {
+    std::error_code error;
+    asio::ip::make_address_v4(std::string(host), error);
     nexthop.is_address = !error;
   }
   if (!nexthop.is_address && !dns::IsHostName(host)) return Bad(text);

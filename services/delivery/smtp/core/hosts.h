@@ -30,7 +30,9 @@ std::optional<uint16_t> ParsePort(std::string_view text);
 
 // A port is a number or a service's name; without one it is `default_port`. InvalidArgument: not a
 // nexthop.
-absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port);
+// With `bare_address`, an IPv4 address needs no brackets: where nothing is looked up by MX.
+absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port,
+                                     bool bare_address = false);
 
 // The destinations of a list, "a, b c", in the order to be tried (Postfix 3.5 and later).
 std::vector<std::string> SplitNexthops(std::string_view text);
