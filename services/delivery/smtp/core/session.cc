@@ -215,7 +215,7 @@ Outcome Session::Refusal(const ServerReply& reply, std::string_view command) con
 void Session::OnGreeting(const ServerReply& reply) {
   if (!reply.IsPositive()) {
     Outcome rejection = Rejection(reply);
-    if (options_.skip_5xx_greeting) {
+    if (options_.skip_5xx_greeting && reply.IsPermanent()) {
       rejection.mutable_status()->front() = '4';
       rejection.set_action(Outcome::ACTION_DEFERRED);
     }

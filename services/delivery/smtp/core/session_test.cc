@@ -254,6 +254,14 @@ TEST_F(SessionTest, AMessageOverTheServersLimitIsNotSent) {
   EXPECT_TRUE(session_.reusable());
 }
 
+TEST_F(SessionTest, GreetingOfAnUnexpectedClassBounces) {
+  session_.Opened();
+  Server({"354 go ahead"});
+  EXPECT_EQ(session_.state(), State::kFailed);
+  EXPECT_EQ(Describe(*session_.failure()),
+            "bounced 5.5.0 host mx.example.net[192.0.2.1] refused to talk to me: 354 go ahead");
+}
+
 TEST_F(SessionTest, SizeWithAnEqualsSignIsSize) {
   content_bytes_ = 1001;
   Greet({"250-mx", "250 SIZE=1000"});
