@@ -23,6 +23,7 @@ constexpr size_t kUnixPathBytesMax = 107;
 
 SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& host) {
   return {.lmtp = options.protocol == ClientProtocol::kLmtp,
+          .lmtp_assume_final = options.assume_final,
           .helo_name = options.helo_name,
           .myhostname = options.myhostname,
           .detect_loop = host.path.empty() && host.port == options.loop_port,

@@ -278,6 +278,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .timeouts = ReadTimeouts(config, names),
       .skip_quit_reply = config.GetBool(names.skip_quit_response),
       .soft_bounce = config.GetBool("soft_bounce"),
+      .assume_final = lmtp && config.GetBool("lmtp_assume_final"),
       .reuse_connections = config.GetBool(names.connection_cache_on_demand),
       .reused_destinations = config.GetString(names.connection_cache_destinations),
       .default_table_type = config.GetString("default_database_type"),

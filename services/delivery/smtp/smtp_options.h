@@ -79,6 +79,8 @@ struct SmtpOptions {
   // The reply to QUIT is not waited for.
   bool skip_quit_reply = true;
   bool soft_bounce = false;
+  // LMTP: what a server took is in a mailbox, for notices of success.
+  bool assume_final = false;
 
   bool reuse_connections = true;
   // smtp_connection_cache_destinations: reused at any load.
