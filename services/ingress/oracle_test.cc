@@ -95,10 +95,10 @@ class Postfix {
            "relay_recipient_maps = inline:{ {carl@relay.example = a} }\n"
            "transport_maps = inline:{ {err.example = error:5.7.9 go away} }\n"
            "smtpd_forbid_bare_newline = normalize\nsmtpd_forbid_unauth_pipelining = yes\n"
-           "smtpd_discard_ehlo_keywords = etrn, starttls, chunking, auth\n"
+           "smtpd_discard_ehlo_keywords = etrn, starttls, dsn, smtputf8, chunking, auth\n"
            "smtpd_error_sleep_time = 0\nmessage_size_limit = 100000\nsmtpd_recipient_limit = 5\n"
            "smtpd_forbidden_commands = CONNECT GET POST regexp:{{/^[^A-Z]/ Bogus}}\n"
-           "mynetworks = 127.0.0.2/32\nsmtputf8_enable = yes\n"
+           "mynetworks = 127.0.0.2/32\nsmtputf8_enable = no\n"
         << overrides;
     std::ofstream(root_ / "etc/master.cf")
         << "127.0.0.1:" << port_

@@ -56,8 +56,8 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
       {!config_.discard_vrfy && !config_.disable_vrfy, "VRFY"},
       {!config_.discard_enhanced_status_codes, "ENHANCEDSTATUSCODES"},
       {!config_.discard_8bitmime, "8BITMIME"},
-      {!config_.discard_dsn, "DSN"},
-      {config_.OffersSmtpUtf8(), "SMTPUTF8"},
+      {config_.dsn, "DSN"},
+      {config_.smtputf8, "SMTPUTF8"},
   };
   std::string lines;
   std::string_view last = config_.myhostname;
@@ -94,7 +94,7 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
 }
 
 smtp::PathSyntax Session::Syntax() const {
-  return {.dsn = !config_.discard_dsn, .smtputf8 = config_.OffersSmtpUtf8(), .auth = false};
+  return {.dsn = config_.dsn, .smtputf8 = config_.smtputf8, .auth = false};
 }
 
 bool Session::Mail(const smtp::Command& command, Actions* actions) {

@@ -103,7 +103,6 @@ void ReadLimits(const Config& config, SessionConfig* session) {
 void ReadManners(const Config& config, SessionConfig* session) {
   session->helo_required = config.GetBool("smtpd_helo_required");
   session->disable_vrfy = config.GetBool("disable_vrfy_command");
-  session->smtputf8 = config.GetBool("smtputf8_enable");
   session->forbid_unauth_pipelining = config.GetBool("smtpd_forbid_unauth_pipelining");
   smtp::ParseBareNewline(config.GetString("smtpd_forbid_bare_newline"), &session->bare_newline);
   session->bare_newline_reject_code =
@@ -118,8 +117,6 @@ void ReadManners(const Config& config, SessionConfig* session) {
     if (keyword == "vrfy") session->discard_vrfy = true;
     if (keyword == "enhancedstatuscodes") session->discard_enhanced_status_codes = true;
     if (keyword == "8bitmime") session->discard_8bitmime = true;
-    if (keyword == "dsn") session->discard_dsn = true;
-    if (keyword == "smtputf8") session->discard_smtputf8 = true;
   }
 }
 

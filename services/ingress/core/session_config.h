@@ -69,11 +69,9 @@ struct SessionConfig {
   bool discard_vrfy = false;
   bool discard_enhanced_status_codes = false;
   bool discard_8bitmime = false;
-  bool discard_dsn = false;
-  bool discard_smtputf8 = false;
-  bool smtputf8 = true;  // smtputf8_enable
-
-  bool OffersSmtpUtf8() const { return smtputf8 && !discard_smtputf8; }
+  // Not offered yet: nobody makes notices of success, or notices in RFC 6533's forms.
+  bool dsn = false;
+  bool smtputf8 = false;
 
   // Access.
   bool delay_reject = true;

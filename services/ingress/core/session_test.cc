@@ -54,11 +54,17 @@ TEST(Rfc5321_4_1_1_1, EhloNamesOnlyWhatThereIs) {
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
             "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n"
-            "250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n");
+            "250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n");
+}
+
+SessionConfig WithExtensions() {
+  SessionConfig config = ScriptedSession::Config();
+  config.dsn = config.smtputf8 = true;
+  return config;
 }
 
 TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
-  ScriptedSession client;
+  ScriptedSession client(WithExtensions());
   client.Connect();
   client.SayLine("EHLO a");
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS ENVID=x+2By"), "250 2.1.0 Ok\r\n");
@@ -79,9 +85,7 @@ TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
 }
 
 TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
-  SessionConfig config = ScriptedSession::Config();
-  config.discard_dsn = true;
-  ScriptedSession client(config);
+  ScriptedSession client;
   client.Connect();
   EXPECT_THAT(client.SayLine("EHLO a"), Not(HasSubstr("DSN")));
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS"),
@@ -91,7 +95,7 @@ TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
 // The envelope of a message to `recipient` with `header`.
 mail::v1::Envelope EnvelopeOf(std::string_view parameters, std::string_view recipient,
                               std::string_view header) {
-  ScriptedSession client;
+  ScriptedSession client(WithExtensions());
   client.Connect();
   client.SayLine("EHLO a");
   client.SayLine(Concat("MAIL FROM:<a@b>", parameters));
@@ -110,7 +114,7 @@ TEST(Rfc6531, TheEnvelopeNeedsSmtpUtf8WhereItWasAskedForAndIsUsed) {
 }
 
 TEST(Rfc6531, AnAddressInUtf8NeedsTheParameter) {
-  ScriptedSession client;
+  ScriptedSession client(WithExtensions());
   client.Connect();
   client.SayLine("EHLO a");
   client.SayLine("MAIL FROM:<a@b>");
@@ -120,7 +124,6 @@ TEST(Rfc6531, AnAddressInUtf8NeedsTheParameter) {
 TEST(Rfc5321_4_1_1_1, DiscardedKeywordsAreNotNamed) {
   SessionConfig config = ScriptedSession::Config();
   config.discard_8bitmime = config.discard_size = config.disable_vrfy = true;
-  config.discard_dsn = config.discard_smtputf8 = true;
   ScriptedSession client(config);
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
