@@ -57,6 +57,9 @@ def is_named(name, code):
     pieces = [name]
     if "_destination_" in name:
         pieces.append(name.split("_destination_", 1)[1])
+    if name.startswith("default_"):
+        # Read as of any transport.
+        pieces.append(name[len("default"):])
     return any('"%s"' % piece in code for piece in pieces)
 
 

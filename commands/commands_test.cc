@@ -214,13 +214,27 @@ TEST_F(CommandsTest, FlushOfOneSiteAsksThatItMayBe) {
   EXPECT_EQ(other.status, 69);
   EXPECT_EQ(other.err,
             "postqueue: fatal: Flush service is not configured for destination \"example.com\"\n");
-  for (const char* site : {"a..b", "foo_bar!", ""}) {
+  for (const char* site :
+       {"a..b", "foo_bar!", "", "192.0.2.1", "[example.org]", "example.org:25", "[192.0.2.1]:25"}) {
     const CommandResult bad = Run({"postqueue", "-s", site});
     EXPECT_EQ(bad.status, 69);
     EXPECT_EQ(bad.err, Concat("postqueue: fatal: Cannot flush mail queue - invalid destination: \"",
                               site, "\"\n"));
   }
+  const CommandResult endless = Run({"postqueue", "-s", std::string(101, '!')});
+  EXPECT_THAT(endless.err, HasSubstr(Concat('"', std::string(100, '!'), "...\"\n")));
   EXPECT_EQ(queue_.asked_.size(), 3u);
+}
+
+TEST_F(CommandsTest, FlushOfASiteBelowADomainAsksThatParentsMatch) {
+  WriteMainCf(
+      "relay_domains = example.org, .example.net\n"
+      "parent_domain_matches_subdomains = relay_domains, not_fast_flush_domains\n");
+  EXPECT_EQ(Run({"postqueue", "-s", "example.org"}).err, "") << "its default is $relay_domains";
+  EXPECT_EQ(Run({"postqueue", "-s", "sub.example.net"}).err, "");
+  EXPECT_EQ(Run({"postqueue", "-s", "sub.example.org"}).status, 69);
+  EXPECT_EQ(Run({"postqueue", "-s", "example.net"}).status, 69);
+  EXPECT_THAT(queue_.asked_, ElementsAre("flush 'example.org'", "flush 'sub.example.net'"));
 }
 
 TEST_F(CommandsTest, CorruptMailIsNotInPostfixsListing) {

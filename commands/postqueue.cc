@@ -2,6 +2,8 @@
 
 #include <sysexits.h>
 
+#include <algorithm>
+
 #include "commands/options.h"
 #include "commands/print_queue.h"
 #include "commands/queue_address.h"
@@ -22,6 +24,8 @@ constexpr std::string_view kUsage =
 constexpr std::string_view kFastFlushDomains = "fast_flush_domains";
 constexpr std::string_view kReport = "Queue report unavailable";
 constexpr std::string_view kFlush = "Cannot flush mail queue";
+// Of an argument that is none, so much is told.
+constexpr size_t kArgumentShownBytesMax = 100;
 
 namespace v1 = queue::v1;
 
@@ -53,16 +57,24 @@ int FlushOne(QueueClient& client, Console& console, const std::string& queue_id)
   return flushed.ok() ? EX_OK : CallFailed(console, kFlush, flushed.status());
 }
 
+// A numerical address needs its brackets.
 bool IsSite(const std::string& site) {
-  return mail::IsValidDomainName(site, true) || mail::IsAddressLiteral(site);
+  const bool is_numeric = site.find_first_not_of("0123456789.") == site.npos;
+  return (!is_numeric && mail::IsValidDomainName(site, true)) || mail::IsAddressLiteral(site);
+}
+
+std::string Quoted(std::string_view argument) {
+  return Concat('"', Showable(argument.substr(0, kArgumentShownBytesMax)),
+                argument.size() > kArgumentShownBytesMax ? "..." : "", '"');
 }
 
 absl::StatusOr<bool> MayBeFlushed(const config::Config& config, const std::string& site) {
-  const std::string parents = config.GetString("parent_domain_matches_subdomains");
+  const std::vector<std::string> below = config.GetList("parent_domain_matches_subdomains");
   absl::StatusOr<tables::MatchList> sites = tables::MatchList::Open(
       kFastFlushDomains, config.GetString(kFastFlushDomains),
       {.kind = tables::MatchKind::kDomain,
-       .parent_matches_subdomains = parents.find(kFastFlushDomains) != parents.npos});
+       .parent_matches_subdomains =
+           std::find(below.begin(), below.end(), kFastFlushDomains) != below.end()});
   if (!sites.ok()) return sites.status();
   return sites->Matches(site);
 }
@@ -100,11 +112,11 @@ int RunPostqueue(const Invocation& call, const Streams& streams) {
   }
   if (mode == nullptr || !line->operands.empty()) return console.Usage(kUsage);
   if (mode->letter == 'i' && !IsQueueId(mode->argument)) {
-    return console.Fatal(Concat("Cannot flush queue ID - invalid name: \"", mode->argument, "\""));
+    return console.Fatal(Concat("Cannot flush queue ID - invalid name: ", Quoted(mode->argument)));
   }
   if (mode->letter == 's' && !IsSite(mode->argument)) {
-    return console.Fatal(Concat("Cannot flush mail queue - invalid destination: \"",
-                                Showable(mode->argument), "\""));
+    return console.Fatal(
+        Concat("Cannot flush mail queue - invalid destination: ", Quoted(mode->argument)));
   }
 
   const absl::StatusOr<config::Config> config = LoadQueueConfig(directory, console);

@@ -98,6 +98,14 @@ std::vector<QueueFileText::Record> QueueFileText::EnvelopeRecords(
   if (origin.client_address().empty()) {
     records.push_back(Record::Attribute("rewrite_context", "local"));
   }
+  if (!envelope.dsn_envid().empty()) {
+    records.push_back(Record::Attribute("envelope_id", envelope.dsn_envid()));
+  }
+  if (envelope.dsn_return() != mail::v1::Envelope::RETURN_UNSPECIFIED) {
+    // Postfix's numbers are the same: 1 is FULL, 2 HDRS.
+    const int flags = envelope.dsn_return();
+    records.push_back(Record::Attribute("ret_flags", Concat(flags)));
+  }
   records.push_back(Record::Text(kSender, "sender", envelope.sender()));
   if (is_8bit_) records.push_back(Record::Attribute("encoding", "8bit"));
   if (!origin.client_address().empty()) {
@@ -118,6 +126,12 @@ std::vector<QueueFileText::Record> QueueFileText::EnvelopeRecords(
   for (const v1::InspectedRecipient& inspected : recipients) {
     const mail::v1::Recipient& recipient = inspected.recipient();
     const std::string& original = recipient.original_address();
+    if (recipient.dsn_notify() != 0) {
+      records.push_back(Record::Attribute("notify_flags", Concat(recipient.dsn_notify())));
+    }
+    if (!recipient.dsn_orcpt().empty()) {
+      records.push_back(Record::Attribute("dsn_orig_rcpt", recipient.dsn_orcpt()));
+    }
     records.push_back(Record::Text(kOriginalRecipient, "original_recipient",
                                    original.empty() ? recipient.address() : original));
     const bool done = inspected.state() == v1::InspectedRecipient::BOUNCED;

@@ -44,6 +44,27 @@ std::vector<v1::InspectedRecipient> Recipients() {
   return recipients;
 }
 
+// As Postfix shows what a client said with ENVID, RET, NOTIFY and ORCPT.
+TEST(QueueFileText, ParametersOfNoticesAreShown) {
+  v1::InspectResponse message = Message();
+  message.mutable_envelope()->set_dsn_envid("id 1");
+  message.mutable_envelope()->set_dsn_return(mail::v1::Envelope::RETURN_HDRS);
+  std::vector<v1::InspectedRecipient> recipients = Recipients();
+  recipients[0].mutable_recipient()->set_dsn_notify(10);
+  recipients[0].mutable_recipient()->set_dsn_orcpt("rfc822;first@b.example");
+  QueueFileText text({.envelope = true}, absl::UTCTimeZone(), kId);
+  const std::string shown = text.Envelope(message, recipients);
+  EXPECT_THAT(shown, HasSubstr("named_attribute: log_ident=4jXhF636Xcz1hVqw\n"
+                               "named_attribute: envelope_id=id 1\n"
+                               "named_attribute: ret_flags=2\n"
+                               "sender: s@example.org\n"));
+  EXPECT_THAT(shown, HasSubstr("named_attribute: notify_flags=10\n"
+                               "named_attribute: dsn_orig_rcpt=rfc822;first@b.example\n"
+                               "original_recipient: r1@a.example\n"
+                               "recipient: r1@a.example\n"
+                               "original_recipient: alias@b.example\n"));
+}
+
 constexpr char kContents[] =
     "Received: from client.example.org\n\tby mail.example.com\nSubject: hello\n  folded\n\nline "
     "one\nNot: a field\n";

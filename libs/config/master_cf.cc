@@ -27,7 +27,7 @@ struct Program {
   bool supported;  // or part of another service, so that naming it does no harm
 };
 constexpr std::array<Program, 29> kPrograms = {{
-    {"smtp", true, true},         {"lmtp", true, false},      {"local", true, false},
+    {"smtp", true, true},         {"lmtp", true, true},       {"local", true, false},
     {"virtual", true, true},      {"error", true, true},      {"discard", true, true},
     {"pipe", true, false},        {"smtpd", false, true},     {"pickup", false, true},
     {"cleanup", false, true},     {"qmgr", false, true},      {"oqmgr", false, true},

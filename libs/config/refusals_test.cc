@@ -126,16 +126,16 @@ TEST(LogFile, OutsideItsPrefixesIsRefused) {
 
 TEST(Hints, SayWhatToUseInstead) {
   EXPECT_EQ(
-      WarningsOf("smtp_destination_rate_delay = 1s\n"),
+      WarningsOf("confirm_delay_cleared = yes\n"),
       std::vector<std::string>{
-          "main.cf line 2: parameter \"smtp_destination_rate_delay\" is not supported yet; "
-          "its value is ignored; <transport>_destination_concurrency_limit = 1 is the slowest "
-          "there is"});
-  std::vector<std::string> partly = WarningsOf("soft_bounce = yes\n");
+          "main.cf line 2: parameter \"confirm_delay_cleared\" is not supported yet; its value is "
+          "ignored; the sender is told once that mail is late (delay_warning_time), and again only "
+          "if it is returned"});
+  std::vector<std::string> partly = WarningsOf("default_process_limit = 7\n");
   ASSERT_EQ(partly.size(), 1u);
   EXPECT_TRUE(
-      partly[0].starts_with("main.cf line 2: parameter \"soft_bounce\" is honoured in "
-                            "part; only replies to clients"))
+      partly[0].starts_with("main.cf line 2: parameter \"default_process_limit\" is honoured in "
+                            "part; it bounds deliveries"))
       << partly[0];
 }
 

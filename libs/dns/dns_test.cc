@@ -72,5 +72,27 @@ TEST(Records, AHundredAreLookedAt) {
   EXPECT_THAT(ParseRecords(Type::kA, rdata).addresses, SizeIs(kRecordsMax));
 }
 
+TEST(Records, ServicesHavePriorityWeightPortAndTarget) {
+  const std::string_view rdata("\0\1\0\2\2\x4b\1a\3com\0", 13);
+  const std::string_view none("\0\0\0\0\0\0\0", 7);
+  const std::string_view cut("\0\1\0\2\2\x4b", 6);
+  EXPECT_THAT(ParseRecords(Type::kSrv, {rdata, none, cut}).srv,
+              ElementsAre(SrvRecord{.priority = 1, .weight = 2, .port = 587, .target = "a.com"},
+                          SrvRecord{}));
+  EXPECT_EQ(ParseRecords(Type::kSrv, {cut}).result, Result::kMalformed);
+}
+
+TEST(Records, AnExchangeMayBeAnAddressInWords) {
+  const std::string rdata =
+      MxData(std::string_view("\x03"
+                              "127\1"
+                              "0\1"
+                              "1\1"
+                              "1\0",
+                              11));
+  EXPECT_THAT(ParseRecords(Type::kMx, {rdata}).mx,
+              ElementsAre(MxRecord{.preference = 10, .exchange = "127.0.1.1"}));
+}
+
 }  // namespace
 }  // namespace postfleet::dns

@@ -18,6 +18,14 @@ void FakeResolver::AddMx(const std::string& name, uint16_t preference,
   Entry(Type::kMx, name).mx.push_back({.preference = preference, .exchange = exchange});
 }
 
+void FakeResolver::AddSrv(const std::string& name, const SrvRecord& record) {
+  Entry(Type::kSrv, name).srv.push_back(record);
+}
+
+void FakeResolver::SetCanonical(const std::string& name, const std::string& target) {
+  Entry(Type::kA, name).canonical = target;
+}
+
 void FakeResolver::AddAddress(const std::string& name, const std::string& address) {
   const asio::ip::address parsed = asio::ip::make_address(address);
   Entry(parsed.is_v4() ? Type::kA : Type::kAaaa, name).addresses.push_back(parsed);
@@ -36,7 +44,7 @@ void FakeResolver::Lookup(Type type, std::string_view name, Done done) {
   } else if (found != answers_.end()) {
     answer = found->second;
   } else {
-    for (Type other : {Type::kMx, Type::kA, Type::kAaaa}) {
+    for (Type other : {Type::kMx, Type::kA, Type::kAaaa, Type::kSrv}) {
       if (answers_.contains({other, std::string(name)})) answer.result = Result::kNoData;
     }
   }

@@ -17,6 +17,9 @@ class FakeResolver : public Resolver {
   explicit FakeResolver(asio::io_context& io) : io_(io) {}
 
   void AddMx(const std::string& name, uint16_t preference, const std::string& exchange);
+  void AddSrv(const std::string& name, const SrvRecord& record);
+  // The addresses of `name` are those of `target`, which it is a CNAME of.
+  void SetCanonical(const std::string& name, const std::string& target);
   // A or AAAA, by the address's family.
   void AddAddress(const std::string& name, const std::string& address);
   void Fail(Type type, const std::string& name, Result result);

@@ -1,13 +1,20 @@
 #include "libs/dns/records.h"
 
 #include <algorithm>
+#include <asio/ip/address_v4.hpp>
 #include <optional>
 
 namespace postfleet::dns {
 namespace {
 
+bool IsIpv4Address(const std::string& name) {
+  std::error_code error;
+  asio::ip::make_address_v4(name, error);
+  return !error;
+}
+
 // A name of uncompressed labels that takes all of `wire`: "mx.example.com", "" for the root.
-// nullopt: no host name.
+// nullopt: no host name, nor an address in words.
 std::optional<std::string> ParseName(std::string_view wire) {
   std::string name;
   while (!wire.empty() && wire.front() != 0) {
@@ -22,17 +29,30 @@ std::optional<std::string> ParseName(std::string_view wire) {
     wire.remove_prefix(1 + length);
   }
   if (wire.size() != 1) return std::nullopt;
-  if (!name.empty() && !IsHostName(name)) return std::nullopt;
+  if (!name.empty() && !IsHostName(name) && !IsIpv4Address(name)) return std::nullopt;
   return name;
+}
+
+uint16_t ParseNumber(std::string_view wire) {
+  return static_cast<uint16_t>((static_cast<unsigned char>(wire[0]) << 8) |
+                               static_cast<unsigned char>(wire[1]));
 }
 
 std::optional<MxRecord> ParseMx(std::string_view rdata) {
   if (rdata.size() < 3) return std::nullopt;
   const auto name = ParseName(rdata.substr(2));
   if (!name) return std::nullopt;
-  return MxRecord{.preference = static_cast<uint16_t>((static_cast<unsigned char>(rdata[0]) << 8) |
-                                                      static_cast<unsigned char>(rdata[1])),
-                  .exchange = *name};
+  return MxRecord{.preference = ParseNumber(rdata), .exchange = *name};
+}
+
+std::optional<SrvRecord> ParseSrv(std::string_view rdata) {
+  if (rdata.size() < 7) return std::nullopt;
+  const auto name = ParseName(rdata.substr(6));
+  if (!name) return std::nullopt;
+  return SrvRecord{.priority = ParseNumber(rdata),
+                   .weight = ParseNumber(rdata.substr(2)),
+                   .port = ParseNumber(rdata.substr(4)),
+                   .target = *name};
 }
 
 template <typename Address>
@@ -50,13 +70,15 @@ Answer ParseRecords(Type type, const std::vector<std::string_view>& rdata) {
   for (size_t i = 0; i < std::min(rdata.size(), kRecordsMax); ++i) {
     if (type == Type::kMx) {
       if (auto mx = ParseMx(rdata[i])) answer.mx.push_back(std::move(*mx));
+    } else if (type == Type::kSrv) {
+      if (auto srv = ParseSrv(rdata[i])) answer.srv.push_back(std::move(*srv));
     } else {
       const auto address = type == Type::kA ? ParseAddress<asio::ip::address_v4>(rdata[i])
                                             : ParseAddress<asio::ip::address_v6>(rdata[i]);
       if (address) answer.addresses.push_back(*address);
     }
   }
-  const bool some = !answer.mx.empty() || !answer.addresses.empty();
+  const bool some = !answer.mx.empty() || !answer.addresses.empty() || !answer.srv.empty();
   answer.result = some ? Result::kFound : Result::kMalformed;
   return answer;
 }

@@ -34,6 +34,8 @@ std::string_view TypeName(Type type) {
       return "A";
     case Type::kAaaa:
       return "AAAA";
+    case Type::kSrv:
+      return "SRV";
   }
   return "";
 }

@@ -1,10 +1,11 @@
-// Asynchronous DNS lookups: MX with preferences, A and AAAA (RFC 1035, 3596, 7505).
+// Asynchronous DNS lookups: MX with preferences, SRV, A and AAAA (RFC 1035, 2782, 3596, 7505).
 //
 // Names are absolute: no search list. CNAMEs are followed by the resolver. A name that cannot be a
 // host name is answered kBadName without a query.
 //
 // Answers are bounded: kRecordsMax records of an answer are looked at, the rest is dropped. A
-// record that is malformed, or whose exchange is no host name, is dropped; an answer of only such
+// record that is malformed, or whose exchange is neither a host name nor an IPv4 address in words
+// (as some write, and Postfix takes), is dropped; an answer of only such
 // records is kMalformed, which is not kNoData (no MX means "ask for A").
 //
 // `done` is called once, on the resolver's loop, never before Lookup returns; not at all once the
@@ -23,7 +24,7 @@ namespace postfleet::dns {
 // As Postfix 3.9's cap.
 inline constexpr size_t kRecordsMax = 100;
 
-enum class Type { kMx, kA, kAaaa };
+enum class Type { kMx, kA, kAaaa, kSrv };
 
 enum class Result {
   kFound,
@@ -42,11 +43,24 @@ struct MxRecord {
   friend bool operator==(const MxRecord&, const MxRecord&) = default;
 };
 
+struct SrvRecord {
+  uint16_t priority = 0;
+  uint16_t weight = 0;
+  uint16_t port = 0;
+  // As MxRecord::exchange. Empty: the domain has no such service (RFC 2782).
+  std::string target;
+
+  friend bool operator==(const SrvRecord&, const SrvRecord&) = default;
+};
+
 struct Answer {
   Result result = Result::kTemporary;
   std::vector<MxRecord> mx;                  // kMx, in the order of the answer
   std::vector<asio::ip::address> addresses;  // kA, kAaaa
-  uint32_t ttl_s = 0;                        // kFound only
+  std::vector<SrvRecord> srv;                // kSrv, in the order of the answer
+  // The name at the end of a chain of CNAMEs, as MxRecord::exchange; empty: the one asked for.
+  std::string canonical;
+  uint32_t ttl_s = 0;  // kFound only
 
   bool found() const { return result == Result::kFound; }
   // Not there, for certain.
@@ -61,7 +75,7 @@ class Resolver {
   virtual void Lookup(Type type, std::string_view name, Done done) = 0;
 };
 
-// "MX", "A", "AAAA".
+// "MX", "A", "AAAA", "SRV".
 std::string_view TypeName(Type type);
 
 // "Host or domain name not found. Name service error for name=example.com type=MX: Host not found",

@@ -29,8 +29,19 @@ int TypeNumber(Type type) {
       return 1;
     case Type::kAaaa:
       return 28;
+    case Type::kSrv:
+      return 33;
   }
   return 0;
+}
+
+// In lower case, without the final dot; empty: no host name.
+std::string CanonicalName(std::string_view name) {
+  if (!IsHostName(name)) return {};
+  if (name.ends_with('.')) name.remove_suffix(1);
+  std::string lower(name);
+  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return lower;
 }
 
 Answer AnswerOf(Type type, const ub_result& result) {
@@ -44,6 +55,7 @@ Answer AnswerOf(Type type, const ub_result& result) {
   }
   Answer answer = ParseRecords(type, rdata);
   if (answer.found()) answer.ttl_s = static_cast<uint32_t>(std::max(result.ttl, 0));
+  if (result.canonname != nullptr) answer.canonical = CanonicalName(result.canonname);
   return answer;
 }
 

@@ -73,12 +73,13 @@ struct MailCommand {
   std::string auth;   // decoded from xtext; "" not given, "<>" for unknown
 };
 
+// As mail.v1.NotifyFlag.
 enum Notify : int {
   kNotifyDefault = 0,
-  kNotifySuccess = 1,
-  kNotifyFailure = 2,
-  kNotifyDelay = 4,
-  kNotifyNever = 8
+  kNotifyNever = 1,
+  kNotifySuccess = 2,
+  kNotifyFailure = 4,
+  kNotifyDelay = 8
 };
 
 struct RcptCommand {

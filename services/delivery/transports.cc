@@ -6,9 +6,11 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/dns/native_resolver.h"
 #include "libs/dns/unbound_resolver.h"
 #include "services/delivery/bounce/bounce_agent.h"
 #include "services/delivery/core/absent_agent.h"
+#include "services/delivery/core/answering_agent.h"
 #include "services/delivery/mailbox/virtual_agent.h"
 #include "services/delivery/privileged/helper_connections.h"
 #include "services/delivery/smtp/smtp_agent.h"
@@ -30,9 +32,13 @@ bool IsAnsweredByScheduler(const config::MasterService& service) {
   return service.name == "error" || service.name == "retry" || service.name == "discard";
 }
 
-// One resolver for all SMTP transports: made on the loop by the first of them.
+// The resolvers of all SMTP and LMTP transports: made on the loop by the first that needs them.
 class SharedResolver {
  public:
+  dns::Resolver* GetNative(runtime::EventLoop& loop) {
+    if (native_ == nullptr) native_ = std::make_unique<dns::NativeResolver>(loop.io());
+    return native_.get();
+  }
   dns::Resolver* Get(runtime::EventLoop& loop) {
     if (resolver_ == nullptr) {
       absl::StatusOr<std::unique_ptr<dns::UnboundResolver>> made =
@@ -62,6 +68,7 @@ class SharedResolver {
   };
 
   std::unique_ptr<dns::Resolver> resolver_;
+  std::unique_ptr<dns::Resolver> native_;
 };
 
 // One set of connections to the privileged helper, for all agents that write mailboxes.
@@ -87,6 +94,18 @@ smtp::Random SystemRandom() {
   };
 }
 
+// The closures that make agents hold the resolvers, which agents refer to.
+std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedResolver& resolver,
+                                     const Clock* clock, runtime::EventLoop& loop) {
+  return std::make_unique<smtp::SmtpAgent>(
+      options, smtp::SmtpWorld{
+                   .loop = &loop,
+                   .resolver = resolver.Get(loop),
+                   .native_resolver = options.look_up_native ? resolver.GetNative(loop) : nullptr,
+                   .clock = clock,
+                   .random = SystemRandom()});
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
@@ -99,16 +118,14 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
     const absl::StatusOr<config::Config> own = config.WithOverrides(service);
     if (!own.ok()) return own.status();
     TransportAgent transport{.transport = service.name, .slots = SlotsOf(config, service)};
-    if (service.command == "smtp") {
-      const absl::StatusOr<smtp::SmtpOptions> options = smtp::SmtpOptions::FromConfig(*own);
+    if (service.command == "smtp" || service.command == "lmtp") {
+      const absl::StatusOr<smtp::SmtpOptions> options = smtp::SmtpOptions::FromConfig(
+          *own,
+          service.command == "lmtp" ? smtp::ClientProtocol::kLmtp : smtp::ClientProtocol::kSmtp);
       if (!options.ok()) return options.status();
       transport.make = [options = *options, resolver,
                         clock = world.clock](runtime::EventLoop& loop) {
-        return std::make_unique<smtp::SmtpAgent>(options,
-                                                 smtp::SmtpWorld{.loop = &loop,
-                                                                 .resolver = resolver->Get(loop),
-                                                                 .clock = clock,
-                                                                 .random = SystemRandom()});
+        return MakeSmtpAgent(options, *resolver, clock, loop);
       };
     } else if (service.command == "virtual") {
       transport.make = [options = VirtualOptions::FromConfig(*own), mailboxes,
@@ -120,7 +137,16 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                         clock = world.clock](runtime::EventLoop&) {
         return std::make_unique<BounceAgent>(options, *clock);
       };
-    } else if (config::IsDeliveryAgent(service.command) && !IsAnsweredByScheduler(service)) {
+    } else if (IsAnsweredByScheduler(service)) {
+      continue;
+    } else if (service.command == "error" || service.command == "discard") {
+      using Kind = AnsweringAgent::Kind;
+      transport.make = [kind = service.command == "error" ? Kind::kError : Kind::kDiscard,
+                        soft_bounce = own->GetBool("soft_bounce"),
+                        clock = world.clock](runtime::EventLoop&) {
+        return std::make_unique<AnsweringAgent>(kind, soft_bounce, *clock);
+      };
+    } else if (config::IsDeliveryAgent(service.command)) {
       // config has said that it is not supported; mail that is routed there must not wait in
       // silence
       transport.make = [program = service.command, clock = world.clock](runtime::EventLoop&) {

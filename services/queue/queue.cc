@@ -251,6 +251,14 @@ void Queue::Parts::ExportMetrics() {
                                                 "Outcomes that found their message deleted.");
   metrics::Counter* damaged = &registry.AddCounter(
       "queue_damaged_compactions_total", "Compactions of the store that met a damaged block.");
+  metrics::Counter* duplicates = &registry.AddCounter(
+      "queue_duplicate_submissions_total",
+      "Submissions that came again after they were applied: answered, and not applied twice.");
+  metrics::Counter* abandoned = &registry.AddCounter(
+      "queue_uploads_abandoned_total",
+      "Messages that were given up after their first chunks, which were deleted.");
+  auto duplicates_seen = std::make_shared<std::atomic<uint64_t>>(0);
+  auto abandoned_seen = std::make_shared<std::atomic<uint64_t>>(0);
   auto damaged_seen = std::make_shared<std::atomic<uint64_t>>(0);
   // The state's count goes on over restarts, the metric begins at 0.
   auto late_seen = std::make_shared<std::atomic<uint64_t>>(machine->counts().late_outcomes());
@@ -274,6 +282,8 @@ void Queue::Parts::ExportMetrics() {
     };
     raise(damaged, *damaged_seen, store->damaged_compactions());
     raise(late, *late_seen, figures.late_outcomes);
+    raise(duplicates, *duplicates_seen, figures.duplicate_submissions);
+    raise(abandoned, *abandoned_seen, figures.uploads_abandoned);
     free->Set(static_cast<double>(FreeBytes(options.directory)));
     const auto property = [this](const char* name) {
       uint64_t value = 0;

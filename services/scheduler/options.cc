@@ -28,6 +28,15 @@ absl::Status ReadLimits(const config::Config& config, const std::string& transpo
   limits->destination_concurrency_limit =
       static_cast<int>(config.GetInt(prefix + "concurrency_limit"));
   limits->destination_recipient_limit = static_cast<int>(config.GetInt(prefix + "recipient_limit"));
+  limits->destination_rate_delay_ms =
+      absl::ToInt64Milliseconds(config.GetTime(prefix + "rate_delay"));
+  limits->transport_rate_delay_ms =
+      absl::ToInt64Milliseconds(config.GetTime(transport + "_transport_rate_delay"));
+  limits->slot_cost = static_cast<int>(config.GetInt(transport + "_delivery_slot_cost"));
+  limits->slot_loan = static_cast<int>(config.GetInt(transport + "_delivery_slot_loan"));
+  limits->slot_discount_percent =
+      static_cast<int>(config.GetInt(transport + "_delivery_slot_discount"));
+  limits->slots_min = static_cast<int>(config.GetInt(transport + "_minimum_delivery_slots"));
   limits->failed_cohort_limit =
       static_cast<double>(config.GetInt(prefix + "concurrency_failed_cohort_limit"));
   absl::Status status =
@@ -47,6 +56,8 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
     return absl::ToInt64Milliseconds(config.GetTime(name));
   };
   result.active_messages_max = static_cast<uint32_t>(config.GetInt("qmgr_message_active_limit"));
+  result.recipients_max = static_cast<uint64_t>(config.GetInt("qmgr_message_recipient_limit"));
+  result.soft_bounce = config.GetBool("soft_bounce");
   result.minimal_backoff_ms = milliseconds("minimal_backoff_time");
   result.maximal_backoff_ms = milliseconds("maximal_backoff_time");
   result.maximal_queue_lifetime_ms = milliseconds("maximal_queue_lifetime");
@@ -65,6 +76,8 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
   }
   if (const absl::Status read = ReadLimits(config, "default", &result.defaults); !read.ok())
     return read;
+  const int process_limit = static_cast<int>(config.GetInt("default_process_limit"));
+  result.defaults.deliveries_max = process_limit;
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix || !config::IsDeliveryAgent(service.command))
       continue;
@@ -73,6 +86,7 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
     TransportLimits limits;
     if (const absl::Status read = ReadLimits(config, service.name, &limits); !read.ok())
       return read;
+    limits.deliveries_max = service.maxproc.value_or(process_limit);
     result.transports[service.name] = limits;
   }
   return result;

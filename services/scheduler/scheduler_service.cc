@@ -161,7 +161,14 @@ void SchedulerService::MakeMetrics() {
               .expired = expired("lifetime"),
               .force_expired = expired("forced"),
               .failure_notices = notices("failure"),
-              .delay_notices = notices("delay")};
+              .delay_notices = notices("delay"),
+              .success_notices = notices("success"),
+              .copies = notices("postmaster"),
+              .preemptions = &registry.AddCounter("preemptions_total",
+                                                  "Small messages that went before a bigger one."),
+              .put_off = &registry.AddCounter(
+                  "put_off_total",
+                  "Messages that went back to the queue, since their destination is too slow.")};
   for (const auto& [transport, limits] : options_.config.transports) InDoubt(transport);
 }
 
@@ -184,6 +191,29 @@ void SchedulerService::Count(const LogLine& line) {
     default:
       return;
   }
+}
+
+void SchedulerService::Count(const SendNotify& send) {
+  if (options_.metrics == nullptr) return;
+  if (send.notify.has_copy()) metrics_.copies->Increment();
+  if (!send.notify.has_notice()) return;
+  switch (send.kind) {
+    case v1::Delivery::NOTICE_KIND_SUCCESS:
+      return metrics_.success_notices->Increment();
+    case v1::Delivery::NOTICE_KIND_DELAY:
+      return metrics_.delay_notices->Increment();
+    default:
+      return metrics_.failure_notices->Increment();
+  }
+}
+
+// What the core counted since the last call.
+void SchedulerService::CountChoices() {
+  if (options_.metrics == nullptr) return;
+  const Counters& now = core_.counters();
+  metrics_.preemptions->Increment(static_cast<double>(now.preemptions - counted_.preemptions));
+  metrics_.put_off->Increment(static_cast<double>(now.put_off - counted_.put_off));
+  counted_ = now;
 }
 
 SchedulerService::~SchedulerService() { Stop(); }
@@ -370,18 +400,20 @@ void SchedulerService::OnWorkerFrame(const std::shared_ptr<Worker>& worker,
   }
   rpc::PayloadReader reader(payload);
   for (v1::DeliveryResult& result : *request.mutable_results()) {
-    BodyPtr notice_body;
-    if (result.notice().payload_bytes() > 0) {
+    // Their payloads follow one another.
+    const auto take = [&](const queue::v1::Submission& submission) -> BodyPtr {
+      if (submission.payload_bytes() == 0) return nullptr;
       auto body = std::make_shared<Body>();
-      if (!reader.Take(result.notice().payload_bytes(), &body->slices))
-        result.set_notice_failed(true);
-      notice_body = std::move(body);
-    }
+      if (!reader.Take(submission.payload_bytes(), &body->slices)) result.set_notice_failed(true);
+      return body;
+    };
+    BodyPtr notice_body = take(result.notice());
+    BodyPtr copy_body = take(result.copy());
     if (worker->deliveries_out > 0) {
       --worker->deliveries_out;
       --deliveries_out_;
     }
-    Step(DeliveryDone{std::move(result), std::move(notice_body)});
+    Step(DeliveryDone{std::move(result), std::move(notice_body), std::move(copy_body)});
   }
   Act();
 }
@@ -403,6 +435,7 @@ void SchedulerService::Act() {
   if (metrics_.runnable != nullptr) {
     metrics_.runnable->Set(static_cast<double>(core_.runnable_recipients()));
   }
+  CountChoices();
   for (const LogLine& line : actions_.log) {
     maillog::Write(line.program, Render(line));
     Count(line);
@@ -437,15 +470,15 @@ void SchedulerService::ActOnQueue() {
     part.request.add_outcomes()->Swap(&outcome);
   }
   for (SendNotify& send : actions_.notify) {
-    if (send.notify.has_notice() && options_.metrics != nullptr) {
-      (send.notify.delay_warning() ? metrics_.delay_notices : metrics_.failure_notices)
-          ->Increment();
-    }
+    Count(send);
     part.request.add_notifies()->Swap(&send.notify);
     Append(&part.payload, send.body);
+    Append(&part.payload, send.copy_body);
   }
+  for (queue::v1::PutOff& put_off : actions_.put_off) part.request.add_put_off()->Swap(&put_off);
+  for (std::string& queue_id : actions_.more) part.request.add_more(std::move(queue_id));
   for (std::string& queue_id : actions_.release) part.request.add_released(std::move(queue_id));
-  commits_out_ += actions_.commit.size() + actions_.notify.size();
+  commits_out_ += actions_.commit.size() + actions_.put_off.size() + actions_.notify.size();
   if (part.request.ByteSizeLong() == 0) return;
   queue_outbox_.Add(std::move(part));
   queue_.Kick();

@@ -109,6 +109,8 @@ class SchedulerService {
   void MakeMetrics();
   metrics::Counter& InDoubt(const std::string& transport);
   void Count(const LogLine& line);
+  void Count(const SendNotify& send);
+  void CountChoices();
   void CheckDrained();
 
   // All null without a registry.
@@ -118,10 +120,15 @@ class SchedulerService {
     metrics::Counter* force_expired = nullptr;
     metrics::Counter* failure_notices = nullptr;
     metrics::Counter* delay_notices = nullptr;
+    metrics::Counter* success_notices = nullptr;
+    metrics::Counter* copies = nullptr;
+    metrics::Counter* preemptions = nullptr;
+    metrics::Counter* put_off = nullptr;
   };
 
   const SchedulerOptions options_;
   Metrics metrics_;
+  Counters counted_;      // what the metrics say; on the loop
   bool stopped_ = false;  // whoever calls Stop
   runtime::EventLoop loop_{"scheduler"};
   std::unique_ptr<WorkService> service_;

@@ -33,18 +33,19 @@ class Peer {
   rpc::StreamCallbacks Callbacks() {
     return {.next_frame =
                 [this](grpc::ByteBuffer* frame) {
-                  std::vector<Out> out = outbox_.Take(0, [](const Out&) { return size_t{1}; });
+                  std::vector<Outgoing> out =
+                      outbox_.Take(0, [](const Outgoing&) { return size_t{1}; });
                   if (out.empty()) return false;
-                  *frame = rpc::EncodeFrame(out.front(), {});
+                  *frame = rpc::EncodeFrame(out.front().first, out.front().second);
                   return true;
                 },
             .on_frame =
                 [this](const grpc::ByteBuffer& frame) {
                   In in;
-                  rpc::Payload none;
-                  EXPECT_TRUE(rpc::DecodeFrame(frame, &in, &none));
+                  rpc::Payload payload;
+                  EXPECT_TRUE(rpc::DecodeFrame(frame, &in, &payload));
                   std::lock_guard lock(mutex_);
-                  frames_.push_back(std::move(in));
+                  frames_.emplace_back(std::move(in), std::move(payload));
                   changed_.notify_all();
                 },
             .on_closed =
@@ -62,8 +63,8 @@ class Peer {
   }
 
   // Waits for the stream if it is not there yet.
-  void Send(Out out) {
-    outbox_.Add(std::move(out));
+  void Send(Out out, rpc::Payload payload = {}) {
+    outbox_.Add({std::move(out), std::move(payload)});
     std::unique_lock lock(mutex_);
     ASSERT_TRUE(changed_.wait_for(lock, kPatience, [&] { return stream_ != nullptr; }));
     const std::shared_ptr<rpc::Stream> stream = stream_;
@@ -71,13 +72,19 @@ class Peer {
     stream->Kick();
   }
 
-  In Next() {
+  // `payload`: that of the frame, if it is wanted.
+  In Next(std::string* payload = nullptr) {
     std::unique_lock lock(mutex_);
     if (!changed_.wait_for(lock, kPatience, [&] { return !frames_.empty(); })) {
       ADD_FAILURE() << "no frame came";
       return {};
     }
-    In in = std::move(frames_.front());
+    In in = std::move(frames_.front().first);
+    if (payload != nullptr) {
+      for (const grpc::Slice& slice : frames_.front().second) {
+        payload->append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+      }
+    }
     frames_.pop_front();
     return in;
   }
@@ -93,13 +100,14 @@ class Peer {
   }
 
  private:
+  using Outgoing = std::pair<Out, rpc::Payload>;
   static constexpr std::chrono::seconds kPatience{20};
   std::mutex mutex_;
   std::condition_variable changed_;
   std::shared_ptr<rpc::Stream> stream_;
-  std::deque<In> frames_;
+  std::deque<std::pair<In, rpc::Payload>> frames_;
   bool closed_ = false;
-  rpc::Outbox<Out> outbox_;
+  rpc::Outbox<Outgoing> outbox_;
 };
 
 using QueuePeer = Peer<queue::v1::ScheduleRequest, queue::v1::ScheduleResponse>;
@@ -165,6 +173,9 @@ class SchedulerServiceTest : public testing::Test {
     hello.mutable_hello()->set_name("w1");
     v1::TransportSlots* slots = hello.mutable_hello()->add_transports();
     slots->set_transport("smtp");
+    slots->set_slots(1);
+    slots = hello.mutable_hello()->add_transports();
+    slots->set_transport("bounce");
     slots->set_slots(1);
     worker_.Connect(channel_, "/postfleet.scheduler.v1.Scheduler/Work");
     worker_.Send(hello);
@@ -265,6 +276,48 @@ TEST_F(SchedulerServiceTest, CountsWhatExpired) {
   EXPECT_THAT(text, HasSubstr("postfleet_expired_total{reason=\"forced\"} 1"));
   EXPECT_THAT(text, HasSubstr("postfleet_expired_total{reason=\"lifetime\"} 0"));
   EXPECT_THAT(text, HasSubstr("postfleet_dsn_sent_total{kind=\"delay\"} 0"));
+}
+
+TEST_F(SchedulerServiceTest, ANoticeAndItsCopyArePassedOnWithTheirContents) {
+  Join();
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  given.mutable_activations(0)->set_forced_expire(true);
+  queue_.peer.Send(given);
+  EXPECT_EQ(queue_.peer.Next().outcomes_size(), 1);
+  const v1::Delivery delivery = worker_.Next().deliveries(0);
+  EXPECT_EQ(delivery.transport(), "bounce");
+  EXPECT_NE(delivery.copy_queue_id(), delivery.notice_queue_id());
+
+  v1::WorkRequest answer;
+  v1::DeliveryResult* result = answer.add_results();
+  result->set_id(delivery.id());
+  result->mutable_notice()->set_queue_id(delivery.notice_queue_id());
+  result->mutable_notice()->set_payload_bytes(6);
+  result->mutable_copy()->set_queue_id(delivery.copy_queue_id());
+  result->mutable_copy()->set_payload_bytes(4);
+  worker_.Send(answer, {grpc::Slice("noticecopy")});
+  std::string payload;
+  const queue::v1::ScheduleRequest said = queue_.peer.Next(&payload);
+  ASSERT_EQ(said.notifies_size(), 1);
+  EXPECT_EQ(said.notifies(0).notice().queue_id(), delivery.notice_queue_id());
+  EXPECT_EQ(said.notifies(0).copy().queue_id(), delivery.copy_queue_id());
+  EXPECT_EQ(payload, "noticecopy");
+  const std::string text = registry_.Expose();
+  EXPECT_THAT(text, HasSubstr("postfleet_dsn_sent_total{kind=\"failure\"} 1"));
+  EXPECT_THAT(text, HasSubstr("postfleet_dsn_sent_total{kind=\"postmaster\"} 1"));
+}
+
+TEST_F(SchedulerServiceTest, MoreOfAMessageIsAskedForOnce) {
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  given.mutable_activations(0)->set_recipients_left(5);
+  queue_.peer.Send(given);
+  EXPECT_THAT(queue_.peer.Next().more(), ElementsAre("Q1"));
+  Recall("Q1");
+  const queue::v1::ScheduleRequest said = queue_.peer.Next();
+  EXPECT_THAT(said.more(), IsEmpty());
+  EXPECT_THAT(said.released(), ElementsAre("Q1"));
 }
 
 TEST_F(SchedulerServiceTest, RecipientsWithoutAWorkerAreRunnable) {

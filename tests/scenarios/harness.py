@@ -18,7 +18,7 @@ import subprocess
 
 import stock
 from deadlines import FolderChanges, Missed, wait_for_exit, wait_until
-from machine import MAIL_OWNER, MAILBOX_OWNER, ORACLE, Port, bin_folder
+from machine import MAILBOX_OWNER, ORACLE, Port, bin_folder, mail_owner
 from stock import MASTER_CF, START_SECONDS_MAX, greets
 
 DRAIN_SECONDS_MAX = 30.0
@@ -34,20 +34,22 @@ def print_last_words():
 
 
 class Instance(stock.Node):
-    """main_cf: parameters over the stock ones (None takes one out). master_cf: {port} is replaced."""
+    """main_cf: parameters over the stock ones (None takes one out). master_cf: {port} is replaced.
+    oracle: real Postfix, which needs root; for a test that compares the two."""
 
-    def __init__(self, folder, main_cf=None, master_cf=MASTER_CF, name="mta"):
-        super().__init__(folder / name, MAIL_OWNER, MAILBOX_OWNER)
+    def __init__(self, folder, main_cf=None, master_cf=MASTER_CF, name="mta", oracle=ORACLE):
+        super().__init__(folder / name, mail_owner(oracle), MAILBOX_OWNER)
+        self.oracle = oracle
         self._port = Port()
         self.port = self._port.number
         self.parameters = {**self.stock_parameters(), **(main_cf or {})}
-        if ORACLE:
+        if self.oracle:
             self.parameters.setdefault("enable_long_queue_ids", "yes")  # we know no other
         self._master_cf = master_cf
         self._processes = []
         self.folder.mkdir()
         self.folder.chmod(0o755)
-        self.make_folders(owns_queue=not ORACLE)
+        self.make_folders(owns_queue=not self.oracle)
         self.write_configuration()
 
     def write_configuration(self):
@@ -77,7 +79,7 @@ class Instance(stock.Node):
 
     def command_line(self, *command):
         """The command NAME ARGS of Postfix, on this instance."""
-        if ORACLE:
+        if self.oracle:
             return ["/usr/sbin/" + command[0], "-c", str(self.config), *command[1:]]
         return [str(bin_folder() / "postfleet"), "-c", str(self.config), *command]
 
@@ -92,7 +94,7 @@ class Instance(stock.Node):
     def launch(self):
         """Starts, waits for nothing."""
         command = self.command_line("postfix", "start-fg")
-        if ORACLE:
+        if self.oracle:
             # start-fg leaves the process group; what it would prepare, check prepares.
             self.run("postfix", "check")
             command = ["/usr/lib/postfix/sbin/master", "-c", self.config, "-d"]
@@ -124,7 +126,7 @@ class Instance(stock.Node):
         status = self.process.returncode
         self._end_group(self.process)
         self._processes.remove(self.process)
-        return 0 if ORACLE and status == -signal.SIGTERM else status
+        return 0 if self.oracle and status == -signal.SIGTERM else status
 
     @staticmethod
     def exit_status(what, process, seconds_max=DRAIN_SECONDS_MAX):

@@ -15,7 +15,16 @@ import tempfile
 
 ORACLE = os.environ.get("SCENARIO_MTA") == "postfix"
 IS_ROOT = os.geteuid() == 0
-MAIL_OWNER = ("postfix" if ORACLE else "nobody") if IS_ROOT else pwd.getpwuid(os.geteuid()).pw_name
+
+
+def mail_owner(oracle):
+    """Who the mail system runs as."""
+    if IS_ROOT:
+        return "postfix" if oracle else "nobody"
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+MAIL_OWNER = mail_owner(ORACLE)
 MAILBOX_OWNER = "nobody" if IS_ROOT else MAIL_OWNER
 
 # As dist/bin has them; the programs find one another there. Copies, because they ask /proc/self/exe.

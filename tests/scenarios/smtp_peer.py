@@ -51,6 +51,7 @@ class _Rule:
     reply: str
     to: str
     times: int
+    after_seconds: float
 
 
 @dataclasses.dataclass
@@ -59,16 +60,22 @@ class _Session:
     sender: str = None
     parameters: str = ""
     recipients: list = dataclasses.field(default_factory=list)
+    counted: bool = False  # in transactions
 
 
 class RecordingServer:
     """Public and safe to read from the test: port, messages, attempts, connections."""
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1", port=0):
+        """port 0: a free one. A given one needs a network namespace of the test's own."""
         self.messages = []
+        self._address = (host, port)
         self.attempts = []  # (verb, argument) of every command
         self.connections = 0
         self.open_connections = 0
+        self.transactions = 0  # from MAIL to the reply after the dot, RSET, QUIT or the end
+        self.at_mail = []  # (monotonic time, transactions with this one, sender) of each MAIL
+        self.connected = []  # monotonic times
         self._rules = []
         self._changed = Signal()
         self._loop = asyncio.new_event_loop()
@@ -87,10 +94,10 @@ class RecordingServer:
         self._loop.close()
         self._changed.close()
 
-    def answer(self, verb, reply, to=None, times=1 << 60):
-        """From now on. verb: CONNECT, a command, or END (after the content's dot). reply: text or DROP.
-        to: only for RCPT of this address."""
-        self._rules.append(_Rule(verb, reply, to, times))
+    def answer(self, verb, reply=None, to=None, times=1 << 60, after_seconds=0.0):
+        """From now on. verb: CONNECT, a command, or END (after the content's dot). reply: text, DROP, None for the
+        plain yes. to: only for RCPT of this address, or END of mail from it. after_seconds: what the reply waits."""
+        self._rules.append(_Rule(verb, reply, to, times, after_seconds))
 
     def forget_answers(self):
         self._rules = []
@@ -104,7 +111,7 @@ class RecordingServer:
         return sum(1 for attempted, _ in self.attempts if attempted == verb)
 
     async def _listen(self):
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=512, limit=1 << 20)
+        return await asyncio.start_server(self._serve, *self._address, backlog=512, limit=1 << 20)
 
     async def _close(self):
         self._server.close()
@@ -116,6 +123,7 @@ class RecordingServer:
     async def _serve(self, reader, writer):
         self.connections += 1
         self.open_connections += 1
+        self.connected.append(time.monotonic())
         session = _Session(self.connections)
         try:
             await self._talk(session, reader, writer)
@@ -123,6 +131,7 @@ class RecordingServer:
             pass
         finally:
             self.open_connections -= 1
+            self._count(session, False)
             writer.transport.abort() if writer.transport.is_closing() else writer.close()
 
     async def _talk(self, session, reader, writer):
@@ -144,6 +153,11 @@ class RecordingServer:
         """False: hang up."""
         self.attempts.append((verb, argument))
         address = _address(argument)
+        if verb == "MAIL":
+            self._count(session, True)
+            self.at_mail.append((time.monotonic(), self.transactions, address))
+        if verb in ("RSET", "QUIT"):
+            self._count(session, False)
         if verb == "DATA" and not session.recipients:
             writer.write(b"554 5.5.1 no valid recipients\r\n")
             return True
@@ -163,7 +177,12 @@ class RecordingServer:
                                              session.number, time.time()))
                 self._changed.set()
             session.sender, session.parameters, session.recipients = None, "", []
+            self._count(session, False)
         return code not in (0, 421) and verb != "QUIT"
+
+    def _count(self, session, in_transaction):
+        self.transactions += in_transaction - session.counted
+        session.counted = in_transaction
 
     async def _reply(self, writer, verb, address):
         """The code; 0 when the connection is to be dropped."""
@@ -172,7 +191,9 @@ class RecordingServer:
         reply = _YES[verb]
         if rule:
             rule.times -= 1
-            reply = rule.reply
+            reply = rule.reply or reply
+            if rule.after_seconds:
+                await asyncio.sleep(rule.after_seconds)
         if reply == DROP:
             writer.transport.abort()
             return 0

@@ -1,4 +1,4 @@
-// Stands in for a delivery agent that this version does not have (local, lmtp, pipe): defers each
+// Stands in for a delivery agent that this version does not have (local, pipe): defers each
 // recipient at once and says why, in the log and in the queue's listing. Nothing is lost: mail
 // waits until its route names another transport, or until it expires.
 #pragma once

@@ -23,11 +23,9 @@ std::string_view StatusWord(mail::v1::Outcome::Action action) {
   }
 }
 
-}  // namespace
-
-std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                          std::string_view relay, const AttemptTimes& times,
-                          const mail::v1::Outcome& outcome) {
+std::string Line(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                 std::string_view relay, const AttemptTimes& times,
+                 const mail::v1::Outcome& outcome, std::string_view word) {
   const int64_t start = std::max(times.start_ms, times.active_ms);
   const int64_t connected = std::max(times.connected_ms, start);
   const int64_t end = std::max(times.end_ms, connected);
@@ -36,11 +34,33 @@ std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& 
       recipient.original_address() != recipient.address()) {
     ConcatTo(&line, ", orig_to=<", Quoted(recipient.original_address()), ">");
   }
-  ConcatTo(&line, ", relay=", relay, ", delay=", DelayText(end - times.arrival_ms),
+  ConcatTo(&line, ", relay=", relay);
+  if (times.connection_use > 1) ConcatTo(&line, ", conn_use=", times.connection_use);
+  ConcatTo(&line, ", delay=", DelayText(end - times.arrival_ms),
            ", delays=", DelayText(times.active_ms - times.arrival_ms), "/",
            DelayText(start - times.active_ms), "/", DelayText(connected - start), "/",
-           DelayText(end - connected), ", dsn=", outcome.status(),
-           ", status=", StatusWord(outcome.action()), " (", outcome.text(), ")");
+           DelayText(end - connected), ", dsn=", outcome.status(), ", status=", word, " (",
+           outcome.text(), ")");
+  return line;
+}
+
+}  // namespace
+
+std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                          std::string_view relay, const AttemptTimes& times,
+                          const mail::v1::Outcome& outcome) {
+  return Line(queue_id, recipient, relay, times, outcome, StatusWord(outcome.action()));
+}
+
+std::string RecipientLineAndSoften(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                                   std::string_view relay, const AttemptTimes& times,
+                                   bool soft_bounce, mail::v1::Outcome* outcome) {
+  if (!soft_bounce || outcome->action() != mail::v1::Outcome::ACTION_BOUNCED) {
+    return RecipientLine(queue_id, recipient, relay, times, *outcome);
+  }
+  std::string line = Line(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
+  outcome->set_action(mail::v1::Outcome::ACTION_DEFERRED);
+  if (!outcome->status().empty()) outcome->mutable_status()->front() = '4';
   return line;
 }
 

@@ -20,11 +20,19 @@ struct AttemptTimes {
   int64_t start_ms = 0;
   int64_t connected_ms = 0;
   int64_t end_ms = 0;
+  // Which transaction of its connection it was; below 2: not said (conn_use=).
+  size_t connection_use = 0;
 };
 
 // `relay` is "none", "host[address]:port", "virtual".
 std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
                           std::string_view relay, const AttemptTimes& times,
                           const mail::v1::Outcome& outcome);
+
+// With soft_bounce, what would be returned is deferred: the line has the status as it was, and
+// status=SOFTBOUNCE; `outcome` becomes deferred, 4.x.
+std::string RecipientLineAndSoften(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                                   std::string_view relay, const AttemptTimes& times,
+                                   bool soft_bounce, mail::v1::Outcome* outcome);
 
 }  // namespace postfleet::delivery

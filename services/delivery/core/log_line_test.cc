@@ -44,5 +44,33 @@ TEST(RecipientLine, ALocalPartThatNeedsQuotesHasThem) {
             "4fX: to=<\"x y\"@d");
 }
 
+TEST(RecipientLine, SaysWhichUseOfAConnectionItWas) {
+  mail::v1::Recipient recipient;
+  recipient.set_address("a@b");
+  EXPECT_NE(RecipientLine("4fX", recipient, "mx[192.0.2.1]:25", {.connection_use = 2}, Sent())
+                .find("relay=mx[192.0.2.1]:25, conn_use=2, delay=0, "),
+            std::string::npos);
+  EXPECT_EQ(RecipientLine("4fX", recipient, "mx[192.0.2.1]:25", {.connection_use = 1}, Sent())
+                .find("conn_use"),
+            std::string::npos);
+}
+
+TEST(RecipientLine, SoftBounceDefersWhatWouldReturn) {
+  mail::v1::Recipient recipient;
+  recipient.set_address("a@b");
+  mail::v1::Outcome outcome;
+  outcome.set_action(mail::v1::Outcome::ACTION_BOUNCED);
+  outcome.set_status("5.1.1");
+  outcome.set_text("no");
+  mail::v1::Outcome hard = outcome;
+  EXPECT_EQ(RecipientLineAndSoften("4fX", recipient, "none", {}, true, &outcome),
+            "4fX: to=<a@b>, relay=none, delay=0, delays=0/0/0/0, dsn=5.1.1, status=SOFTBOUNCE "
+            "(no)");
+  EXPECT_EQ(outcome.action(), mail::v1::Outcome::ACTION_DEFERRED);
+  EXPECT_EQ(outcome.status(), "4.1.1");
+  RecipientLineAndSoften("4fX", recipient, "none", {}, false, &hard);
+  EXPECT_EQ(hard.action(), mail::v1::Outcome::ACTION_BOUNCED);
+}
+
 }  // namespace
 }  // namespace postfleet::delivery

@@ -4,6 +4,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/mail/address.h"
 
 namespace postfleet::delivery::smtp {
 namespace {
@@ -46,9 +47,31 @@ void AttemptRun::Start() {
   Begin();
 }
 
+bool AttemptRun::may_have_more_destinations() const {
+  return !parts_->options.fallback_relays.empty() ||
+         attempt_->delivery.nexthop().find_first_of(", ") != std::string::npos;
+}
+
+void AttemptRun::ListDestinations() {
+  const SmtpOptions& options = parts_->options;
+  destinations_ = SplitNexthops(attempt_->delivery.nexthop());
+  if (destinations_.empty()) destinations_.push_back(attempt_->delivery.nexthop());
+  fallbacks_begin_ = destinations_.size();
+  destinations_.insert(destinations_.end(), options.fallback_relays.begin(),
+                       options.fallback_relays.end());
+  // The first one's sessions went to a kept connection.
+  if (sessions_used_up_) next_destination_ = 1;
+}
+
 void AttemptRun::LookUp() {
+  if (destinations_.empty()) ListDestinations();
+  if (next_destination_ >= destinations_.size()) return GiveUp();
+  if (next_destination_ > 0) sessions_ = 0;
+  sessions_used_up_ = false;
+  const std::string& destination = destinations_[next_destination_++];
+  last_destination_ = last_destination_ || next_destination_ == destinations_.size();
   // The parts are held, since the search refers to them; the attempt may be gone by then.
-  FindHosts(attempt_->delivery.nexthop(), parts_->options, parts_->world,
+  FindHosts(destination, parts_->options, parts_->world,
             [parts = parts_, weak = weak_from_this()](Hosts hosts) {
               if (const auto self = weak.lock()) self->OnHosts(std::move(hosts));
             });
@@ -58,37 +81,58 @@ void AttemptRun::OnHosts(Hosts hosts) {
   if (over_already_) return;
   hosts_ = std::move(hosts);
   hosts_known_ = true;
+  next_host_ = 0;
+  const bool loops = hosts_.candidates.empty() && hosts_.status == "5.4.6";
+  if (hosts_.found_self || loops) last_destination_ = true;
+  if (hosts_.candidates.empty() && last_.empty()) why_ = OutcomeOf(hosts_.status, hosts_.text);
   // Hosts that a kept connection has already spoken for.
-  std::erase_if(hosts_.candidates, [&](const Candidate& host) {
-    return RelayName(host, hosts_.port) == tried_relay_;
-  });
-  if (more_hosts()) return TryNext();
-  if (last_.empty()) return OnFailure(OutcomeOf(hosts_.status, hosts_.text));
-  if (last_failure_ && !completed_session_) FailDestination(*last_failure_);
-  const auto open = std::exchange(open_, {});
-  for (size_t i = 0; i < open.size(); ++i) Settle(*open[i], last_[i]);
-  Finish();
+  std::erase_if(hosts_.candidates,
+                [&](const Candidate& host) { return RelayName(host) == tried_relay_; });
+  TryNext();
 }
 
 void AttemptRun::TryNext() {
+  if (stopped_) return GiveUp();
+  if (!more_here()) return more_destinations() ? LookUp() : GiveUp();
+  if (!hosts_known_) return LookUp();
   const Candidate& host = hosts_.candidates[next_host_++];
+  const std::string& nexthop = attempt_->delivery.nexthop();
+  connection_ = parts_->cache.TakeHost(nexthop, RelayName(host));
+  if (connection_ != nullptr) {
+    connection_->set_user(this);
+    return Begin();
+  }
   ++parts_->connections_opened;
-  connection_ =
-      std::make_shared<Connection>(parts_, parts_->options, parts_->world, parts_->deadlines,
-                                   attempt_->delivery.nexthop(), host, hosts_.port);
+  connection_ = std::make_shared<Connection>(parts_, parts_->options, parts_->world,
+                                             parts_->deadlines, nexthop, host);
   connection_->Connect(this);
 }
 
-void AttemptRun::OnUnreachable(Connection& connection, const std::string& why) {
+void AttemptRun::GiveUp() {
+  if (!why_ && !last_.empty()) {
+    if (last_failure_ && !completed_session_) FailDestination(*last_failure_);
+    const auto open = std::exchange(open_, {});
+    for (size_t i = 0; i < open.size(); ++i) Settle(*open[i], last_[i]);
+    return Finish();
+  }
+  Outcome failure =
+      why_.value_or(OutcomeOf("4.3.0", "server unavailable or unable to receive mail"));
+  if (failure.action() == Outcome::ACTION_BOUNCED) BlameConfiguration(&failure);
+  if (failure.action() == Outcome::ACTION_DEFERRED && !completed_session_) FailDestination(failure);
+  SettleRest(failure);
+  Finish();
+}
+
+void AttemptRun::OnUnreachable(Connection&, const char* status, const std::string& why) {
   const auto self = shared_from_this();
   relay_ = "none";
-  const std::string text = Concat("connect to ", connection.relay(), ": ", why);
-  maillog::Info(parts_->options.program, text);
-  OnFailure(OutcomeOf("4.4.1", text));
+  maillog::Info(parts_->options.program, why);
+  OnFailure(OutcomeOf(status, why));
 }
 
 void AttemptRun::Begin() {
-  if (++sessions_ == parts_->options.mx_sessions_max) no_more_hosts_ = true;
+  if (++sessions_ == parts_->options.mx_sessions_max) sessions_used_up_ = true;
+  why_.reset();
   relay_ = connection_->relay();
   connection_->Begin({.envelope = &attempt_->delivery.envelope(),
                       .recipients = open_,
@@ -117,18 +161,19 @@ void AttemptRun::OnTransactionOver() {
   if (connection_->reused() && session.unanswered() && !session.reusable()) {
     // The server had closed it while it waited: as if it had never been there.
     --sessions_;
-    no_more_hosts_ = false;
+    sessions_used_up_ = false;
+    // The host is tried again, by a connection of its own.
+    if (hosts_known_) --next_host_;
     LetConnectionGo();
     contents_.Rewind();
-    return LookUp();
+    return TryNext();
   }
   last_failure_ = session.failure();
   const bool failed = last_failure_.has_value();
   completed_session_ = completed_session_ || !failed;
   tried_relay_ = connection_->relay();
   // A message that may have been taken must not go to another host at once.
-  if (session.given_up() || (failed && session.step() == Session::Step::kDot))
-    no_more_hosts_ = true;
+  if (session.given_up() || (failed && session.step() == Session::Step::kDot)) stopped_ = true;
   const bool again = more_hosts() && contents_.Rewind();
   if (failed && again) Log(last_failure_->text());
   if (failed && !again && !completed_session_) FailDestination(*last_failure_);
@@ -138,7 +183,7 @@ void AttemptRun::OnTransactionOver() {
   for (size_t i = 0; i < tried.size(); ++i) {
     Outcome& outcome = session.outcomes()[i];
     if (!again || outcome.action() != Outcome::ACTION_DEFERRED) {
-      Settle(*tried[i], std::move(outcome));
+      Settle(*tried[i], std::move(outcome), connection_->transactions());
       continue;
     }
     if (!failed) Log(outcome.text());
@@ -147,23 +192,25 @@ void AttemptRun::OnTransactionOver() {
   }
   LetConnectionGo();
   if (open_.empty()) return Finish();
-  if (!hosts_known_) return LookUp();
   TryNext();
 }
 
 void AttemptRun::OnFailure(Outcome failure) {
   LetConnectionGo();
-  if (failure.action() == Outcome::ACTION_DEFERRED && more_hosts()) return TryNext();
-  if (failure.action() == Outcome::ACTION_BOUNCED) BlameConfiguration(&failure);
-  if (failure.action() == Outcome::ACTION_DEFERRED && !completed_session_) FailDestination(failure);
-  SettleRest(failure);
-  Finish();
+  why_ = std::move(failure);
+  if (why_->action() == Outcome::ACTION_DEFERRED) return TryNext();
+  stopped_ = true;
+  GiveUp();
 }
 
 void AttemptRun::BlameConfiguration(Outcome* failure) const {
   const SmtpOptions& options = parts_->options;
-  if (options.relayhost.empty() || attempt_->delivery.nexthop() != options.relayhost) return;
-  maillog::Warning(options.program, "relayhost configuration problem: ", failure->text());
+  const bool fallback = next_destination_ > fallbacks_begin_;
+  const bool relayhost = !options.relayhost.empty() &&
+                         mail::LowerCasedAscii(attempt_->delivery.nexthop()) == options.relayhost;
+  if (!fallback && !relayhost) return;
+  maillog::Warning(options.program, fallback ? "smtp_fallback_relay" : "relayhost",
+                   " configuration problem: ", failure->text());
   *failure = OutcomeOf("4.3.5", "Server configuration error");
 }
 
@@ -173,11 +220,14 @@ void AttemptRun::FailDestination(const Outcome& failure) {
   result_.result.set_destination_status(failure.status());
 }
 
-void AttemptRun::Settle(const mail::v1::Recipient& recipient, Outcome outcome) {
+void AttemptRun::Settle(const mail::v1::Recipient& recipient, Outcome outcome,
+                        size_t connection_use) {
   outcome.set_recipient_number(recipient.number());
   times_.end_ms = parts_->world.clock->WallMillis();
+  times_.connection_use = connection_use;
   maillog::Write(parts_->options.program,
-                 RecipientLine(queue_id(), recipient, relay_, times_, outcome));
+                 RecipientLineAndSoften(queue_id(), recipient, relay_, times_,
+                                        parts_->options.soft_bounce, &outcome));
   *result_.result.add_outcomes() = std::move(outcome);
 }
 
@@ -192,14 +242,14 @@ void AttemptRun::LetConnectionGo() {
   if (connection->session().state() == Session::State::kDone) {
     parts_->cache.Give(connection);
   } else {
-    connection->Close();
+    connection->Close(parts_->cache.quits());
   }
 }
 
 void AttemptRun::Cancel() {
   if (over_already_) return;
   const auto self = shared_from_this();
-  no_more_hosts_ = true;
+  stopped_ = true;
   if (connection_ != nullptr && connection_->in_transaction()) {
     connection_->Cancel();
     return;

@@ -1,11 +1,13 @@
 // One attempt from its start to its result: a kept connection, or hosts in their order, until every
-// recipient has a final outcome or no host is left.
+// recipient has a final outcome or no host is left. The destinations of the nexthop come one after
+// the other, then the fallback relays: not behind one that this machine is a host of, or that
+// loops. A destination that cannot be found leads to the next one, though the failure be permanent.
 //
 // As Postfix's client: a host that cannot be reached or refuses the session makes the next one be
 // tried; so does 4xx for recipients, with those recipients. Sessions that got as far as a
-// transaction are counted against smtp_mx_session_limit. A permanent refusal is final at once.
-// destination_failed says that the last session ended without the server's judgement and no session
-// of this attempt came to its end.
+// transaction are counted against smtp_mx_session_limit, for each destination. A permanent refusal
+// is final at once. destination_failed says that the last session ended without the server's
+// judgement and no session of this attempt came to its end.
 #pragma once
 
 #include <memory>
@@ -40,16 +42,19 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   void Start();
   void Cancel();
 
-  void OnUnreachable(Connection& connection, const std::string& why) override;
+  void OnUnreachable(Connection& connection, const char* status, const std::string& why) override;
   void OnSession(Connection& connection) override;
   void OnIdleOver(Connection&) override {}
 
  private:
   using Outcome = mail::v1::Outcome;
 
+  // Hosts of the next destination.
   void LookUp();
   void OnHosts(Hosts hosts);
+  // The next host, or the next destination, or the end.
   void TryNext();
+  void ListDestinations();
   void Begin();
   void OnTransactionOver();
   // The session, or the search for hosts, failed for everybody who is left.
@@ -57,11 +62,20 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   // The relayhost is ours to name: what bounces there defers.
   void BlameConfiguration(Outcome* failure) const;
   void FailDestination(const Outcome& failure);
-  bool more_hosts() const {
-    return !no_more_hosts_ && (!hosts_known_ || next_host_ < hosts_.candidates.size());
+  bool more_hosts() const { return !stopped_ && (more_here() || more_destinations()); }
+  bool more_here() const {
+    return !sessions_used_up_ && (!hosts_known_ || next_host_ < hosts_.candidates.size());
   }
+  bool more_destinations() const {
+    return !last_destination_ && (destinations_.empty() ? may_have_more_destinations()
+                                                        : next_destination_ < destinations_.size());
+  }
+  // Before they are listed.
+  bool may_have_more_destinations() const;
+  // No host is left for those who are.
+  void GiveUp();
   // Final; writes the log line.
-  void Settle(const mail::v1::Recipient& recipient, Outcome outcome);
+  void Settle(const mail::v1::Recipient& recipient, Outcome outcome, size_t connection_use = 0);
   void SettleRest(const Outcome& outcome);
   void LetConnectionGo();
   void Finish();
@@ -78,16 +92,25 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   std::vector<const mail::v1::Recipient*> open_;
   std::vector<Outcome> last_;
   std::optional<Outcome> last_failure_;  // of the last session that had a transaction
+  // Of the last search, connection or greeting, when nobody said anything since.
+  std::optional<Outcome> why_;
 
   std::shared_ptr<Connection> connection_;
   std::string relay_ = "none";
   std::string tried_relay_;
-  // Looked up only when no kept connection serves.
+  // Listed and looked up only when no kept connection serves; a kept one belongs to the first.
+  std::vector<std::string> destinations_;
+  size_t fallbacks_begin_ = 0;
+  size_t next_destination_ = 0;
+  bool last_destination_ = false;
+  // Of the destination that is being tried.
   bool hosts_known_ = false;
   Hosts hosts_;
   size_t next_host_ = 0;
   size_t sessions_ = 0;
-  bool no_more_hosts_ = false;
+  bool sessions_used_up_ = false;
+  // Nothing else is to be tried.
+  bool stopped_ = false;
   bool completed_session_ = false;
   bool over_already_ = false;
 };

@@ -1,7 +1,10 @@
 #include "services/delivery/smtp/connection.h"
 
+#include <algorithm>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/local/stream_protocol.hpp>
 #include <cerrno>
 #include <utility>
 
@@ -12,12 +15,28 @@ namespace postfleet::delivery::smtp {
 namespace {
 
 using asio::ip::tcp;
+using Socket = asio::generic::stream_protocol::socket;
+using Endpoint = asio::generic::stream_protocol::endpoint;
 
-SessionOptions SessionOptionsOf(const SmtpOptions& options, uint16_t port) {
-  return {.helo_name = options.helo_name,
+// What sun_path holds beside its final zero.
+constexpr size_t kUnixPathBytesMax = 107;
+
+SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& host) {
+  return {.lmtp = options.protocol == ClientProtocol::kLmtp,
+          .lmtp_assume_final = options.assume_final,
+          .helo_name = options.helo_name,
           .myhostname = options.myhostname,
-          .detect_loop = port == options.port,
+          .detect_loop = host.path.empty() && host.port == options.loop_port,
           .skip_5xx_greeting = options.skip_5xx_greeting};
+}
+
+Peer PeerOf(const Candidate& host) {
+  return {.host = host.host, .address = host.path.empty() ? host.address.to_string() : host.path};
+}
+
+// As Postfix, whose working folder is the queue directory.
+std::string UnixPath(const SmtpOptions& options, const std::string& path) {
+  return path.starts_with('/') ? path : Concat(options.queue_directory, "/", path);
 }
 
 bool WouldBlock(const std::error_code& error) {
@@ -26,43 +45,61 @@ bool WouldBlock(const std::error_code& error) {
 
 }  // namespace
 
-std::string RelayName(const Candidate& host, uint16_t port) {
-  return Concat(host.host, "[", host.address.to_string(), "]:", port);
-}
-
 Connection::Connection(std::shared_ptr<const void> parts, const SmtpOptions& options,
                        const SmtpWorld& world, Deadlines& deadlines, std::string destination,
-                       const Candidate& host, uint16_t port)
+                       const Candidate& host)
     : KeepsParts{std::move(parts)},
       TimeLimited(deadlines),
       options_(options),
       world_(world),
       destination_(std::move(destination)),
-      endpoint_(host.address, port),
-      relay_(RelayName(host, port)),
+      host_(host),
+      relay_(RelayName(host)),
       socket_(world.loop->io()),
-      session_({.host = host.host, .address = host.address.to_string()}, destination_,
-               SessionOptionsOf(options, port)),
+      session_(PeerOf(host), destination_, SessionOptionsOf(options, host)),
       writer_(options.line_bytes_max) {}
 
 void Connection::Connect(ConnectionUser* user) {
   user_ = user;
+  Endpoint endpoint;
   std::error_code error;
-  socket_.open(endpoint_.protocol(), error);
-  const auto& bind = endpoint_.address().is_v4() ? options_.bind_address : options_.bind_address6;
-  if (!error && bind) socket_.bind({*bind, 0}, error);
+  if (host_.path.empty()) {
+    endpoint = tcp::endpoint(host_.address, host_.port);
+  } else {
+    const std::string path = UnixPath(options_, host_.path);
+    if (path.size() > kUnixPathBytesMax) {
+      maillog::Warning(options_.program, "unix-domain name too long: ", path);
+      return Fail("4.3.5", "Server configuration error");
+    }
+    endpoint = asio::local::stream_protocol::endpoint(path);
+  }
+  socket_.open(endpoint.protocol(), error);
+  if (!error && !Bind(&error)) return Fail("4.4.0", error.message());
   if (!error) socket_.non_blocking(true, error);
-  if (!error) socket_.set_option(tcp::no_delay(true), error);
+  if (!error && host_.path.empty()) socket_.set_option(tcp::no_delay(true), error);
   if (error) return OnConnected(error);
   SetDeadline(world_.clock->Monotonic() + options_.timeouts.connect);
-  socket_.async_connect(endpoint_, [self = shared_from_this()](const std::error_code& result) {
+  socket_.async_connect(endpoint, [self = shared_from_this()](const std::error_code& result) {
     if (self->user_ != nullptr) self->OnConnected(result);
   });
 }
 
+bool Connection::Bind(std::error_code* error) {
+  if (!host_.path.empty()) return true;
+  const auto& address = host_.address.is_v4() ? options_.bind_address : options_.bind_address6;
+  if (!address) return true;
+  std::error_code failed;
+  socket_.bind(tcp::endpoint(*address, 0), failed);
+  if (!failed) return true;
+  maillog::Warning(options_.program, options_.bind_address_enforce ? "cannot bind to " : "bind ",
+                   address->to_string(), ": ", failed.message());
+  if (options_.bind_address_enforce) *error = failed;
+  return !options_.bind_address_enforce;
+}
+
 void Connection::OnConnected(const std::error_code& error) {
   ClearDeadline();
-  if (error) return Fail(error.message());
+  if (error) return Fail("4.4.1", Concat("connect to ", relay_, ": ", error.message()));
   connected_ = true;
   opened_at_ = world_.clock->Monotonic();
   session_.Opened();
@@ -71,11 +108,11 @@ void Connection::OnConnected(const std::error_code& error) {
 }
 
 // Before there is a session.
-void Connection::Fail(const std::string& why) {
+void Connection::Fail(const char* status, const std::string& why) {
   std::error_code ignored;
   socket_.close(ignored);
   ConnectionUser* const user = std::exchange(user_, nullptr);
-  if (user != nullptr) user->OnUnreachable(*this, why);
+  if (user != nullptr) user->OnUnreachable(*this, status, why);
 }
 
 void Connection::Read() {
@@ -87,10 +124,12 @@ void Connection::Read() {
 
 void Connection::OnRead(const std::error_code& error, size_t bytes) {
   if (!socket_.is_open()) return;
+  if (quits_ != nullptr) return EndQuit();
   if (error) {
     session_.Lost();
     return Advance();
   }
+  if (options_.timeouts.per_request) CountReplies({read_buffer_.data(), bytes});
   session_.Received({read_buffer_.data(), bytes});
   Advance();
   if (socket_.is_open()) Read();
@@ -121,7 +160,7 @@ void Connection::Advance() {
       return;
     case Session::State::kReplies:
     case Session::State::kBody:
-      return SetDeadline(world_.clock->Monotonic() + TimeLimitOf(session_.step()));
+      return ExtendDeadline();
     case Session::State::kReady:
     case Session::State::kDone:
     case Session::State::kFailed:
@@ -133,6 +172,37 @@ void Connection::Advance() {
     maillog::Warning(options_.program, warning);
   }
   if (user_ != nullptr) user_->OnSession(*this);
+}
+
+// Lines of a reply but the last have a hyphen behind the code.
+void Connection::CountReplies(std::string_view bytes) {
+  for (char c : bytes) {
+    if (c == '\n') {
+      if (!reply_goes_on_) ++replies_;
+      reply_column_ = 0;
+      reply_goes_on_ = false;
+    } else if (++reply_column_ == 4) {
+      reply_goes_on_ = c == '-';
+    }
+  }
+}
+
+void Connection::ExtendDeadline() {
+  const SmtpTimeouts& timeouts = options_.timeouts;
+  const Session::Step step = session_.step();
+  const auto now = world_.clock->Monotonic();
+  const uint64_t paid_bytes = std::exchange(body_bytes_unpaid_, 0);
+  if (!timeouts.per_request || step != timed_step_ || replies_ != timed_replies_ ||
+      !has_deadline()) {
+    timed_step_ = step;
+    timed_replies_ = replies_;
+    return SetDeadline(now + TimeLimitOf(step));
+  }
+  if (step != Session::Step::kBody || paid_bytes == 0) return;
+  // What was sent buys time, but never more than one write has by itself.
+  const uint64_t rate = std::max<uint64_t>(timeouts.bytes_per_second_min, 1);
+  const auto bought = std::chrono::milliseconds(paid_bytes * 1'000 / rate);
+  SetDeadline(std::min(deadline() + bought, now + timeouts.data_xfer));
 }
 
 std::chrono::milliseconds Connection::TimeLimitOf(Session::Step step) const {
@@ -186,6 +256,7 @@ void Connection::SendBody() {
           asio::buffer(send_buffer_.get() + send_begin_, send_end_ - send_begin_), error);
       if (error) return WouldBlock(error) ? WaitWritable() : session_.Lost();
       send_begin_ += sent;
+      body_bytes_unpaid_ += sent;
     }
     send_begin_ = send_end_ = 0;
     if (dot_written_) return session_.BodySent();
@@ -223,11 +294,10 @@ bool Connection::FillSendBuffer() {
 
 void Connection::WaitWritable() {
   if (std::exchange(waiting_writable_, true)) return;
-  socket_.async_wait(tcp::socket::wait_write,
-                     [self = shared_from_this()](const std::error_code& error) {
-                       self->waiting_writable_ = false;
-                       if (!error && self->socket_.is_open()) self->Advance();
-                     });
+  socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const std::error_code& error) {
+    self->waiting_writable_ = false;
+    if (!error && self->socket_.is_open()) self->Advance();
+  });
 }
 
 void Connection::Cancel() {
@@ -241,23 +311,40 @@ void Connection::DropContents() {
   contents_ = nullptr;
 }
 
-void Connection::Close() {
+void Connection::Close(const std::shared_ptr<size_t>& quits) {
   user_ = nullptr;
   ClearDeadline();
   DropContents();
-  if (!socket_.is_open()) return;
+  if (!socket_.is_open() || quits_ != nullptr) return;
   const Session::State state = session_.state();
   if (session_.reusable() && (state == Session::State::kReady || state == Session::State::kDone)) {
     session_.Quit();
-    FlushCommands();
+    const bool said = FlushCommands();
+    if (said && quits != nullptr && *quits < options_.quitting_connections_max) {
+      quits_ = quits;
+      ++*quits_;
+      return SetDeadline(world_.clock->Monotonic() + options_.timeouts.quit);
+    }
   }
+  std::error_code ignored;
+  socket_.close(ignored);
+}
+
+// Whatever the server says to QUIT, it is the end.
+void Connection::EndQuit() {
+  --*std::exchange(quits_, nullptr);
+  ClearDeadline();
   std::error_code ignored;
   socket_.close(ignored);
 }
 
 void Connection::OnDeadline() {
   const auto self = shared_from_this();
-  if (!connected_) return Fail(std::make_error_code(std::errc::timed_out).message());
+  if (quits_ != nullptr) return EndQuit();
+  if (!connected_) {
+    return Fail("4.4.1", Concat("connect to ", relay_, ": ",
+                                std::make_error_code(std::errc::timed_out).message()));
+  }
   if (session_.state() == Session::State::kReady) {
     if (user_ != nullptr) user_->OnIdleOver(*this);
     return;

@@ -1,14 +1,17 @@
-// One TCP connection with its session: moves bytes between the socket and core/session.h, and keeps
-// its time limits.
+// One connection, TCP or of a unix socket, with its session: moves bytes between the socket and
+// core/session.h, and keeps its time limits.
 //
 // A connection has a user (an attempt, or the cache) that is told when the session's state is its
 // to act on: kReady, kDone, kFailed. A read is always open, so that a server that hangs up or
 // speaks early is noticed at once, and no write can block both sides. Commands go out in one send
 // for each group, the body in sends of kSendBufferBytes, the dot with the last of it.
+//
+// Time limits are for each read and write, or, per_request, for what a reply needs, as Postfix's
+// smtp_per_request_deadline: trickled bytes win no time.
 #pragma once
 
 #include <array>
-#include <asio/ip/tcp.hpp>
+#include <asio/generic/stream_protocol.hpp>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -25,14 +28,12 @@ namespace postfleet::delivery::smtp {
 
 class Connection;
 
-// "mx.example[192.0.2.1]:25".
-std::string RelayName(const Candidate& host, uint16_t port);
-
 class ConnectionUser {
  public:
   virtual ~ConnectionUser() = default;
-  // The connection could not be made: "Connection refused".
-  virtual void OnUnreachable(Connection& connection, const std::string& why) = 0;
+  // The connection could not be made: "connect to mx.example[192.0.2.1]:25: Connection refused".
+  virtual void OnUnreachable(Connection& connection, const char* status,
+                             const std::string& why) = 0;
   // session().state() is kReady, kDone or kFailed. The last thing that the connection does before
   // it returns to its loop.
   virtual void OnSession(Connection& connection) = 0;
@@ -55,7 +56,7 @@ class Connection : public std::enable_shared_from_this<Connection>,
   // `parts` own what the references refer to: a closed connection may live until its loop has let
   // go of it.
   Connection(std::shared_ptr<const void> parts, const SmtpOptions& options, const SmtpWorld& world,
-             Deadlines& deadlines, std::string destination, const Candidate& host, uint16_t port);
+             Deadlines& deadlines, std::string destination, const Candidate& host);
 
   void Connect(ConnectionUser* user);
   // kReady only. The contents must live until the state is kDone.
@@ -65,15 +66,16 @@ class Connection : public std::enable_shared_from_this<Connection>,
   // Ends the transaction that runs (the user is told), unless the dot may be on its way.
   void Cancel();
   bool in_transaction() const { return transactions_ != 0; }
-  // Says QUIT if the server would listen, and closes; the answer is not waited for. No user is
-  // told.
-  void Close();
+  // Says QUIT if the server would listen, and closes: at once, or, where `quits` counts those that
+  // wait and it may be one of them, when the reply is there or its time is over. No user is told.
+  void Close(const std::shared_ptr<size_t>& quits = nullptr);
   // OnIdleOver comes at `until`; OnSession with kFailed when the server hangs up before.
   void Idle(std::chrono::steady_clock::time_point until) { SetDeadline(until); }
 
   void set_user(ConnectionUser* user) { user_ = user; }
   Session& session() { return session_; }
   const std::string& destination() const { return destination_; }
+  const Candidate& host() const { return host_; }
   const std::string& relay() const { return relay_; }
   std::chrono::steady_clock::time_point opened_at() const { return opened_at_; }
   size_t transactions() const { return transactions_; }
@@ -82,11 +84,16 @@ class Connection : public std::enable_shared_from_this<Connection>,
   void OnDeadline() override;
 
  private:
+  // False: the connection must not be made.
+  bool Bind(std::error_code* error);
   void OnConnected(const std::error_code& error);
   void Read();
   void OnRead(const std::error_code& error, size_t bytes);
   void Advance();
   std::chrono::milliseconds TimeLimitOf(Session::Step step) const;
+  void CountReplies(std::string_view bytes);
+  void ExtendDeadline();
+  void EndQuit();
   bool FlushCommands();
   // Until all is with the system, the socket takes no more, or contents are awaited; or the session
   // has failed.
@@ -95,20 +102,30 @@ class Connection : public std::enable_shared_from_this<Connection>,
   bool FillSendBuffer();
   void WaitWritable();
   void DropContents();
-  void Fail(const std::string& why);
+  void Fail(const char* status, const std::string& why);
 
   const SmtpOptions& options_;
   const SmtpWorld& world_;
   const std::string destination_;
-  const asio::ip::tcp::endpoint endpoint_;
+  const Candidate host_;
   const std::string relay_;
-  asio::ip::tcp::socket socket_;
+  asio::generic::stream_protocol::socket socket_;
   Session session_;
   ConnectionUser* user_ = nullptr;
   bool connected_ = false;
   bool waiting_writable_ = false;
   std::chrono::steady_clock::time_point opened_at_;
   size_t transactions_ = 0;
+  // Counted in it: QUIT was said, the reply is awaited.
+  std::shared_ptr<size_t> quits_;
+  // What the deadline was set for.
+  Session::Step timed_step_ = Session::Step::kGreeting;
+  size_t timed_replies_ = 0;
+  // Per request only.
+  size_t replies_ = 0;
+  size_t reply_column_ = 0;
+  bool reply_goes_on_ = false;
+  uint64_t body_bytes_unpaid_ = 0;
 
   // Of the body that is being sent.
   Contents* contents_ = nullptr;

@@ -3,13 +3,44 @@
 #include <algorithm>
 #include <utility>
 
+#include "libs/base/maillog.h"
+
 namespace postfleet::delivery::smtp {
+
+ConnectionCache::ConnectionCache(const SmtpOptions& options, const SmtpWorld& world)
+    : options_(options),
+      world_(world),
+      quits_(options.skip_quit_reply ? nullptr : std::make_shared<size_t>(0)) {
+  if (options.reused_destinations.empty()) return;
+  auto opened = tables::MatchList::Open(
+      "smtp_connection_cache_destinations", options.reused_destinations,
+      {.tables = {.clock = world.clock, .default_type = options.default_table_type}});
+  if (opened.ok()) {
+    listed_ = *std::move(opened);
+  } else {
+    maillog::Warning(options.program, std::string(opened.status().message()));
+  }
+}
+
+// Listed are names without brackets, port or prefix.
+bool ConnectionCache::IsListed(const std::string& destination) {
+  if (listed_.empty()) return false;
+  std::string_view name = destination;
+  for (std::string_view prefix : {"unix:", "inet:"}) {
+    if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
+  }
+  const auto nexthop = ParseNexthop(name, options_.port);
+  const auto matches = listed_.Matches(nexthop.ok() ? std::string_view(nexthop->host) : name);
+  return matches.ok() && *matches;
+}
 
 void ConnectionCache::AttemptStarts(const std::string& destination) {
   const auto [found, is_new] = destinations_.try_emplace(destination);
   Destination& entry = found->second;
-  entry.reused =
-      !is_new && (entry.running > 0 || world_.clock->Monotonic() - entry.last_end <= kBackToBack);
+  if (is_new) entry.always = IsListed(destination);
+  entry.reused = entry.always ||
+                 (options_.reuse_connections && !is_new &&
+                  (entry.running > 0 || world_.clock->Monotonic() - entry.last_end <= kBackToBack));
   ++entry.running;
 }
 
@@ -19,22 +50,39 @@ void ConnectionCache::AttemptEnds(const std::string& destination) {
   entry.last_end = world_.clock->Monotonic();
 }
 
+std::shared_ptr<Connection> ConnectionCache::TakeAt(Idle::iterator place) {
+  std::shared_ptr<Connection> taken = std::move(*place);
+  idle_.erase(place);
+  taken->set_user(nullptr);
+  taken->ClearDeadline();
+  return taken;
+}
+
 std::shared_ptr<Connection> ConnectionCache::Take(const std::string& destination) {
   for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {
     Connection& connection = **it;
     if (connection.destination() != destination) continue;
     if (connection.session().state() != Session::State::kReady) continue;
-    std::shared_ptr<Connection> taken = std::move(*it);
-    idle_.erase(std::next(it).base());
-    taken->set_user(nullptr);
-    taken->ClearDeadline();
-    return taken;
+    return TakeAt(std::next(it).base());
+  }
+  return nullptr;
+}
+
+std::shared_ptr<Connection> ConnectionCache::TakeHost(const std::string& destination,
+                                                      const std::string& relay) {
+  const auto entry = destinations_.find(destination);
+  if (entry == destinations_.end() || !entry->second.reused) return nullptr;
+  for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {
+    Connection& connection = **it;
+    if (connection.relay() != relay) continue;
+    if (connection.session().state() != Session::State::kReady) continue;
+    return TakeAt(std::next(it).base());
   }
   return nullptr;
 }
 
 bool ConnectionCache::IsWorthKeeping(Connection& connection) {
-  if (!options_.reuse_connections || options_.idle_connections_max == 0) return false;
+  if (options_.idle_connections_max == 0) return false;
   if (!connection.session().reusable()) return false;
   if (options_.reuse_count_max != 0 && connection.transactions() >= options_.reuse_count_max) {
     return false;
@@ -45,11 +93,11 @@ bool ConnectionCache::IsWorthKeeping(Connection& connection) {
 }
 
 void ConnectionCache::Give(std::shared_ptr<Connection> connection) {
-  if (!IsWorthKeeping(*connection)) return connection->Close();
+  if (!IsWorthKeeping(*connection)) return connection->Close(quits_);
   if (idle_.size() >= options_.idle_connections_max) {
     const std::shared_ptr<Connection> oldest = std::move(idle_.front());
     idle_.pop_front();
-    oldest->Close();
+    oldest->Close(quits_);
   }
   connection->set_user(this);
   idle_.push_back(connection);
@@ -61,7 +109,7 @@ void ConnectionCache::OnSession(Connection& connection) {
   connection.Idle(world_.clock->Monotonic() + options_.cache_time);
 }
 
-void ConnectionCache::OnUnreachable(Connection& connection, const std::string&) {
+void ConnectionCache::OnUnreachable(Connection& connection, const char*, const std::string&) {
   Drop(connection);
 }
 
@@ -73,7 +121,7 @@ void ConnectionCache::Drop(Connection& connection) {
   if (found == idle_.end()) return;
   const std::shared_ptr<Connection> dropped = std::move(*found);
   idle_.erase(found);
-  dropped->Close();
+  dropped->Close(quits_);
 }
 
 void ConnectionCache::CloseIdle() {

@@ -52,6 +52,8 @@ class TimeLimited {
 
   void SetDeadline(Time deadline) { deadline_ = deadline; }
   void ClearDeadline() { deadline_ = Time::max(); }
+  bool has_deadline() const { return deadline_ != Time::max(); }
+  Time deadline() const { return deadline_; }
   // Once for each deadline. May destroy this and others.
   virtual void OnDeadline() = 0;
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <utility>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/mail/address.h"
 
 namespace postfleet::delivery::smtp {
 namespace {
@@ -27,90 +29,212 @@ const char* StatusOf(Result result) {
   }
 }
 
+// As getaddrinfo's own words.
+std::string NativeFailureText(Result result, std::string_view host) {
+  const char* why = result == Result::kNoName   ? "Name or service not known"
+                    : result == Result::kNoData ? "No address associated with hostname"
+                                                : "Temporary failure in name resolution";
+  return Concat("unable to look up host ", host, ": ", why);
+}
+
+// A host whose addresses are looked up: an MX, an SRV target, or the domain itself.
+struct Host {
+  std::string name;
+  uint16_t preference = 0;
+  uint16_t port = 0;
+  size_t open = 0;  // lookups
+  bool has_address = false;
+  bool asked_native = false;
+};
+
 class Search : public std::enable_shared_from_this<Search> {
  public:
   Search(const SmtpOptions& options, const SmtpWorld& world, std::function<void(Hosts)> done)
       : options_(options), world_(world), done_(std::move(done)) {}
 
-  void Start(const std::string& text) {
-    const auto nexthop = ParseNexthop(text, options_.port);
+  void Start(std::string_view text) {
+    if (options_.protocol == ClientProtocol::kLmtp) {
+      constexpr std::string_view kUnix = "unix:";
+      constexpr std::string_view kInet = "inet:";
+      if (text.starts_with(kUnix)) {
+        hosts_.candidates.push_back(
+            {.host = options_.myhostname, .path = std::string(text.substr(kUnix.size()))});
+        return done_(std::move(hosts_));
+      }
+      if (text.starts_with(kInet)) text.remove_prefix(kInet.size());
+    }
+    if (!options_.use_ipv4 && !options_.use_ipv6) {
+      return Fail("4.4.4", "all network protocols are disabled");
+    }
+    const auto nexthop = ParseNexthop(text, options_.port, /*bare_address=*/!options_.look_up_mx);
     if (!nexthop.ok()) {
       return Fail(StatusOf(Result::kBadName), dns::FailureText(Result::kBadName, Type::kMx, text));
     }
     name_ = nexthop->host;
-    hosts_.port = nexthop->port;
-    detect_loop_ = nexthop->port == options_.port;
+    port_ = nexthop->port;
+    detect_loop_ = port_ == options_.loop_port;
     if (nexthop->is_address) {
-      hosts_.candidates.push_back({.host = name_, .address = asio::ip::make_address(name_)});
+      hosts_.candidates.push_back(
+          {.host = name_, .address = asio::ip::make_address(name_), .port = port_});
       return Finish();
     }
-    if (nexthop->literal_host) return LookUpHosts({{.preference = 0, .exchange = name_}});
+    if (nexthop->literal_host) return LookUpDomainAsHost();
+    service_ = nexthop->service.empty() ? options_.service : nexthop->service;
+    if (IsServiceAsked()) return LookUpService();
+    LookUpDomain();
+  }
+
+ private:
+  bool IsServiceAsked() const {
+    return std::find(options_.srv_services.begin(), options_.srv_services.end(),
+                     mail::LowerCasedAscii(service_)) != options_.srv_services.end();
+  }
+
+  void LookUpDomain() {
+    if (!options_.look_up_mx) return LookUpDomainAsHost();
     world_.resolver->Lookup(
         Type::kMx, name_,
         [self = shared_from_this()](const dns::Answer& answer) { self->OnMx(answer); });
   }
 
- private:
+  void LookUpDomainAsHost() { LookUpHosts({{.name = name_, .port = port_}}); }
+
   void OnMx(const dns::Answer& answer) {
-    if (answer.absent()) return LookUpHosts({{.preference = 0, .exchange = name_}});
+    if (answer.absent()) return LookUpDomainAsHost();
     if (!answer.found()) {
-      if (options_.ignore_mx_lookup_error) {
-        return LookUpHosts({{.preference = 0, .exchange = name_}});
-      }
+      if (options_.ignore_mx_lookup_error) return LookUpDomainAsHost();
       return Fail(StatusOf(answer.result), dns::FailureText(answer.result, Type::kMx, name_));
     }
     std::vector<dns::MxRecord> mx = answer.mx;
-    if (mx.size() == 1 && mx.front().exchange.empty()) {
+    // RFC 7505 has it alone; beside others Postfix believes it too.
+    if (std::any_of(mx.begin(), mx.end(),
+                    [](const dns::MxRecord& record) { return record.exchange.empty(); })) {
       return Fail("5.1.0", Concat("Domain ", name_, " does not accept mail (nullMX)"));
     }
-    std::erase_if(mx, [](const dns::MxRecord& record) { return record.exchange.empty(); });
     std::stable_sort(mx.begin(), mx.end(), [](const dns::MxRecord& a, const dns::MxRecord& b) {
       return a.preference < b.preference;
     });
-    if (mx.size() > kMxHostsMax) mx.resize(kMxHostsMax);
-    by_mx_ = true;
-    LookUpHosts(std::move(mx));
+    std::vector<Host> hosts;
+    for (const dns::MxRecord& record : mx) {
+      hosts.push_back({.name = record.exchange, .preference = record.preference, .port = port_});
+    }
+    by_ = Type::kMx;
+    LookUpHosts(std::move(hosts));
+  }
+
+  void LookUpService() {
+    service_name_ = Concat("_", service_, "._tcp.", name_);
+    world_.resolver->Lookup(
+        Type::kSrv, service_name_,
+        [self = shared_from_this()](const dns::Answer& answer) { self->OnSrv(answer); });
+  }
+
+  void OnSrv(const dns::Answer& answer) {
+    if (!answer.found()) {
+      return WithoutService(
+          StatusOf(answer.result), dns::FailureText(answer.result, Type::kSrv, service_name_),
+          options_.allow_srv_fallback || (!answer.absent() && options_.ignore_srv_lookup_error));
+    }
+    if (answer.srv.size() == 1 && answer.srv.front().target.empty()) {
+      return WithoutService("5.1.0",
+                            Concat("Service ", service_name_, " is not available at this domain"),
+                            options_.allow_srv_fallback);
+    }
+    std::vector<ServiceTarget> targets;
+    for (const dns::SrvRecord& record : answer.srv) {
+      if (record.target.empty()) continue;
+      targets.push_back({.priority = record.priority,
+                         .weight = record.weight,
+                         .port = record.port,
+                         .host = record.target});
+    }
+    OrderServiceTargets(&targets, world_.random);
+    std::vector<Host> hosts;
+    for (ServiceTarget& target : targets) {
+      hosts.push_back({.name = std::move(target.host),
+                       .preference = static_cast<uint16_t>(hosts.size()),
+                       .port = target.port});
+    }
+    by_ = Type::kSrv;
+    LookUpHosts(std::move(hosts));
+  }
+
+  void WithoutService(const char* status, std::string text, bool may_fall_back) {
+    if (!may_fall_back) return Fail(status, std::move(text));
+    maillog::Info(options_.program, "skipping SRV lookup for ", service_name_, ": ", text);
+    LookUpDomain();
   }
 
   // All at once: their number is bounded.
-  void LookUpHosts(std::vector<dns::MxRecord> hosts) {
+  void LookUpHosts(std::vector<Host> hosts) {
+    const Type asked = by_.value_or(Type::kMx);
     if (hosts.empty()) {
-      return Fail(StatusOf(Result::kMalformed),
-                  dns::FailureText(Result::kMalformed, Type::kMx, name_));
+      return Fail(StatusOf(Result::kMalformed), dns::FailureText(Result::kMalformed, asked, name_));
     }
-    best_preference_ = hosts.front().preference;
-    open_ = hosts.size() * (options_.use_ipv4 + options_.use_ipv6);
-    for (const dns::MxRecord& host : hosts) {
-      if (options_.use_ipv4) LookUp(Type::kA, host);
-      if (options_.use_ipv6) LookUp(Type::kAaaa, host);
+    if (hosts.size() > kMxHostsMax) hosts.resize(kMxHostsMax);
+    hosts_found_ = std::move(hosts);
+    best_preference_ = hosts_found_.front().preference;
+    open_hosts_ = hosts_found_.size();
+    for (size_t i = 0; i < hosts_found_.size(); ++i) {
+      LookUpHost(i, /*native=*/!options_.look_up_dns);
     }
   }
 
-  void LookUp(Type type, const dns::MxRecord& host) {
-    world_.resolver->Lookup(type, host.exchange,
-                            [self = shared_from_this(), type, host](const dns::Answer& answer) {
-                              self->OnAddresses(type, host, answer);
-                            });
+  void LookUpHost(size_t number, bool native) {
+    Host& host = hosts_found_[number];
+    std::error_code not_numeric;
+    const asio::ip::address address = asio::ip::make_address(host.name, not_numeric);
+    if (!not_numeric) {
+      hosts_.candidates.push_back({.host = host.name,
+                                   .address = address,
+                                   .preference = host.preference,
+                                   .port = host.port});
+      if (--open_hosts_ == 0) Finish();
+      return;
+    }
+    host.asked_native = native;
+    host.open = size_t{options_.use_ipv4} + size_t{options_.use_ipv6};
+    dns::Resolver* const resolver = native ? world_.native_resolver : world_.resolver;
+    for (const Type type : {Type::kA, Type::kAaaa}) {
+      if (!(type == Type::kA ? options_.use_ipv4 : options_.use_ipv6)) continue;
+      resolver->Lookup(type, host.name,
+                       [self = shared_from_this(), type, number](const dns::Answer& answer) {
+                         self->OnAddresses(type, number, answer);
+                       });
+    }
   }
 
-  void OnAddresses(Type type, const dns::MxRecord& host, const dns::Answer& answer) {
+  void OnAddresses(Type type, size_t number, const dns::Answer& answer) {
+    Host& host = hosts_found_[number];
+    const bool renamed = options_.cname_names_server && !answer.canonical.empty();
     for (const asio::ip::address& address : answer.addresses) {
-      hosts_.candidates.push_back(
-          {.host = host.exchange, .address = address, .preference = host.preference});
+      host.has_address = true;
+      hosts_.candidates.push_back({.host = renamed ? answer.canonical : host.name,
+                                   .address = address,
+                                   .preference = host.preference,
+                                   .port = host.port});
     }
-    if (!answer.found()) KeepFailure(type, host.exchange, answer.result);
-    if (--open_ == 0) Finish();
+    if (!answer.found()) KeepFailure(type, host, answer.result);
+    if (--host.open != 0) return;
+    if (!host.has_address && !host.asked_native && options_.look_up_native) {
+      return LookUpHost(number, /*native=*/true);
+    }
+    if (--open_hosts_ == 0) Finish();
   }
 
-  void KeepFailure(Type type, const std::string& host, Result result) {
+  void KeepFailure(Type type, const Host& host, Result result) {
     // A failure that may pass is not forgotten for one that will not.
     if (!hosts_.status.empty() && hosts_.status[0] == '4' && StatusOf(result)[0] == '5') return;
     // Postfix asks for AAAA last, so that is what it names, whichever answer came last here.
     if (hosts_.status == StatusOf(result) && kept_type_ == Type::kAaaa && type == Type::kA) return;
     kept_type_ = type;
     hosts_.status = StatusOf(result);
-    hosts_.text = dns::FailureText(result, type, host);
+    hosts_.text = host.asked_native ? NativeFailureText(result, host.name)
+                                    : dns::FailureText(result, type, host.name);
   }
+
+  // What a loop is told of.
+  const std::string& asked_name() const { return by_ == Type::kSrv ? service_name_ : name_; }
 
   void Finish() {
     if (hosts_.candidates.empty()) return NoAddress();
@@ -120,22 +244,26 @@ class Search : public std::enable_shared_from_this<Search> {
                        return std::tie(a.preference, a.host, a.address) <
                               std::tie(b.preference, b.host, b.address);
                      });
+    const size_t all = hosts_.candidates.size();
     const Loop loop = detect_loop_
                           ? RemoveSelf(&hosts_.candidates, options_.own_addresses, best_preference_)
                           : Loop::kNone;
-    if (loop == Loop::kToMyself)
-      return Fail("5.4.6", Concat("mail for ", name_, " loops back to myself"));
+    hosts_.found_self = hosts_.candidates.size() != all;
+    if (loop == Loop::kToMyself) {
+      return Fail("5.4.6", Concat("mail for ", asked_name(), " loops back to myself"));
+    }
     if (loop == Loop::kNoPrimary) {
-      return Fail("4.4.4", Concat("unable to find primary relay for ", name_));
+      return Fail("4.4.4", Concat("unable to find primary relay for ", asked_name()));
     }
     OrderCandidates(&hosts_.candidates, options_.order, world_.random);
     done_(std::move(hosts_));
   }
 
   void NoAddress() {
-    if (by_mx_) {
-      maillog::Warning(options_.program, "no MX host for ", name_, " has a valid address record");
-      if (options_.defer_if_no_mx_address_found) hosts_.status[0] = '4';
+    if (by_) {
+      maillog::Warning(options_.program, "no ", dns::TypeName(*by_), " host for ", asked_name(),
+                       " has a valid address record");
+      if (by_ == Type::kMx && options_.defer_if_no_mx_address_found) hosts_.status[0] = '4';
     }
     if (hosts_.status.empty()) {
       return Fail("4.3.0", "server unavailable or unable to receive mail");
@@ -154,19 +282,23 @@ class Search : public std::enable_shared_from_this<Search> {
   const SmtpWorld& world_;
   const std::function<void(Hosts)> done_;
   std::string name_;
+  std::string service_;
+  std::string service_name_;  // "_smtp._tcp.example.com"
+  uint16_t port_ = 0;
   bool detect_loop_ = false;
-  bool by_mx_ = false;
+  std::optional<Type> by_;  // kMx, kSrv: such records led to the hosts
+  std::vector<Host> hosts_found_;
   uint16_t best_preference_ = 0;
-  size_t open_ = 0;
+  size_t open_hosts_ = 0;
   Type kept_type_ = Type::kMx;
   Hosts hosts_;
 };
 
 }  // namespace
 
-void FindHosts(const std::string& nexthop, const SmtpOptions& options, const SmtpWorld& world,
+void FindHosts(const std::string& destination, const SmtpOptions& options, const SmtpWorld& world,
                std::function<void(Hosts)> done) {
-  std::make_shared<Search>(options, world, std::move(done))->Start(nexthop);
+  std::make_shared<Search>(options, world, std::move(done))->Start(destination);
 }
 
 }  // namespace postfleet::delivery::smtp

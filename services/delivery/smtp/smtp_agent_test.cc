@@ -7,8 +7,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/config/diagnostics.h"
-#include "libs/dns/fake_resolver.h"
-#include "services/delivery/smtp/scripted_server.h"
+#include "services/delivery/smtp/agent_under_test.h"
 
 namespace postfleet::delivery::smtp {
 namespace {
@@ -18,136 +17,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
-
-// Contents in pieces, each given by a post.
-class PiecesReader : public ContentReader {
- public:
-  PiecesReader(asio::io_context& io, std::vector<std::string> pieces,
-               absl::Status end = absl::OkStatus())
-      : io_(io), pieces_(std::move(pieces)), end_(std::move(end)) {}
-
-  void Next(Done done) override {
-    asio::post(io_, [this, alive = std::weak_ptr(alive_), done = std::move(done)] {
-      if (alive.expired()) return;
-      if (next_ == pieces_.size()) return done(end_, {});
-      done(absl::OkStatus(), {rpc::OwningSlice(pieces_[next_++])});
-    });
-  }
-
- private:
-  asio::io_context& io_;
-  std::vector<std::string> pieces_;
-  absl::Status end_;
-  size_t next_ = 0;
-  const std::shared_ptr<char> alive_ = std::make_shared<char>();
-};
-
-std::string Describe(const Outcome& outcome) {
-  const char* action = outcome.action() == Outcome::ACTION_SENT       ? "sent"
-                       : outcome.action() == Outcome::ACTION_DEFERRED ? "deferred"
-                                                                      : "bounced";
-  return Concat(action, " ", outcome.status(), " ", outcome.text());
-}
-
-class SmtpAgentTest : public ::testing::Test {
- protected:
-  SmtpAgentTest() {
-    options_.myhostname = options_.helo_name = "client.test";
-    options_.port = server_.port();
-    options_.tick = std::chrono::milliseconds(1);
-    resolver_.AddAddress("mx.test", "127.0.0.1");
-    resolver_.AddMx("example.test", 10, "mx.test");
-  }
-
-  SmtpAgent& agent() {
-    if (agent_ == nullptr) {
-      agent_ = std::make_unique<SmtpAgent>(
-          options_, SmtpWorld{.loop = &loop_,
-                              .resolver = &resolver_,
-                              .clock = &clock_,
-                              .random = [](uint32_t bound) { return bound - 1; }});
-    }
-    return *agent_;
-  }
-
-  template <typename Condition>
-  void RunUntil(Condition condition) {
-    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!condition()) {
-      ASSERT_LT(std::chrono::steady_clock::now(), limit) << "nothing happened";
-      loop_.io().run_one_for(std::chrono::seconds(1));
-    }
-  }
-
-  struct Given {
-    std::string nexthop = "example.test";
-    std::vector<std::string> recipients = {"one@example.test"};
-    std::vector<std::string> pieces = {"Subject: x\n\nbody\n"};
-    absl::Status end = absl::OkStatus();
-    // Negative: as many as the pieces have.
-    int64_t content_bytes = -1;
-  };
-
-  uint64_t Start(Given given) {
-    auto attempt = std::make_unique<Attempt>();
-    attempt->contents = std::make_unique<PiecesReader>(loop_.io(), given.pieces, given.end);
-    scheduler::v1::Delivery& delivery = attempt->delivery;
-    delivery.set_id(++last_id_);
-    delivery.set_queue_id("4jXVqC48Jhz1cXNP");
-    delivery.set_nexthop(given.nexthop);
-    delivery.mutable_envelope()->set_sender("from@client.test");
-    uint32_t number = 0;
-    for (const std::string& recipient : given.recipients) {
-      auto* added = delivery.add_recipients();
-      added->set_address(recipient);
-      added->set_number(number++);
-    }
-    size_t bytes = 0;
-    for (const std::string& piece : given.pieces) bytes += piece.size();
-    delivery.set_content_bytes(
-        given.content_bytes < 0 ? bytes : static_cast<uint64_t>(given.content_bytes));
-    attempt->done = [this, id = last_id_](AttemptResult result) {
-      EXPECT_FALSE(results_.contains(id)) << "answered twice";
-      results_[id] = result.result;
-    };
-    agent().Start(std::move(attempt));
-    return last_id_;
-  }
-
-  scheduler::v1::DeliveryResult Wait(uint64_t id) {
-    RunUntil([&] { return results_.contains(id); });
-    return results_[id];
-  }
-  scheduler::v1::DeliveryResult Deliver(Given given) { return Wait(Start(std::move(given))); }
-
-  // By recipient number.
-  std::vector<std::string> Texts(const scheduler::v1::DeliveryResult& result) {
-    std::map<uint32_t, std::string> by_number;
-    for (const Outcome& outcome : result.outcomes()) {
-      by_number[outcome.recipient_number()] = Describe(outcome);
-    }
-    std::vector<std::string> texts;
-    for (auto& [number, text] : by_number) texts.push_back(text);
-    return texts;
-  }
-
-  // Two attempts that overlap make their destination a reused one.
-  void WarmUp() {
-    const uint64_t first = Start({});
-    const uint64_t second = Start({});
-    Wait(first);
-    Wait(second);
-  }
-
-  runtime::EventLoop loop_{"test"};
-  FakeClock clock_;
-  dns::FakeResolver resolver_{loop_.io()};
-  ScriptedServer server_{loop_.io()};
-  SmtpOptions options_;
-  std::unique_ptr<SmtpAgent> agent_;
-  uint64_t last_id_ = 0;
-  std::map<uint64_t, scheduler::v1::DeliveryResult> results_;
-};
 
 TEST_F(SmtpAgentTest, AMessageIsSentWithItsDotsStuffed) {
   const auto result = Deliver({.pieces = {"Subject: x\n\n.one\n", "two"}});
@@ -262,7 +131,7 @@ TEST_F(SmtpAgentTest, OurselvesAsBestMxIsALoop) {
 
 TEST_F(SmtpAgentTest, OnAnotherPortOurOwnAddressIsNoLoop) {
   options_.own_addresses = {asio::ip::make_address("127.0.0.1")};
-  options_.port = 25;
+  options_.loop_port = 25;
   EXPECT_THAT(Texts(Deliver({.nexthop = Concat("[mx.test]:", server_.port())})),
               ElementsAre(StartsWith("sent")));
 }
@@ -620,7 +489,71 @@ TEST(SmtpOptions, DefaultsArePostfixs) {
   EXPECT_EQ(options->order.addresses_max, 5u);
   EXPECT_EQ(options->mx_sessions_max, 2u);
   EXPECT_EQ(options->line_bytes_max, 998u);
+  EXPECT_TRUE(options->skip_quit_reply);
+  EXPECT_TRUE(options->look_up_dns && options->look_up_mx && !options->look_up_native);
   EXPECT_TRUE(options->use_ipv4 && options->use_ipv6);
+}
+
+TEST(SmtpOptions, LmtpHasItsOwn) {
+  config::Diagnostics diagnostics;
+  const auto config = config::Config::FromText(
+      "myhostname = mx.example.com\nsmtp_mail_timeout = 1s\nlmtp_mail_timeout = 2s\n", "",
+      {.hostname = "mx.example.com"}, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  const auto options = SmtpOptions::FromConfig(*config, ClientProtocol::kLmtp);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->program, "lmtp");
+  EXPECT_EQ(options->port, 24);
+  EXPECT_EQ(options->timeouts.mail, std::chrono::seconds(2));
+  EXPECT_FALSE(options->skip_quit_reply);
+  EXPECT_FALSE(options->look_up_mx);
+}
+
+TEST(SmtpOptions, WithoutDnsTheMachinesOwnNamesAreAsked) {
+  config::Diagnostics diagnostics;
+  const auto config = config::Config::FromText("smtp_dns_support_level = disabled\n", "",
+                                               {.hostname = "mx.example.com"}, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  const auto options = SmtpOptions::FromConfig(*config);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_TRUE(!options->look_up_dns && !options->look_up_mx && options->look_up_native);
+}
+
+TEST(SmtpOptions, AnUnknownLookupMethodIsRefused) {
+  config::Diagnostics diagnostics;
+  const auto config = config::Config::FromText("smtp_host_lookup = dns, telepathy\n", "",
+                                               {.hostname = "mx.example.com"}, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_FALSE(SmtpOptions::FromConfig(*config).ok());
+}
+
+TEST(SmtpOptions, AServiceThatIsLoggedUnderItsNameIs) {
+  config::Diagnostics diagnostics;
+  const auto config = config::Config::FromText("syslog_name = postfix/relay\n", "",
+                                               {.hostname = "mx.example.com"}, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(SmtpOptions::FromConfig(*config)->program, "relay/smtp");
+}
+
+TEST(SmtpOptions, TheOnlyAddressOfAFamilyIsWhereConnectionsComeFrom) {
+  config::Diagnostics diagnostics;
+  const config::HostFacts facts = {
+      .hostname = "mx.example.com",
+      .interfaces = {{.address = *config::IpAddress::Parse("127.0.0.1"), .prefix_length = 8},
+                     {.address = *config::IpAddress::Parse("192.0.2.1"), .prefix_length = 24},
+                     {.address = *config::IpAddress::Parse("::1"), .prefix_length = 128}}};
+  const auto one = config::Config::FromText(
+      "inet_interfaces = 192.0.2.1, ::1\nproxy_interfaces = 198.51.100.7\n", "", facts,
+      diagnostics);
+  ASSERT_TRUE(one.ok()) << one.status();
+  const auto options = SmtpOptions::FromConfig(*one);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->bind_address, asio::ip::make_address("192.0.2.1"));
+  EXPECT_EQ(options->bind_address6, std::nullopt);
+  EXPECT_THAT(options->own_addresses, ::testing::Contains(asio::ip::make_address("198.51.100.7")));
+  const auto all = config::Config::FromText("inet_interfaces = all\n", "", facts, diagnostics);
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_EQ(SmtpOptions::FromConfig(*all)->bind_address, std::nullopt);
 }
 
 TEST(SmtpOptions, ABadPortIsRefused) {

@@ -1,11 +1,120 @@
+#include "services/delivery/smtp/smtp_options.h"
+
 #include <algorithm>
-#include <chrono>
 
 #include "libs/base/concat.h"
-#include "services/delivery/smtp/smtp_agent.h"
+#include "libs/mail/address.h"
 
 namespace postfleet::delivery::smtp {
 namespace {
+
+// The same thing under two names.
+struct Names {
+  const char* connect_timeout;
+  const char* helo_timeout;
+  const char* mail_timeout;
+  const char* rcpt_timeout;
+  const char* data_init_timeout;
+  const char* data_xfer_timeout;
+  const char* data_done_timeout;
+  const char* rset_timeout;
+  const char* quit_timeout;
+  const char* per_request_deadline;
+  const char* min_data_rate;
+  const char* tcp_port;
+  const char* helo_name;
+  const char* fallback_relay;
+  const char* host_lookup;
+  const char* dns_support_level;
+  const char* bind_address;
+  const char* bind_address6;
+  const char* bind_address_enforce;
+  const char* address_preference;
+  const char* balance_inet_protocols;
+  const char* randomize_addresses;
+  const char* mx_address_limit;
+  const char* mx_session_limit;
+  const char* defer_if_no_mx_address_found;
+  const char* cname_overrides_servername;
+  const char* skip_5xx_greeting;
+  const char* line_length_limit;
+  const char* skip_quit_response;
+  const char* connection_cache_on_demand;
+  const char* connection_cache_destinations;
+  const char* connection_cache_time_limit;
+  const char* connection_reuse_time_limit;
+  const char* connection_reuse_count_limit;
+};
+
+constexpr Names kSmtpNames = {.connect_timeout = "smtp_connect_timeout",
+                              .helo_timeout = "smtp_helo_timeout",
+                              .mail_timeout = "smtp_mail_timeout",
+                              .rcpt_timeout = "smtp_rcpt_timeout",
+                              .data_init_timeout = "smtp_data_init_timeout",
+                              .data_xfer_timeout = "smtp_data_xfer_timeout",
+                              .data_done_timeout = "smtp_data_done_timeout",
+                              .rset_timeout = "smtp_rset_timeout",
+                              .quit_timeout = "smtp_quit_timeout",
+                              .per_request_deadline = "smtp_per_request_deadline",
+                              .min_data_rate = "smtp_min_data_rate",
+                              .tcp_port = "smtp_tcp_port",
+                              .helo_name = "smtp_helo_name",
+                              .fallback_relay = "smtp_fallback_relay",
+                              .host_lookup = "smtp_host_lookup",
+                              .dns_support_level = "smtp_dns_support_level",
+                              .bind_address = "smtp_bind_address",
+                              .bind_address6 = "smtp_bind_address6",
+                              .bind_address_enforce = "smtp_bind_address_enforce",
+                              .address_preference = "smtp_address_preference",
+                              .balance_inet_protocols = "smtp_balance_inet_protocols",
+                              .randomize_addresses = "smtp_randomize_addresses",
+                              .mx_address_limit = "smtp_mx_address_limit",
+                              .mx_session_limit = "smtp_mx_session_limit",
+                              .defer_if_no_mx_address_found = "smtp_defer_if_no_mx_address_found",
+                              .cname_overrides_servername = "smtp_cname_overrides_servername",
+                              .skip_5xx_greeting = "smtp_skip_5xx_greeting",
+                              .line_length_limit = "smtp_line_length_limit",
+                              .skip_quit_response = "smtp_skip_quit_response",
+                              .connection_cache_on_demand = "smtp_connection_cache_on_demand",
+                              .connection_cache_destinations = "smtp_connection_cache_destinations",
+                              .connection_cache_time_limit = "smtp_connection_cache_time_limit",
+                              .connection_reuse_time_limit = "smtp_connection_reuse_time_limit",
+                              .connection_reuse_count_limit = "smtp_connection_reuse_count_limit"};
+
+constexpr Names kLmtpNames = {.connect_timeout = "lmtp_connect_timeout",
+                              .helo_timeout = "lmtp_lhlo_timeout",
+                              .mail_timeout = "lmtp_mail_timeout",
+                              .rcpt_timeout = "lmtp_rcpt_timeout",
+                              .data_init_timeout = "lmtp_data_init_timeout",
+                              .data_xfer_timeout = "lmtp_data_xfer_timeout",
+                              .data_done_timeout = "lmtp_data_done_timeout",
+                              .rset_timeout = "lmtp_rset_timeout",
+                              .quit_timeout = "lmtp_quit_timeout",
+                              .per_request_deadline = "lmtp_per_request_deadline",
+                              .min_data_rate = "lmtp_min_data_rate",
+                              .tcp_port = "lmtp_tcp_port",
+                              .helo_name = "lmtp_lhlo_name",
+                              .fallback_relay = "lmtp_fallback_relay",
+                              .host_lookup = "lmtp_host_lookup",
+                              .dns_support_level = "lmtp_dns_support_level",
+                              .bind_address = "lmtp_bind_address",
+                              .bind_address6 = "lmtp_bind_address6",
+                              .bind_address_enforce = "lmtp_bind_address_enforce",
+                              .address_preference = "lmtp_address_preference",
+                              .balance_inet_protocols = "lmtp_balance_inet_protocols",
+                              .randomize_addresses = "lmtp_randomize_addresses",
+                              .mx_address_limit = "lmtp_mx_address_limit",
+                              .mx_session_limit = "lmtp_mx_session_limit",
+                              .defer_if_no_mx_address_found = "lmtp_defer_if_no_mx_address_found",
+                              .cname_overrides_servername = "lmtp_cname_overrides_servername",
+                              .skip_5xx_greeting = "lmtp_skip_5xx_greeting",
+                              .line_length_limit = "lmtp_line_length_limit",
+                              .skip_quit_response = "lmtp_skip_quit_response",
+                              .connection_cache_on_demand = "lmtp_connection_cache_on_demand",
+                              .connection_cache_destinations = "lmtp_connection_cache_destinations",
+                              .connection_cache_time_limit = "lmtp_connection_cache_time_limit",
+                              .connection_reuse_time_limit = "lmtp_connection_reuse_time_limit",
+                              .connection_reuse_count_limit = "lmtp_connection_reuse_count_limit"};
 
 std::chrono::milliseconds Time(const config::Config& config, std::string_view name) {
   return absl::ToChronoMilliseconds(config.GetTime(name));
@@ -19,79 +128,172 @@ absl::Status BadParameter(std::string_view name, std::string_view value) {
   return absl::InvalidArgumentError(Concat("bad parameter value: ", name, " = ", value));
 }
 
-absl::Status ReadBindAddress(const config::Config& config, std::string_view name,
+std::vector<std::string> LowerList(const config::Config& config, std::string_view name) {
+  std::vector<std::string> items = config.GetList(name);
+  for (std::string& item : items) item = mail::LowerCasedAscii(item);
+  return items;
+}
+
+bool Contains(const std::vector<std::string>& items, std::string_view item) {
+  return std::find(items.begin(), items.end(), item) != items.end();
+}
+
+absl::Status ReadBindAddress(const config::Config& config, std::string_view name, bool v6,
                              std::optional<asio::ip::address>* address) {
   const std::string text = config.GetString(name);
-  if (text.empty()) return absl::OkStatus();
+  std::string_view inner = text;
+  if (inner.starts_with('[') && inner.ends_with(']')) inner = inner.substr(1, inner.size() - 2);
+  if (inner.empty()) return absl::OkStatus();
   std::error_code error;
-  const asio::ip::address parsed = asio::ip::make_address(text, error);
-  if (error || parsed.is_v6() != (name == "smtp_bind_address6")) return BadParameter(name, text);
+  const asio::ip::address parsed = asio::ip::make_address(std::string(inner), error);
+  if (error || parsed.is_v6() != v6) return BadParameter(name, text);
   *address = parsed;
   return absl::OkStatus();
 }
 
 void ReadFamilies(const config::Config& config, SmtpOptions* options) {
   const std::vector<std::string> protocols = config.GetList("inet_protocols");
-  const auto has = [&](const char* name) {
-    return std::find(protocols.begin(), protocols.end(), name) != protocols.end();
-  };
-  options->use_ipv4 = has("ipv4") || has("all");
-  options->use_ipv6 = has("ipv6") || has("all");
+  options->use_ipv4 = Contains(protocols, "ipv4") || Contains(protocols, "all");
+  options->use_ipv6 = Contains(protocols, "ipv6") || Contains(protocols, "all");
 }
 
-SmtpTimeouts ReadTimeouts(const config::Config& config) {
-  SmtpTimeouts timeouts{.connect = Time(config, "smtp_connect_timeout"),
-                        .helo = Time(config, "smtp_helo_timeout"),
-                        .mail = Time(config, "smtp_mail_timeout"),
-                        .rcpt = Time(config, "smtp_rcpt_timeout"),
-                        .data_init = Time(config, "smtp_data_init_timeout"),
-                        .data_xfer = Time(config, "smtp_data_xfer_timeout"),
-                        .data_done = Time(config, "smtp_data_done_timeout"),
-                        .rset = Time(config, "smtp_rset_timeout")};
+SmtpTimeouts ReadTimeouts(const config::Config& config, const Names& names) {
+  SmtpTimeouts timeouts{.connect = Time(config, names.connect_timeout),
+                        .helo = Time(config, names.helo_timeout),
+                        .mail = Time(config, names.mail_timeout),
+                        .rcpt = Time(config, names.rcpt_timeout),
+                        .data_init = Time(config, names.data_init_timeout),
+                        .data_xfer = Time(config, names.data_xfer_timeout),
+                        .data_done = Time(config, names.data_done_timeout),
+                        .rset = Time(config, names.rset_timeout),
+                        .quit = Time(config, names.quit_timeout),
+                        .per_request = config.GetBool(names.per_request_deadline),
+                        .bytes_per_second_min = Count(config, names.min_data_rate)};
   // 0 leaves it to the system, whose own limit is below this.
   if (timeouts.connect.count() == 0) timeouts.connect = std::chrono::hours(1);
   return timeouts;
 }
 
-OrderOptions ReadOrder(const config::Config& config) {
-  const std::string preference = config.GetString("smtp_address_preference");
-  return {.addresses_max = Count(config, "smtp_mx_address_limit"),
-          .randomize = config.GetBool("smtp_randomize_addresses"),
+OrderOptions ReadOrder(const config::Config& config, const Names& names) {
+  const std::string preference = mail::LowerCasedAscii(config.GetString(names.address_preference));
+  return {.addresses_max = Count(config, names.mx_address_limit),
+          .randomize = config.GetBool(names.randomize_addresses),
           .prefer = preference == "ipv4"   ? OrderOptions::Prefer::kIpv4
                     : preference == "ipv6" ? OrderOptions::Prefer::kIpv6
                                            : OrderOptions::Prefer::kAny,
-          .balance = config.GetBool("smtp_balance_inet_protocols")};
+          .balance = config.GetBool(names.balance_inet_protocols)};
+}
+
+// How hosts are found. DNSSEC asks for what the resolver's own servers say: as "enabled" here.
+absl::Status ReadLookups(const config::Config& config, const Names& names, SmtpOptions* options) {
+  const std::string level = mail::LowerCasedAscii(config.GetString(names.dns_support_level));
+  if (!level.empty() && level != "disabled" && level != "enabled" && level != "dnssec") {
+    return BadParameter(names.dns_support_level, level);
+  }
+  const std::vector<std::string> methods = LowerList(config, names.host_lookup);
+  for (const std::string& method : methods) {
+    if (method != "dns" && method != "native") return BadParameter(names.host_lookup, method);
+  }
+  const bool disabled = level == "disabled";
+  options->look_up_dns = !disabled && Contains(methods, "dns");
+  options->look_up_native = disabled || Contains(methods, "native");
+  if (!options->look_up_dns && !options->look_up_native) return BadParameter(names.host_lookup, "");
+  options->look_up_mx = !disabled && options->protocol == ClientProtocol::kSmtp;
+  if (!disabled) options->srv_services = LowerList(config, "use_srv_lookup");
+  return absl::OkStatus();
+}
+
+// syslog_name "postfix/relay" of a service writes "postfix/relay/smtp".
+std::string ProgramOf(const config::Config& config, const char* command) {
+  const std::string syslog_name = config.GetString("syslog_name");
+  const size_t slash = syslog_name.find('/');
+  if (slash == std::string::npos) return command;
+  return Concat(std::string_view(syslog_name).substr(slash + 1), "/", command);
+}
+
+// What is ours, and, where it has one address of a family only, where connections come from.
+void ReadOwnAddresses(const config::Config& config, SmtpOptions* options) {
+  std::optional<asio::ip::address>* const bind[] = {&options->bind_address,
+                                                    &options->bind_address6};
+  size_t counts[] = {0, 0};
+  std::optional<asio::ip::address> only[2];
+  for (const config::InterfaceAddress& own : config.own_addresses()) {
+    const asio::ip::address address = asio::ip::make_address(own.address.ToString());
+    options->own_addresses.push_back(address);
+    ++counts[address.is_v6()];
+    only[address.is_v6()] = address;
+  }
+  for (size_t family : {0, 1}) {
+    if (!*bind[family] && counts[family] == 1 && !only[family]->is_loopback()) {
+      *bind[family] = only[family];
+    }
+  }
+  for (const std::string& proxy : config.GetList("proxy_interfaces")) {
+    std::string_view text = proxy;
+    if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
+    std::error_code not_numeric;
+    const asio::ip::address address = asio::ip::make_address(std::string(text), not_numeric);
+    if (!not_numeric) options->own_addresses.push_back(address);
+  }
+}
+
+absl::Status ReadDestinations(const config::Config& config, const Names& names,
+                              SmtpOptions* options) {
+  const std::string port_text = config.GetString(names.tcp_port);
+  const auto port = ParsePort(port_text);
+  if (!port) return BadParameter(names.tcp_port, port_text);
+  options->port = *port;
+  if (options->protocol == ClientProtocol::kSmtp) options->service = port_text;
+  options->fallback_relays = SplitNexthops(config.GetString(names.fallback_relay));
+  for (const std::string& relay : options->fallback_relays) {
+    if (!ParseNexthop(relay, options->port).ok()) return BadParameter(names.fallback_relay, relay);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config) {
+absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config,
+                                                    ClientProtocol protocol) {
+  const bool lmtp = protocol == ClientProtocol::kLmtp;
+  const Names& names = lmtp ? kLmtpNames : kSmtpNames;
   SmtpOptions options{
+      .protocol = protocol,
+      .program = ProgramOf(config, lmtp ? "lmtp" : "smtp"),
       .myhostname = config.GetString("myhostname"),
-      .helo_name = config.GetString("smtp_helo_name"),
-      .relayhost = config.GetString("relayhost"),
-      .order = ReadOrder(config),
-      .mx_sessions_max = Count(config, "smtp_mx_session_limit"),
+      .helo_name = config.GetString(names.helo_name),
+      .relayhost = lmtp ? "" : mail::LowerCasedAscii(config.GetString("relayhost")),
+      .queue_directory = config.GetString("queue_directory"),
+      .service = lmtp ? "lmtp" : "smtp",
+      .bind_address_enforce = config.GetBool(names.bind_address_enforce),
+      .order = ReadOrder(config, names),
+      .mx_sessions_max = Count(config, names.mx_session_limit),
+      .allow_srv_fallback = config.GetBool("allow_srv_lookup_fallback"),
+      .ignore_srv_lookup_error = config.GetBool("ignore_srv_lookup_error"),
       .ignore_mx_lookup_error = config.GetBool("ignore_mx_lookup_error"),
-      .defer_if_no_mx_address_found = config.GetBool("smtp_defer_if_no_mx_address_found"),
-      .skip_5xx_greeting = config.GetBool("smtp_skip_5xx_greeting"),
-      .line_bytes_max = Count(config, "smtp_line_length_limit"),
-      .timeouts = ReadTimeouts(config),
-      .reuse_connections = config.GetBool("smtp_connection_cache_on_demand"),
-      .cache_time = Time(config, "smtp_connection_cache_time_limit"),
-      .reuse_time = Time(config, "smtp_connection_reuse_time_limit"),
-      .reuse_count_max = Count(config, "smtp_connection_reuse_count_limit")};
-  const std::string port_text = config.GetString("smtp_tcp_port");
-  const auto port = ParsePort(port_text);
-  if (!port) return BadParameter("smtp_tcp_port", port_text);
-  options.port = *port;
+      .defer_if_no_mx_address_found = config.GetBool(names.defer_if_no_mx_address_found),
+      .cname_names_server = config.GetBool(names.cname_overrides_servername),
+      .skip_5xx_greeting = config.GetBool(names.skip_5xx_greeting),
+      .line_bytes_max = Count(config, names.line_length_limit),
+      .timeouts = ReadTimeouts(config, names),
+      .skip_quit_reply = config.GetBool(names.skip_quit_response),
+      .soft_bounce = config.GetBool("soft_bounce"),
+      .assume_final = lmtp && config.GetBool("lmtp_assume_final"),
+      .reuse_connections = config.GetBool(names.connection_cache_on_demand),
+      .reused_destinations = config.GetString(names.connection_cache_destinations),
+      .default_table_type = config.GetString("default_database_type"),
+      .cache_time = Time(config, names.connection_cache_time_limit),
+      .reuse_time = Time(config, names.connection_reuse_time_limit),
+      .reuse_count_max = Count(config, names.connection_reuse_count_limit)};
   ReadFamilies(config, &options);
-  for (const config::InterfaceAddress& own : config.own_addresses()) {
-    options.own_addresses.push_back(asio::ip::make_address(own.address.ToString()));
-  }
-  absl::Status status = ReadBindAddress(config, "smtp_bind_address", &options.bind_address);
-  if (status.ok()) status = ReadBindAddress(config, "smtp_bind_address6", &options.bind_address6);
+  absl::Status status = ReadDestinations(config, names, &options);
+  if (status.ok()) status = ReadLookups(config, names, &options);
+  if (status.ok())
+    status = ReadBindAddress(config, names.bind_address, false, &options.bind_address);
+  if (status.ok())
+    status = ReadBindAddress(config, names.bind_address6, true, &options.bind_address6);
   if (!status.ok()) return status;
+  ReadOwnAddresses(config, &options);
   return options;
 }
 

@@ -181,6 +181,8 @@ class Session {
   bool Helo(const smtp::Command& command, Actions* actions);
   bool Ehlo(const smtp::Command& command, Actions* actions);
   bool Mail(const smtp::Command& command, Actions* actions);
+  // Of MAIL and RCPT, by what EHLO offers.
+  smtp::PathSyntax Syntax() const;
   bool Rcpt(const smtp::Command& command, Actions* actions);
   bool Data(const smtp::Command& command, Actions* actions);
   bool Rset(const smtp::Command& command, Actions* actions);

@@ -56,6 +56,8 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
       {!config_.discard_vrfy && !config_.disable_vrfy, "VRFY"},
       {!config_.discard_enhanced_status_codes, "ENHANCEDSTATUSCODES"},
       {!config_.discard_8bitmime, "8BITMIME"},
+      {config_.dsn, "DSN"},
+      {config_.smtputf8, "SMTPUTF8"},
   };
   std::string lines;
   std::string_view last = config_.myhostname;
@@ -91,14 +93,17 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
   return Fail(reply.code, text, actions);
 }
 
+smtp::PathSyntax Session::Syntax() const {
+  return {.dsn = config_.dsn, .smtputf8 = config_.smtputf8, .auth = false};
+}
+
 bool Session::Mail(const smtp::Command& command, Actions* actions) {
   if (config_.helo_required && !greeted_) {
     return Fail(503, "5.5.1 Error: send HELO/EHLO first", actions);
   }
   if (transaction_ != nullptr) return Fail(503, "5.5.1 Error: nested MAIL command", actions);
   smtp::MailCommand mail;
-  const smtp::PathSyntax syntax{.dsn = false, .smtputf8 = false, .auth = false};
-  if (const auto bad = smtp::ParseMail(command.arguments, syntax, &mail)) {
+  if (const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail)) {
     return FailParsing(*bad, command, actions);
   }
   transaction_ = std::make_unique<Transaction>();
@@ -107,6 +112,11 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   transaction.sender_text = std::move(mail.sender_text);
   transaction.body = mail.body;
   transaction.size_hint = mail.size_bytes;
+  transaction.smtputf8 = mail.smtputf8;
+  transaction.dsn_return = mail.ret == "FULL"   ? mail::v1::Envelope::RETURN_FULL
+                           : mail.ret == "HDRS" ? mail::v1::Envelope::RETURN_HDRS
+                                                : mail::v1::Envelope::RETURN_UNSPECIFIED;
+  transaction.dsn_envid = std::move(mail.envid);
 
   transaction.completed_sender = CompletedSender(transaction.sender);
 
@@ -141,8 +151,8 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
 bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
   if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need MAIL command", actions);
   smtp::RcptCommand rcpt;
-  const smtp::PathSyntax syntax{.dsn = false, .smtputf8 = false, .auth = false};
-  if (const auto bad = smtp::ParseRcpt(command.arguments, syntax, false, &rcpt)) {
+  if (const auto bad =
+          smtp::ParseRcpt(command.arguments, Syntax(), transaction_->smtputf8, &rcpt)) {
     return FailParsing(*bad, command, actions);
   }
   if (transaction_->recipients.size() >= static_cast<size_t>(config_.recipient_limit)) {
@@ -177,8 +187,10 @@ bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions
     if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
   }
   transaction.recipients.push_back(
-      {answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),
-       std::move(asked_.recipient_text)});
+      {.address = answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),
+       .given = std::move(asked_.recipient_text),
+       .dsn_notify = static_cast<uint32_t>(asked_.notify),
+       .dsn_orcpt = std::move(asked_.orcpt)});
   Reply(250, "2.1.5 Ok", actions);
   return true;
 }
@@ -222,8 +234,7 @@ bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   if (config_.disable_vrfy) return Fail(502, "5.5.1 VRFY command is disabled", actions);
   if (command.arguments.empty()) return Fail(501, "5.5.4 Syntax: VRFY address", actions);
   smtp::RcptCommand rcpt;
-  const smtp::PathSyntax syntax{.dsn = false, .smtputf8 = false, .auth = false};
-  const auto bad = smtp::ParseRcpt(Concat("TO:", command.arguments), syntax, false, &rcpt);
+  const auto bad = smtp::ParseRcpt(Concat("TO:", command.arguments), Syntax(), false, &rcpt);
   if (bad) {
     return FailParsing(smtp::Reply(501, {5, 1, 3}, "Bad recipient address syntax"), command,
                        actions);

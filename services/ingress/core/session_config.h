@@ -69,6 +69,9 @@ struct SessionConfig {
   bool discard_vrfy = false;
   bool discard_enhanced_status_codes = false;
   bool discard_8bitmime = false;
+  // Not offered yet: nobody makes notices of success, or notices in RFC 6533's forms.
+  bool dsn = false;
+  bool smtputf8 = false;
 
   // Access.
   bool delay_reject = true;

@@ -22,6 +22,10 @@ constexpr size_t kScratchBytes = 4096;
 // would cost the queue more than it saves here.
 constexpr size_t kEarlyChunkBytesMin = 16 * 1024;
 
+bool HasEightBit(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; });
+}
+
 }  // namespace
 
 absl::StatusOr<bool> Session::HeadersAreLocal() const {
@@ -61,7 +65,7 @@ void Session::BeginData() {
       .client_address = facts_.address,
       .myhostname = config_.myhostname,
       .mail_name = config_.mail_name,
-      .protocol = message::ProtocolName(esmtp_, false, false, false),
+      .protocol = message::ProtocolName(esmtp_, false, false, transaction.smtputf8),
       .queue_id = transaction.queue_id,
       .recipient = transaction.recipients.size() == 1
                        ? std::string_view(transaction.recipients.front().given)
@@ -240,11 +244,15 @@ void Session::SubmitMessage(Actions* actions) {
   origin->set_client_address(facts_.address);
   origin->set_helo(helo_);
   origin->set_protocol(esmtp_ ? "ESMTP" : "SMTP");
+  envelope->set_dsn_return(transaction.dsn_return);
+  envelope->set_dsn_envid(std::move(transaction.dsn_envid));
+  bool needs_utf8 = content.cleanup.header_has_8bit() || HasEightBit(envelope->sender());
   absl::flat_hash_set<std::string> seen;
   for (AcceptedRecipient& accepted : transaction.recipients) {
     // Said twice is meant once (cleanup's duplicate filter).
     if (transaction.recipients.size() > 1 &&
-        !seen.insert(mail::LowerCasedAscii(Concat(accepted.address, '\n', accepted.given)))
+        !seen.insert(mail::LowerCasedAscii(Concat(accepted.address, '\n', accepted.given, '\n',
+                                                  accepted.dsn_notify, '\n', accepted.dsn_orcpt)))
              .second) {
       continue;
     }
@@ -253,7 +261,11 @@ void Session::SubmitMessage(Actions* actions) {
       recipient->set_original_address(std::move(accepted.given));
     }
     recipient->set_address(std::move(accepted.address));
+    recipient->set_dsn_notify(accepted.dsn_notify);
+    recipient->set_dsn_orcpt(std::move(accepted.dsn_orcpt));
+    needs_utf8 = needs_utf8 || HasEightBit(recipient->address());
   }
+  envelope->set_smtputf8(transaction.smtputf8 && needs_utf8);
   transaction.content.reset();
   phase_ = Phase::kAwaitingCommit;
   actions->submits.push_back(std::move(submit));

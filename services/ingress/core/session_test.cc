@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "libs/base/concat.h"
 #include "libs/base/crc32c.h"
 #include "services/ingress/core/scripted_session.h"
 
@@ -54,6 +55,69 @@ TEST(Rfc5321_4_1_1_1, EhloNamesOnlyWhatThereIs) {
   EXPECT_EQ(client.SayLine("EHLO a"),
             "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n"
             "250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n");
+}
+
+SessionConfig WithExtensions() {
+  SessionConfig config = ScriptedSession::Config();
+  config.dsn = config.smtputf8 = true;
+  return config;
+}
+
+TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
+  ScriptedSession client(WithExtensions());
+  client.Connect();
+  client.SayLine("EHLO a");
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS ENVID=x+2By"), "250 2.1.0 Ok\r\n");
+  EXPECT_EQ(client.SayLine("RCPT TO:<bob@localhost> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2Br@h"),
+            "250 2.1.5 Ok\r\n");
+  EXPECT_EQ(client.SayLine("RCPT TO:<root@localhost> NOTIFY=NEVER"), "250 2.1.5 Ok\r\n");
+  client.SayLine("DATA");
+  client.Say("x\r\n.\r\n");
+  ASSERT_FALSE(client.submits.empty());
+  const queue::v1::NewMessage& message = client.submits.back().submission.message();
+  EXPECT_EQ(message.envelope().dsn_return(), mail::v1::Envelope::RETURN_HDRS);
+  EXPECT_EQ(message.envelope().dsn_envid(), "x+y");
+  ASSERT_EQ(message.recipients_size(), 2);
+  EXPECT_EQ(message.recipients(0).dsn_notify(),
+            mail::v1::NOTIFY_FLAG_SUCCESS | mail::v1::NOTIFY_FLAG_DELAY);
+  EXPECT_EQ(message.recipients(0).dsn_orcpt(), "rfc822;o+r@h");
+  EXPECT_EQ(message.recipients(1).dsn_notify(), mail::v1::NOTIFY_FLAG_NEVER);
+}
+
+TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
+  ScriptedSession client;
+  client.Connect();
+  EXPECT_THAT(client.SayLine("EHLO a"), Not(HasSubstr("DSN")));
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS"), "501 5.7.1 DSN support is disabled\r\n");
+}
+
+// The envelope of a message to `recipient` with `header`.
+mail::v1::Envelope EnvelopeOf(std::string_view parameters, std::string_view recipient,
+                              std::string_view header) {
+  ScriptedSession client(WithExtensions());
+  client.Connect();
+  client.SayLine("EHLO a");
+  client.SayLine(Concat("MAIL FROM:<a@b>", parameters));
+  client.SayLine(Concat("RCPT TO:<", recipient, ">"));
+  client.SayLine("DATA");
+  client.Say(Concat(header, "\r\n\r\nx\r\n.\r\n"));
+  return client.submits.empty() ? mail::v1::Envelope()
+                                : client.submits.back().submission.message().envelope();
+}
+
+TEST(Rfc6531, TheEnvelopeNeedsSmtpUtf8WhereItWasAskedForAndIsUsed) {
+  constexpr std::string_view kAsked = " SMTPUTF8";
+  EXPECT_FALSE(EnvelopeOf(kAsked, "carl@relay.example", "Subject: x").smtputf8());
+  EXPECT_TRUE(EnvelopeOf(kAsked, "carl@relay.example", "Subject: \xc3\xa4").smtputf8());
+  EXPECT_FALSE(EnvelopeOf("", "carl@relay.example", "Subject: \xc3\xa4").smtputf8());
+}
+
+TEST(Rfc6531, AnAddressInUtf8NeedsTheParameter) {
+  ScriptedSession client(WithExtensions());
+  client.Connect();
+  client.SayLine("EHLO a");
+  client.SayLine("MAIL FROM:<a@b>");
+  EXPECT_THAT(client.SayLine("RCPT TO:<\xc3\xa4@relay.example>"), StartsWith("553 5.6.7"));
 }
 
 TEST(Rfc5321_4_1_1_1, DiscardedKeywordsAreNotNamed) {

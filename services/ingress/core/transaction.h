@@ -15,6 +15,8 @@ namespace postfleet::ingress {
 struct AcceptedRecipient {
   std::string address;  // completed by lookup
   std::string given;    // as in RCPT
+  uint32_t dsn_notify = 0;
+  std::string dsn_orcpt;
 };
 
 // DATA and what follows.
@@ -42,6 +44,9 @@ struct Session::Transaction {
   bool local_headers = false;
   smtp::Body body = smtp::Body::kUnspecified;
   uint64_t size_hint = 0;
+  bool smtputf8 = false;
+  mail::v1::Envelope::Return dsn_return = mail::v1::Envelope::RETURN_UNSPECIFIED;
+  std::string dsn_envid;
 
   std::string queue_id;  // taken at the first accepted recipient
   std::vector<AcceptedRecipient> recipients;

@@ -256,7 +256,9 @@ class Resolution {
   }
 
   void SetRoute(Route route) {
-    answer_.set_nexthop(TakesText(route.transport) ? route.nexthop : Lower(route.nexthop));
+    // A path keeps its capitals.
+    const bool as_it_is = TakesText(route.transport) || route.nexthop.starts_with("unix:");
+    answer_.set_nexthop(as_it_is ? route.nexthop : Lower(route.nexthop));
     answer_.set_transport(std::move(route.transport));
   }
 

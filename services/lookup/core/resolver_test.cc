@@ -44,6 +44,13 @@ TEST_F(ResolverTest, ClassesAndTheirRoutes) {
   EXPECT_EQ(Resolve("u@elsewhere.example").address_class(), v1::ADDRESS_CLASS_DEFAULT);
 }
 
+TEST_F(ResolverTest, NexthopsAreInLowerCaseButForPaths) {
+  p_.transport_maps = {
+      "inline:{{a.example=smtp:[MX.Example]} {b.example=lmtp:unix:private/Dovecot}}"};
+  EXPECT_EQ(Route("u@a.example"), "smtp:[mx.example]");
+  EXPECT_EQ(Route("u@b.example"), "lmtp:unix:private/Dovecot");
+}
+
 TEST_F(ResolverTest, MydestinationPrecedesTheOtherClasses) {
   p_.relay_domains = "example.com";
   EXPECT_EQ(Resolve("u@example.com").address_class(), v1::ADDRESS_CLASS_LOCAL);

@@ -1,6 +1,7 @@
 #include "services/queue/dispatch/dispatcher.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -11,6 +12,8 @@ namespace {
 constexpr size_t kPageRows = 256;
 
 constexpr size_t kFlushedIdsMax = 20'000;
+
+constexpr RecipientsCursor kNothingBehind = {.next_number = std::numeric_limits<uint32_t>::max()};
 
 // Debian's abseil looks strings up by a string_view of its own.
 absl::string_view Lookup(std::string_view key) { return {key.data(), key.size()}; }
@@ -40,6 +43,9 @@ int64_t ArrivalMs(const state::MessageRow& row) {
 }
 
 void FillRecipients(OpenRecipients* recipients, v1::Activation* activation) {
+  activation->set_source(recipients->any_untried ? v1::Activation::SOURCE_INCOMING
+                                                 : v1::Activation::SOURCE_DEFERRED);
+  activation->set_recipients_left(recipients->cursor.left);
   for (state::RecipientRow& row : recipients->open) {
     // Its notice says why it waited last.
     if (activation->forced_expire() && row.state() == state::RecipientRow::STATE_DEFERRED &&
@@ -105,6 +111,7 @@ void Dispatcher::Close() {
   inactive_ = 0;
   fresh_.clear();
   revisit_.clear();
+  more_.clear();
   deleted_.clear();
   recalled_.clear();
   for (auto& [queue_id, withheld] : withheld_) {
@@ -234,6 +241,7 @@ void Dispatcher::OnNewMessage(const Effects& effects, const NewMessageEffect& me
   if (auto gone = messages_.find(Lookup(message.queue_id)); gone != messages_.end()) {
     // The id of a message that is gone but not released yet: its release finds the new one.
     SetPhase(&gone->second, Phase::kOut, /*parked=*/false);
+    gone->second.cursor = kNothingBehind;
     return;
   }
   --credit_;
@@ -266,7 +274,9 @@ Activated Dispatcher::ActivateFresh(const Effects& effects, const NewMessageEffe
     *recipient = (*message.recipients)[static_cast<int>(number)];
     recipient->set_number(static_cast<uint32_t>(number));
   }
-  entry->next_number = static_cast<uint32_t>(count);
+  entry->cursor.next_number = static_cast<uint32_t>(count);
+  entry->cursor.left = message.row.recipients_total() - entry->cursor.next_number;
+  activation.set_recipients_left(entry->cursor.left);
   entry->attached_bytes = Attachable(message.row);
   if (entry->attached_bytes > 0) Attach(effects, message, &activated);
   return activated;
@@ -308,6 +318,7 @@ void Dispatcher::OnPurged() {
   withheld_.clear();
   fresh_.clear();
   revisit_.clear();
+  more_.clear();
   // Nothing lies behind the cursors; what comes now is told by its effects.
   ForgetIndexes();
 }
@@ -386,9 +397,15 @@ void Dispatcher::OnReleased(std::string_view queue_id) {
   entry.attached_bytes = 0;
   if (entry.phase == Phase::kRemoved) return Forget(found);
   SetPhase(&entry, Phase::kRevisit, /*parked=*/false);
-  entry.recalled = false;
+  entry.recalled = entry.more_wanted = false;
   if (!withheld_.empty()) Settle(queue_id);
   revisit_.emplace_back(queue_id);
+}
+
+void Dispatcher::OnMoreWanted(std::string_view queue_id) {
+  const auto found = messages_.find(Lookup(queue_id));
+  if (found == messages_.end() || found->second.phase != Phase::kOut) return;
+  if (!std::exchange(found->second.more_wanted, true)) more_.emplace_back(queue_id);
 }
 
 void Dispatcher::StartBacklogAt(const IntakeKey& key) {
@@ -422,7 +439,8 @@ absl::StatusOr<DispatchBatch> Dispatcher::Take(int64_t now_ms, size_t budget_byt
   }
   take.batch.flushed = std::exchange(flushed_, false);
   while (!take.Full()) {
-    absl::StatusOr<bool> gave = TakeRevisit(&take);
+    absl::StatusOr<bool> gave = TakeMore(&take);
+    if (gave.ok() && !*gave) gave = TakeRevisit(&take);
     if (!gave.ok()) return gave.status();
     if (*gave) continue;
     // In turn; who has nothing lets the other go.
@@ -441,6 +459,26 @@ absl::StatusOr<DispatchBatch> Dispatcher::Take(int64_t now_ms, size_t budget_byt
   return std::move(take.batch);
 }
 
+absl::StatusOr<bool> Dispatcher::TakeMore(TakeState* take) {
+  while (!more_.empty() && !take->Full()) {
+    const std::string queue_id = std::move(more_.front());
+    more_.pop_front();
+    --take->rows_left;
+    const auto found = messages_.find(queue_id);
+    if (found == messages_.end() || !std::exchange(found->second.more_wanted, false)) continue;
+    if (found->second.phase != Phase::kOut || found->second.recalled) continue;
+    Activated activated;
+    const absl::StatusOr<bool> gave = ReadMore(queue_id, take->now_ms, &activated, &found->second);
+    if (absl::IsDataLoss(gave.status())) {
+      take->batch.damaged.push_back({queue_id, std::string(gave.status().message())});
+      continue;
+    }
+    if (gave.ok() && *gave) take->Add(std::move(activated));
+    if (!gave.ok() || *gave) return gave;
+  }
+  return false;
+}
+
 absl::StatusOr<bool> Dispatcher::TakeRevisit(TakeState* take) {
   while (credit_ > 0 && !revisit_.empty() && !take->Full()) {
     const std::string queue_id = std::move(revisit_.front());
@@ -450,7 +488,7 @@ absl::StatusOr<bool> Dispatcher::TakeRevisit(TakeState* take) {
     uint32_t next_number = 0;
     if (found != messages_.end()) {
       if (found->second.phase != Phase::kRevisit) continue;
-      next_number = found->second.next_number;
+      next_number = found->second.cursor.next_number;
       Forget(found);
     }
     const absl::StatusOr<bool> gave = GiveOut(queue_id, next_number, take);
@@ -668,9 +706,8 @@ absl::StatusOr<bool> Dispatcher::Read(const std::string& queue_id, uint32_t from
   if (recipients->open.empty() && recipients->bounced.empty()) return false;
 
   FillActivation(queue_id, **row, &activated->activation);
-  activated->activation.set_source(recipients->any_pending ? v1::Activation::SOURCE_INCOMING
-                                                           : v1::Activation::SOURCE_DEFERRED);
-  entry->next_number = recipients->next_number;
+  entry->cursor = recipients->cursor;
+  entry->given_ms = now_ms;
   entry->arrival_ms = ArrivalMs(**row);
   // Deferred mail often waits on for its destination: its contents would lie in memory for nothing.
   const uint64_t attachable = recipients->any_pending ? Attachable(**row) : 0;
@@ -684,6 +721,29 @@ absl::StatusOr<bool> Dispatcher::Read(const std::string& queue_id, uint32_t from
   }
   FillRecipients(&*recipients, &activated->activation);
   activated->activation.set_flushed(flushed_ids_.erase(queue_id) > 0 || recipients->flushed);
+  return true;
+}
+
+absl::StatusOr<bool> Dispatcher::ReadMore(const std::string& queue_id, int64_t now_ms,
+                                          Activated* activated, Message* entry) {
+  const absl::StatusOr<std::optional<state::MessageRow>> row = reader_->ReadMessage(queue_id);
+  if (!row.ok()) return row.status();
+  if (!row->has_value()) return false;
+  OpenRecipientsQuery query;
+  query.queue_id = queue_id;
+  query.now_ms = std::max(now_ms, entry->given_ms);
+  query.flush_index = flush_index_;
+  query.recipients_max = limits_.activation_recipients_max;
+  query.behind = entry->cursor;
+  absl::StatusOr<OpenRecipients> recipients = reader_->ReadOpenRecipients(**row, query);
+  if (!recipients.ok()) return recipients.status();
+  if (recipients->open.empty()) return false;
+  entry->cursor = recipients->cursor;
+  entry->given_ms = query.now_ms;
+  FillActivation(queue_id, **row, &activated->activation);
+  FillRecipients(&*recipients, &activated->activation);
+  // Those that are due by the same flush go out after the release too.
+  activated->activation.set_flushed(flushed_ids_.contains(queue_id) || recipients->flushed);
   return true;
 }
 

@@ -6,7 +6,8 @@
 //   the effect of Open:     dispatcher.Open(epoch, state_machine.flush_index())
 //   after every Apply:      dispatcher.OnEffects(effects)
 //   a ScheduleRequest:      dispatcher.AddCredit(n); dispatcher.OnReleased(queue_id) for each of
-//                           `released`, after the frame's outcomes were applied
+//                           `released`, OnMoreWanted for each of `more`, after the frame's
+//                           outcomes were applied
 //   then, and at NextDueMs: while the stream takes frames:
 //                             batch = dispatcher.Take(now_ms, 1 MiB); send it unless empty;
 //                             go on while batch.more
@@ -41,11 +42,17 @@
 // Races, and what happens:
 //  - A job becomes due, or a flush comes, while its message is out: the passes over the due index
 //    skip it; the release looks at the message again.
-//  - A recipient bounced, and the message is released before the notice: the release finds the
-//    bounced row and gives the message out again.
+//  - A recipient bounced, or was sent with a notice owed, and the message is released before the
+//    notice: the release finds the row and gives the message out again.
+//  - Put off, and released: as deferred. Due before the release: given out again at once.
 //  - An outcome comes after the release: it is applied as usual; a recipient that it leaves bounced
 //    is in the intake index again (IntakeEffect), and is given out from there.
-//  - More than 1,000 recipients: the first 1,000; the release finds the next.
+//  - More than 1,000 recipients: the first 1,000, and how many are left; the release finds the
+//    next, or they come while it is out, when they are asked for (OnMoreWanted): behind those that
+//    were given, no recipient twice. What becomes due meanwhile of those comes after the release.
+//  - More wanted of a message that is not out, is recalled, or has no others: nothing comes. Asked
+//    for again before it came: it comes once. Where recipients were left, more comes, or the
+//    message is told as deleted or recalled: damage that is found makes it corrupt, and so parked.
 //  - Released, but recipients had no outcome: given out again at once. Who cannot work on a message
 //    now keeps it.
 //  - Deleted while out: in `deleted` of the next batch; the credit comes with the release. Deleted
@@ -148,6 +155,8 @@ class Dispatcher {
   void AddCredit(uint32_t messages) { credit_ += messages; }
   void OnEffects(const Effects& effects);
   void OnReleased(std::string_view queue_id);
+  // Costs no credit.
+  void OnMoreWanted(std::string_view queue_id);
 
   // What goes out now: about `budget_bytes` of activations and contents, at least one while there
   // is any. Errors are the store's and final.
@@ -198,8 +207,12 @@ class Dispatcher {
     int64_t arrival_ms = 0;
     // Of kFresh: which entry of fresh_ is its. The others of its id are dead.
     uint64_t fresh_ticket = 0;
-    // Pending recipients below it were given out in this message's pages.
-    uint32_t next_number = 0;
+    // Behind the recipients that were given out in this message's pages.
+    RecipientsCursor cursor;
+    // When it was given out. What was due then is due when more is wanted: clocks go back.
+    int64_t given_ms = 0;
+    // Of kOut: its id is in more_.
+    bool more_wanted = false;
     // Of kOut: its holder was told to let it go.
     bool recalled = false;
     // Of kOut: held or corrupt by now.
@@ -241,7 +254,8 @@ class Dispatcher {
   Activated ActivateFresh(const Effects& effects, const NewMessageEffect& message,
                           Message* entry) const;
 
-  // Each gives out at most one message and says whether it did.
+  // Each gives out at most one message, or more of one, and says whether it did.
+  absl::StatusOr<bool> TakeMore(TakeState* take);
   absl::StatusOr<bool> TakeRevisit(TakeState* take);
   absl::StatusOr<bool> TakeNew(TakeState* take);
   absl::StatusOr<bool> TakeDeferred(TakeState* take);
@@ -259,6 +273,9 @@ class Dispatcher {
   // damaged.
   absl::StatusOr<bool> Read(const std::string& queue_id, uint32_t from_number, int64_t now_ms,
                             Activated* activated, Message* entry);
+  // The same, of one that is out: what is behind its cursor.
+  absl::StatusOr<bool> ReadMore(const std::string& queue_id, int64_t now_ms, Activated* activated,
+                                Message* entry);
 
   const Reader* const reader_;
   const uint32_t partition_;
@@ -275,6 +292,8 @@ class Dispatcher {
   uint64_t fresh_tickets_ = 0;
   // To be looked at: kRevisit, restored, or gone since.
   std::deque<std::string> revisit_;
+  // Out, or not any more: more of its recipients are wanted.
+  std::deque<std::string> more_;
   std::vector<std::string> deleted_;
   std::vector<std::string> recalled_;
   // Both outlive the holder.

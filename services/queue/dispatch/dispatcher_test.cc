@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <set>
 
 #include "libs/base/concat.h"
-#include "services/queue/state/queue_under_test.h"
+#include "services/queue/dispatch/partition_under_test.h"
 
 namespace postfleet::queue {
 namespace {
@@ -18,91 +19,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr size_t kBudgetBytes = 1 << 20;
 constexpr int64_t kMinuteMs = 60'000;
-
-// A partition with its holder.
-struct Partition {
-  explicit Partition(const DispatchLimits& limits = {}) : dispatcher(&queue.reader(), 0, limits) {
-    Reopen();
-  }
-
-  // Tells the dispatcher, as the pipeline does.
-  const Effects& Tell(const Effects& effects) {
-    if (effects.open.opened) dispatcher.Open(effects.open.epoch, queue.machine().flush_index());
-    dispatcher.OnEffects(effects);
-    return effects;
-  }
-  void Reopen() {
-    state::Command command;
-    command.mutable_open();
-    Tell(queue.Apply(command));
-  }
-  void Enqueue(const std::string& queue_id, int recipients = 1,
-               const std::string& contents = "contents") {
-    Tell(postfleet::queue::Enqueue(queue, queue_id, recipients, contents));
-  }
-  void Report(const std::string& queue_id, const std::vector<std::pair<uint32_t, Action>>& outcomes,
-              int64_t retry_ms = 0) {
-    Tell(postfleet::queue::Report(queue, queue_id, outcomes, queue.now_ms + retry_ms));
-  }
-  DispatchBatch Take(size_t budget_bytes = kBudgetBytes) {
-    return *dispatcher.Take(queue.now_ms, budget_bytes);
-  }
-  const Effects& Act(v1::Action action, const std::vector<std::string>& queue_ids) {
-    state::Command command;
-    command.mutable_administer()->set_action(action);
-    for (const std::string& id : queue_ids) command.mutable_administer()->add_queue_ids(id);
-    return Tell(queue.Apply(command));
-  }
-  void Hold(const std::string& queue_id) { Act(v1::ACTION_HOLD, {queue_id}); }
-  void Unhold(const std::string& queue_id) { Act(v1::ACTION_RELEASE, {queue_id}); }
-  void Purge() {
-    state::Command command;
-    command.mutable_purge();
-    Tell(queue.Apply(command));
-  }
-  // Overwrites the first chunk's bytes.
-  void DamageContents(const std::string& queue_id) {
-    rocksdb::WriteOptions write;
-    write.disableWAL = true;
-    ASSERT_TRUE(queue.store()
-                    .db()
-                    ->Put(write, queue.store().family(Family::kBody), NumberedKey(queue_id, 0),
-                          ChunkHeader(1) + "other contents")
-                    .ok());
-  }
-  // Plants a key that is none, behind all others of the partition.
-  void DamageIndex(Family family) {
-    rocksdb::WriteOptions write;
-    write.disableWAL = true;
-    ASSERT_TRUE(queue.store()
-                    .db()
-                    ->Put(write, queue.store().family(family), PartitionPrefix(0) + "\x7f", "A1")
-                    .ok());
-  }
-  // Ids of all that goes out now.
-  std::vector<std::string> TakeIds() {
-    std::vector<std::string> ids;
-    for (bool more = true; more;) {
-      const DispatchBatch batch = Take();
-      for (const Activated& activated : batch.activations) {
-        ids.push_back(activated.activation.queue_id());
-      }
-      more = batch.more;
-    }
-    return ids;
-  }
-
-  QueueUnderTest queue;
-  Dispatcher dispatcher;
-};
-
-std::vector<uint32_t> Numbers(const v1::Activation& activation) {
-  std::vector<uint32_t> numbers;
-  for (const auto& recipient : activation.recipients()) numbers.push_back(recipient.number());
-  return numbers;
-}
 
 TEST(Dispatcher, NewMailGoesOutFromTheEffectsWithItsContents) {
   Partition partition;
@@ -707,7 +624,7 @@ class RandomHolder {
 
   void Step() {
     partition_.queue.now_ms += static_cast<int64_t>(Pick(500));
-    switch (Pick(18)) {
+    switch (Pick(20)) {
       case 0:
         return partition_.Enqueue(Concat("Q", ++ids_), static_cast<int>(1 + Pick(5)));
       case 1:
@@ -733,9 +650,15 @@ class RandomHolder {
         partition_.Reopen();
         out_.clear();
         recalled_.clear();
+        wanted_.clear();
         return;
       case 14:
         return ParkOrUnpark();
+      case 15:
+        return PutOffSome();
+      case 16:
+      case 17:
+        return WantMore();
       default:
         return TakeAll();
     }
@@ -752,12 +675,22 @@ class RandomHolder {
         const v1::Activation& activation = activated.activation;
         EXPECT_FALSE(withheld_.contains(activation.queue_id()))
             << activation.queue_id() << " is withheld";
-        EXPECT_TRUE(out_.insert(activation.queue_id()).second)
-            << activation.queue_id() << " was given out twice";
-        EXPECT_GT(activation.recipients_size() + activation.bounced_size(), 0);
+        if (out_.insert(activation.queue_id()).second) {
+          EXPECT_GT(activation.recipients_size() + activation.bounced_size(), 0);
+          given_[activation.queue_id()].clear();
+        } else {
+          ExpectWanted(activation);
+        }
+        for (uint32_t number : Numbers(activation)) {
+          EXPECT_TRUE(given_[activation.queue_id()].insert(number).second)
+              << activation.queue_id() << " recipient " << number << " was given out twice";
+        }
+        left_[activation.queue_id()] = activation.recipients_left();
       }
       more = batch.more;
     }
+    // Nothing comes later of what was wanted before.
+    wanted_.clear();
     if (partition_.dispatcher.credit() > 0) ExpectNothingForgotten();
   }
 
@@ -780,6 +713,8 @@ class RandomHolder {
 
   // How often all that had something to do was to be out.
   int checks() const { return checks_; }
+  // How often more of a message came.
+  int pages() const { return pages_; }
 
  private:
   size_t Pick(size_t below) { return random_() % below; }
@@ -808,6 +743,28 @@ class RandomHolder {
                       static_cast<int64_t>(Pick(20'000)) - 100);
   }
 
+  void PutOffSome() {
+    const int64_t retry_at_ms = partition_.queue.now_ms + static_cast<int64_t>(Pick(5'000));
+    partition_.Tell(
+        PutOff(partition_.queue, Pick(4) == 0 ? AnyId() : OutId(), {0, 1, 2}, retry_at_ms));
+  }
+
+  void WantMore() {
+    const std::string queue_id = Pick(10) == 0 ? AnyId() : OutId();
+    partition_.dispatcher.OnMoreWanted(queue_id);
+    if (out_.contains(queue_id)) wanted_.insert(queue_id);
+  }
+
+  void ExpectWanted(const v1::Activation& activation) {
+    const std::string& queue_id = activation.queue_id();
+    EXPECT_EQ(wanted_.erase(queue_id), 1u) << queue_id << " was given out twice";
+    EXPECT_FALSE(recalled_.contains(queue_id)) << queue_id;
+    EXPECT_GT(activation.recipients_size(), 0) << queue_id;
+    EXPECT_EQ(activation.bounced_size(), 0) << queue_id;
+    EXPECT_GE(left_[queue_id], static_cast<uint32_t>(activation.recipients_size())) << queue_id;
+    ++pages_;
+  }
+
   void NotifyOne() {
     const std::string notice = Pick(2) == 0 ? "" : Concat("Q", ++ids_);
     partition_.Tell(Notify(partition_.queue, OutId(), {0, 1, 2, 3}, notice));
@@ -826,6 +783,7 @@ class RandomHolder {
     partition_.dispatcher.OnReleased(queue_id);
     out_.erase(queue_id);
     recalled_.erase(queue_id);
+    wanted_.erase(queue_id);
     ExpectSettled();
   }
 
@@ -903,8 +861,13 @@ class RandomHolder {
   Partition partition_;
   size_t ids_ = 0;
   int checks_ = 0;
+  int pages_ = 0;
   // As the holder sees it.
   std::set<std::string> out_;
+  std::set<std::string> wanted_;
+  // Since it is out; and of its last page.
+  std::map<std::string, std::set<uint32_t>> given_;
+  std::map<std::string, uint32_t> left_;
   std::set<std::string> recalled_;
   // As who withholds sees it.
   std::multiset<std::string> withheld_;
@@ -928,6 +891,7 @@ TEST_P(RandomDispatch, GivesEachMessageOutOnceAtATimeAndForgetsNone) {
   RandomHolder holder(seed, limits);
   for (int step = 0; step < 10'000 && !HasFailure(); ++step) holder.Step();
   EXPECT_GT(holder.checks(), 50);
+  EXPECT_GT(holder.pages(), 10);
   if (!HasFailure()) holder.Drain();
 }
 

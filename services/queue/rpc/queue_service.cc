@@ -54,6 +54,10 @@ void QueueService::Resume() {
 
 void QueueService::OnApplied(const Effects& effects) {
   dispatcher_.OnEffects(effects);
+  for (const SubmissionResult& result : effects.submissions) {
+    duplicate_submissions_ += result.duplicate ? 1 : 0;
+  }
+  uploads_abandoned_ += effects.uploads_abandoned;
   if (!effects.parked.empty()) LogFoundCorrupt(effects);
   // Whoever reads the log can follow a requeued message.
   for (size_t i = 0; i < effects.new_queue_ids.size(); ++i) {
@@ -64,7 +68,10 @@ void QueueService::OnApplied(const Effects& effects) {
 // Commands that met rows that cannot be read. MarkCorrupt, which knows more, has its own line.
 void QueueService::LogFoundCorrupt(const Effects& effects) {
   const bool administered = effects.action != v1::ACTION_UNSPECIFIED;
-  if (!administered && effects.outcomes.empty() && effects.notifies.empty()) return;
+  if (!administered && effects.outcomes.empty() && effects.notifies.empty() &&
+      effects.put_offs.empty()) {
+    return;
+  }
   const absl::flat_hash_set<std::string> held(effects.changed.begin(), effects.changed.end());
   for (const std::string& queue_id : effects.parked) {
     if (held.contains(queue_id)) continue;
@@ -288,6 +295,8 @@ QueueService::Figures QueueService::ReadFigures() {
     active = dispatcher_.ActiveIds();
     oldest_active_ms = dispatcher_.OldestActiveMs();
     figures.bulk_jobs = static_cast<uint64_t>(machine_->bulks().size());
+    figures.duplicate_submissions = duplicate_submissions_;
+    figures.uploads_abandoned = uploads_abandoned_;
   });
   v1::StatResponse oldest;
   FillOldest(&oldest);

@@ -9,6 +9,9 @@
 // (bulk_jobs.h), verification (queue-verify, low priority, one at a time). They read beside the
 // writer; what is active is then said on the state loop.
 //
+// Flush is what postqueue -f and -s and SMTP's ETRN ask for. Of a site it takes every domain: its
+// callers see to it that fast_flush_domains names it.
+//
 // A message whose rows or chunks are found damaged, by whom ever, is marked as corrupt: it stays in
 // the corrupt queue until an administrator releases, requeues or deletes it.
 #pragma once
@@ -110,6 +113,10 @@ class QueueService final : public RawQueueService {
     uint64_t late_outcomes = 0;
     uint64_t uploads = 0;
     uint64_t bulk_jobs = 0;
+    // Since this process began: submissions that came again after they were applied, and
+    // unfinished messages that were given up.
+    uint64_t duplicate_submissions = 0;
+    uint64_t uploads_abandoned = 0;
   };
   Figures ReadFigures();
 
@@ -206,6 +213,8 @@ class QueueService final : public RawQueueService {
   bool verifying_ = false;     // guarded by verify_mutex_
 
   // State loop only.
+  uint64_t duplicate_submissions_ = 0;
+  uint64_t uploads_abandoned_ = 0;
   Dispatcher dispatcher_;
   std::shared_ptr<ScheduleStream> holder_;
   runtime::Timer due_timer_;

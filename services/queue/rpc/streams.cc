@@ -180,12 +180,14 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
 }
 
 void QueueService::ScheduleStream::OnWork(v1::ScheduleRequest request, rpc::Payload payload) {
-  if (request.outcomes_size() == 0 && request.notifies_size() == 0) {
-    if (request.credit_messages() == 0 && request.released_size() == 0) return;
+  if (request.outcomes_size() + request.notifies_size() + request.put_off_size() == 0) {
+    if (request.credit_messages() == 0 && request.released_size() + request.more_size() == 0) {
+      return;
+    }
     // After the outcomes of earlier frames: released messages have theirs applied by contract;
     // credit may come any time.
     service_->state_loop_->Post([self = shared_from_this(), request = std::move(request)] {
-      self->OnCreditAndReleases(request);
+      self->TellDispatcher(request);
       self->service_->Pump();
     });
     return;
@@ -199,11 +201,12 @@ void QueueService::ScheduleStream::OnWork(v1::ScheduleRequest request, rpc::Payl
     batch->set_epoch(self->epoch_);
     batch->mutable_outcomes()->Swap(request.mutable_outcomes());
     batch->mutable_notifies()->Swap(request.mutable_notifies());
+    batch->mutable_put_offs()->Swap(request.mutable_put_off());
     proposal.payload = std::move(payload);
     proposal.done = [self,
                      request = std::move(request)](const absl::StatusOr<const Effects*>& effects) {
       self->OnOutcomesApplied(effects);
-      self->OnCreditAndReleases(request);
+      self->TellDispatcher(request);
     };
     if (!self->service_->pipeline_->Propose(std::move(proposal), /*must=*/true)) {
       self->stream_->Cancel();
@@ -235,17 +238,19 @@ void QueueService::ScheduleStream::OnOutcomesApplied(
     maillog::Warning("queue", effect.queue_id,
                      ": an outcome came too late: the message was deleted before");
   }
+  for (const OutcomeEffect& effect : (*effects)->put_offs) add(effect);
   for (const OutcomeEffect& effect : (*effects)->notifies) add(effect);
   Send(response, {});
 }
 
-void QueueService::ScheduleStream::OnCreditAndReleases(const v1::ScheduleRequest& request) {
+void QueueService::ScheduleStream::TellDispatcher(const v1::ScheduleRequest& request) {
   if (service_->holder_.get() != this) {
     credit_before_open_ += request.credit_messages();
     return;
   }
   service_->dispatcher_.AddCredit(request.credit_messages());
   for (const std::string& queue_id : request.released()) service_->dispatcher_.OnReleased(queue_id);
+  for (const std::string& queue_id : request.more()) service_->dispatcher_.OnMoreWanted(queue_id);
 }
 
 void QueueService::ScheduleStream::Send(const v1::ScheduleResponse& response,

@@ -58,7 +58,8 @@ class QueueService::ScheduleStream : public std::enable_shared_from_this<Schedul
   void OnOpened(const absl::StatusOr<const Effects*>& effects);
   void OnWork(v1::ScheduleRequest request, rpc::Payload payload);
   void OnOutcomesApplied(const absl::StatusOr<const Effects*>& effects);
-  void OnCreditAndReleases(const v1::ScheduleRequest& request);
+  // What of a frame is not durable: credit, releases, and wishes for more recipients.
+  void TellDispatcher(const v1::ScheduleRequest& request);
   bool NextFrame(grpc::ByteBuffer* frame);
 
   QueueService* const service_;

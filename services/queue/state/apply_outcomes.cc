@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kUnreadable = "its recipients cannot be read";
 
-std::string Cut(const std::string& text) { return text.substr(0, kOutcomeTextBytesMax); }
+std::string Cut(std::string_view text) { return std::string(text.substr(0, kOutcomeTextBytesMax)); }
 
 mail::v1::Outcome CutTexts(const mail::v1::Outcome& outcome) {
   mail::v1::Outcome cut;
@@ -21,62 +21,72 @@ mail::v1::Outcome CutTexts(const mail::v1::Outcome& outcome) {
   cut.set_text(Cut(outcome.text()));
   cut.set_remote_mta(Cut(outcome.remote_mta()));
   cut.set_diagnostic(Cut(outcome.diagnostic()));
+  cut.set_success(outcome.success());
+  cut.set_notice_owed(outcome.notice_owed());
   return cut;
 }
 
-// A MessageOutcome being applied: the job that its deferred recipients join.
-struct Attempt {
-  const v1::MessageOutcome& message_outcome;
+// One of the command's words about a message: the job that the recipients join which it leaves
+// waiting. The route is as it was resolved this time; the one before stays with the jobs that they
+// leave.
+struct Waiting {
   Draft::Message* message;
   Application& application;
+  std::string_view transport;
+  std::string_view nexthop;
+  int64_t retry_at_ms;
   bool has_job = false;
   uint32_t job = 0;
 };
 
-uint32_t JobOf(Attempt* attempt) {
-  Draft& draft = attempt->application.draft;
-  if (attempt->has_job &&
+uint32_t JobOf(Waiting* waiting) {
+  Draft& draft = waiting->application.draft;
+  if (waiting->has_job &&
       static_cast<uint32_t>(
-          draft.job(attempt->message, attempt->job)->row.recipient_numbers_size()) <
+          draft.job(waiting->message, waiting->job)->row.recipient_numbers_size()) <
           kJobRecipientsMax) {
-    return attempt->job;
+    return waiting->job;
   }
   state::JobRow row;
-  row.set_transport(Cut(attempt->message_outcome.transport()));
-  row.set_nexthop(Cut(attempt->message_outcome.nexthop()));
-  row.set_due_ms(std::max<int64_t>(0, attempt->message_outcome.retry_at_ms()));
-  row.set_index(attempt->application.effects.index);
-  attempt->job = draft.AddJob(attempt->message, std::move(row));
-  attempt->has_job = true;
-  return attempt->job;
+  row.set_transport(Cut(waiting->transport));
+  row.set_nexthop(Cut(waiting->nexthop));
+  row.set_due_ms(std::max<int64_t>(0, waiting->retry_at_ms));
+  row.set_index(waiting->application.effects.index);
+  waiting->job = draft.AddJob(waiting->message, std::move(row));
+  waiting->has_job = true;
+  return waiting->job;
+}
+
+bool IsOpen(const state::RecipientRow& row) {
+  return row.state() == state::RecipientRow::STATE_PENDING ||
+         row.state() == state::RecipientRow::STATE_DEFERRED;
 }
 
 absl::Status Keep(const mail::v1::Outcome& outcome, state::RecipientRow::State next,
-                  Attempt* attempt) {
-  Draft& draft = attempt->application.draft;
+                  Waiting* waiting) {
+  Draft& draft = waiting->application.draft;
   const auto before =
-      draft.FindRecipient(attempt->message, outcome.recipient_number(), /*state_only=*/false);
+      draft.FindRecipient(waiting->message, outcome.recipient_number(), /*state_only=*/false);
   if (!before.ok()) return before.status();
   state::RecipientRow row;
   *row.mutable_recipient() = (*before)->recipient();
   row.set_state(next);
   *row.mutable_last() = CutTexts(outcome);
-  if (next == state::RecipientRow::STATE_DEFERRED) row.set_job(JobOf(attempt));
-  return draft.PutRecipient(attempt->message, outcome.recipient_number(), std::move(row));
+  if (next == state::RecipientRow::STATE_DEFERRED) row.set_job(JobOf(waiting));
+  return draft.PutRecipient(waiting->message, outcome.recipient_number(), std::move(row));
 }
 
-absl::Status ApplyRecipient(const mail::v1::Outcome& outcome, Attempt* attempt) {
+absl::Status ApplyRecipient(const mail::v1::Outcome& outcome, Waiting* attempt) {
   Draft& draft = attempt->application.draft;
   const uint32_t number = outcome.recipient_number();
   const auto before = draft.FindRecipient(attempt->message, number, /*state_only=*/true);
   if (!before.ok()) return before.status();
-  const state::RecipientRow::State standing = (*before)->state();
-  if (standing != state::RecipientRow::STATE_PENDING &&
-      standing != state::RecipientRow::STATE_DEFERRED) {
-    return absl::OkStatus();
-  }
+  if (!IsOpen(**before)) return absl::OkStatus();
   switch (outcome.action()) {
     case mail::v1::Outcome::ACTION_SENT:
+      if (outcome.notice_owed()) {
+        return Keep(outcome, state::RecipientRow::STATE_BOUNCED, attempt);
+      }
       return draft.DropRecipient(attempt->message, number);
     case mail::v1::Outcome::ACTION_DEFERRED:
       return Keep(outcome, state::RecipientRow::STATE_DEFERRED, attempt);
@@ -118,7 +128,8 @@ absl::Status ApplyOutcome(const v1::MessageOutcome& outcome, Application& applic
     CountLate(&effect, application);
     return absl::OkStatus();
   }
-  Attempt attempt = {outcome, *message, application};
+  Waiting attempt = {*message, application, outcome.transport(), outcome.nexthop(),
+                     outcome.retry_at_ms()};
   for (const mail::v1::Outcome& recipient : outcome.outcomes()) {
     absl::Status applied = ApplyRecipient(recipient, &attempt);
     if (absl::IsDataLoss(applied)) {
@@ -132,6 +143,38 @@ absl::Status ApplyOutcome(const v1::MessageOutcome& outcome, Application& applic
   }
   application.draft.RemoveIfEmpty(*message);
   effect.removed = !(*message)->exists;
+  return absl::OkStatus();
+}
+
+// Only its job changes: nothing was tried.
+absl::Status PutOffRecipient(uint32_t number, Waiting* waiting) {
+  Draft& draft = waiting->application.draft;
+  const auto before = draft.FindRecipient(waiting->message, number, /*state_only=*/false);
+  if (!before.ok()) return before.status();
+  if (!IsOpen(**before)) return absl::OkStatus();
+  state::RecipientRow row = **before;
+  row.set_state(state::RecipientRow::STATE_DEFERRED);
+  row.set_job(JobOf(waiting));
+  return draft.PutRecipient(waiting->message, number, std::move(row));
+}
+
+absl::Status ApplyPutOff(const v1::PutOff& put_off, Application& application) {
+  OutcomeEffect& effect = application.effects.put_offs.emplace_back();
+  effect.queue_id = put_off.queue_id();
+  const auto message = FindOrMark(put_off.queue_id(), application);
+  if (!message.ok()) return message.status();
+  if (*message == nullptr) {
+    // Not counted: no attempt was made in vain.
+    effect.removed = effect.late = true;
+    return absl::OkStatus();
+  }
+  Waiting waiting = {*message, application, put_off.transport(), put_off.nexthop(),
+                     put_off.retry_at_ms()};
+  for (uint32_t number : put_off.recipient_numbers()) {
+    const absl::Status moved = PutOffRecipient(number, &waiting);
+    if (absl::IsDataLoss(moved)) return MarkCorrupt(put_off.queue_id(), kUnreadable, application);
+    if (!moved.ok()) return moved;
+  }
   return absl::OkStatus();
 }
 
@@ -155,6 +198,35 @@ absl::StatusOr<std::string> RefusalOfNotice(const v1::Submission& notice,
   if (absl::IsDataLoss(upload.status())) return in_use;
   if (!upload.ok()) return upload.status();
   return (*upload)->exists ? in_use : std::string();
+}
+
+// The messages of a Notify, with their parts of the payload.
+struct Notices {
+  struct Notice {
+    const v1::Submission& submission;
+    std::vector<std::string_view> pieces;
+  };
+  std::vector<Notice> messages;
+
+  Notices(const v1::Notify& notify, PayloadCutter* cutter) {
+    if (notify.has_notice()) Add(notify.notice(), cutter);
+    if (notify.has_copy()) Add(notify.copy(), cutter);
+  }
+  void Add(const v1::Submission& submission, PayloadCutter* cutter) {
+    messages.push_back({submission, cutter->Take(submission.payload_bytes())});
+  }
+};
+
+// Both or none are enqueued.
+absl::StatusOr<std::string> RefusalOfNotices(const v1::Notify& notify, const Notices& notices,
+                                             Application& application) {
+  for (const Notices::Notice& notice : notices.messages) {
+    auto refusal = RefusalOfNotice(notice.submission, application);
+    if (!refusal.ok() || !refusal->empty()) return refusal;
+  }
+  const bool same =
+      notices.messages.size() == 2 && notify.notice().queue_id() == notify.copy().queue_id();
+  return same ? "the copy has the notice's queue id" : std::string();
 }
 
 // How many were closed.
@@ -190,8 +262,15 @@ absl::Status EnqueueNotice(const v1::Submission& notice, std::vector<std::string
   return absl::OkStatus();
 }
 
-absl::Status ApplyNotify(const v1::Notify& notify, std::vector<std::string_view> pieces,
-                         Application& application) {
+absl::Status EnqueueNotices(Notices notices, Application& application) {
+  for (Notices::Notice& notice : notices.messages) {
+    absl::Status enqueued = EnqueueNotice(notice.submission, std::move(notice.pieces), application);
+    if (!enqueued.ok()) return enqueued;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ApplyNotify(const v1::Notify& notify, Notices notices, Application& application) {
   OutcomeEffect& effect = application.effects.notifies.emplace_back();
   effect.queue_id = notify.queue_id();
   const auto message = FindOrMark(notify.queue_id(), application);
@@ -200,27 +279,24 @@ absl::Status ApplyNotify(const v1::Notify& notify, std::vector<std::string_view>
     CountLate(&effect, application);
     return absl::OkStatus();
   }
-  if (notify.has_notice()) {
-    auto refusal = RefusalOfNotice(notify.notice(), application);
-    if (!refusal.ok()) return refusal.status();
-    effect.refused = *std::move(refusal);
-    if (!effect.refused.empty()) return absl::OkStatus();
-  }
+  auto refusal = RefusalOfNotices(notify, notices, application);
+  if (!refusal.ok()) return refusal.status();
+  effect.refused = *std::move(refusal);
+  if (!effect.refused.empty()) return absl::OkStatus();
   if (notify.delay_warning()) {
     // A repeated one changes nothing: its notice is in the queue already.
     if ((*message)->created || (*message)->row.delay_warned()) return absl::OkStatus();
     (*message)->row.set_delay_warned(true);
     (*message)->changed = true;
-    return notify.has_notice() ? EnqueueNotice(notify.notice(), std::move(pieces), application)
-                               : absl::OkStatus();
+    return EnqueueNotices(std::move(notices), application);
   }
   const auto closed = CloseBounced(notify, *message, application);
   if (!closed.ok()) return closed.status();
   application.draft.RemoveIfEmpty(*message);
   effect.removed = !(*message)->exists;
   // A repeated Notify closes nothing: its notice is in the queue already.
-  if (*closed == 0 || !notify.has_notice()) return absl::OkStatus();
-  return EnqueueNotice(notify.notice(), std::move(pieces), application);
+  if (*closed == 0) return absl::OkStatus();
+  return EnqueueNotices(std::move(notices), application);
 }
 
 }  // namespace
@@ -229,13 +305,16 @@ absl::Status ApplyOutcomes(Application& application) {
   const state::OutcomeBatch& batch = application.command.header.outcomes();
   application.effects.outcomes.reserve(static_cast<size_t>(batch.outcomes_size()));
   application.effects.notifies.reserve(static_cast<size_t>(batch.notifies_size()));
+  application.effects.put_offs.reserve(static_cast<size_t>(batch.put_offs_size()));
   for (const v1::MessageOutcome& outcome : batch.outcomes()) {
     if (absl::Status applied = ApplyOutcome(outcome, application); !applied.ok()) return applied;
   }
+  for (const v1::PutOff& put_off : batch.put_offs()) {
+    if (absl::Status applied = ApplyPutOff(put_off, application); !applied.ok()) return applied;
+  }
   PayloadCutter cutter(application.command.payload);
   for (const v1::Notify& notify : batch.notifies()) {
-    absl::Status applied =
-        ApplyNotify(notify, cutter.Take(notify.notice().payload_bytes()), application);
+    absl::Status applied = ApplyNotify(notify, Notices(notify, &cutter), application);
     if (!applied.ok()) return applied;
   }
   return absl::OkStatus();

@@ -31,6 +31,7 @@ absl::Status AbandonUpload(const v1::Submission& submission, Application& applic
   }
   application.draft.DropChunks(submission.queue_id(), (*upload)->row.chunks());
   (*upload)->exists = false;
+  ++application.effects.uploads_abandoned;
   return absl::OkStatus();
 }
 
@@ -166,7 +167,8 @@ std::string RefusalOfRecipients(const v1::NewMessage& message) {
   for (const mail::v1::Recipient& recipient : message.recipients()) {
     if (recipient.address().empty()) return "a recipient without address";
     if (recipient.address().size() > kAddressBytesMax ||
-        recipient.original_address().size() > kAddressBytesMax) {
+        recipient.original_address().size() > kAddressBytesMax ||
+        recipient.dsn_orcpt().size() > kAddressBytesMax) {
       return Concat("a recipient of more than ", kAddressBytesMax, " bytes");
     }
   }
@@ -203,6 +205,9 @@ std::string RefusalOf(const v1::Submission& submission, uint64_t content_bytes) 
   }
   if (message.envelope().sender().size() > kAddressBytesMax) {
     return Concat("a sender of more than ", kAddressBytesMax, " bytes");
+  }
+  if (message.envelope().dsn_envid().size() > kAddressBytesMax) {
+    return Concat("an envelope id of more than ", kAddressBytesMax, " bytes");
   }
   return RefusalOfRecipients(message);
 }

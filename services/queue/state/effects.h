@@ -34,31 +34,33 @@ struct NewMessageEffect {
   // The contents, of a message of one chunk. Empty: more chunks, read them from the store.
   std::vector<std::string_view> payload;
   uint32_t payload_crc32c = 0;
-  // It is the notice of a Notify.
+  // It is the notice of a Notify, or the copy.
   bool notice = false;
 };
 
-// What became of outcomes[i], or of notifies[i].
+// What became of outcomes[i], of notifies[i], or of put_offs[i].
 struct OutcomeEffect {
   std::string queue_id;
   // Nothing of the message is left.
   bool removed = false;
   // The message was gone before. `removed` is set too.
   bool late = false;
-  // Of a Notify: why it did nothing at all (an impossible notice); the bounced rows stay. For the
-  // log.
+  // Of a Notify: why it did nothing at all (an impossible notice or copy); the bounced rows stay.
+  // For the log.
   std::string refused;
 };
 
-// A job that waits from now on: of a deferral, or moved to now by a flush.
+// A job that waits from now on: of a deferral, of recipients that were put off, or moved to now by
+// a flush.
 struct DueEffect {
   std::string queue_id;
   uint32_t job = 0;
   int64_t due_ms = 0;
 };
 
-// A message that is in the intake index by other ways than being new: a recipient bounced when none
-// was pending, a release, the new id of a requeue. Its contents are in the store.
+// A message that is in the intake index by other ways than being new: a notice is owed about a
+// recipient when none was pending, a release, the new id of a requeue. Its contents are in the
+// store.
 struct IntakeEffect {
   std::string queue_id;
   IntakeKey key;
@@ -87,6 +89,7 @@ struct Effects {
 
   std::vector<OutcomeEffect> outcomes;
   std::vector<OutcomeEffect> notifies;
+  std::vector<OutcomeEffect> put_offs;
   std::vector<DueEffect> due;
   std::vector<IntakeEffect> intake_again;
 
@@ -121,6 +124,8 @@ struct Effects {
   OpenEffect open;
   // Given by Register; 0: none.
   uint64_t incarnation = 0;
+  // Unfinished messages whose chunks were deleted: nobody went on with them (AbandonUploads), or
+  // who sent them gave up.
   uint64_t uploads_abandoned = 0;
 };
 

@@ -45,22 +45,37 @@ void QueueModel::Tidy(const std::string& queue_id) {
   if (message.Count(kGone) == message.recipients.size()) messages.erase(queue_id);
 }
 
-void QueueModel::Report(const std::string& queue_id, const Outcomes& outcomes,
-                        int64_t retry_at_ms) {
-  const auto found = messages.find(queue_id);
+void QueueModel::Report(const v1::MessageOutcome& message_outcome) {
+  const auto found = messages.find(message_outcome.queue_id());
   if (found == messages.end()) {
     ++late;
     return;
   }
-  for (const auto& [number, action] : outcomes) {
+  for (const mail::v1::Outcome& outcome : message_outcome.outcomes()) {
+    if (outcome.recipient_number() >= found->second.recipients.size()) continue;
+    Recipient& recipient = found->second.recipients[outcome.recipient_number()];
+    if (recipient.state != kPending && recipient.state != kWaiting) continue;
+    recipient.sent = outcome.action() == kSent;
+    recipient.state = outcome.action() == kDeferred              ? kWaiting
+                      : recipient.sent && !outcome.notice_owed() ? kGone
+                                                                 : kOwed;
+    recipient.reason = outcome.text();
+    recipient.due_ms = message_outcome.retry_at_ms();
+  }
+  Tidy(message_outcome.queue_id());
+}
+
+void QueueModel::PutOff(const std::string& queue_id, const std::vector<uint32_t>& numbers,
+                        int64_t retry_at_ms) {
+  const auto found = messages.find(queue_id);
+  if (found == messages.end()) return;
+  for (uint32_t number : numbers) {
     if (number >= found->second.recipients.size()) continue;
     Recipient& recipient = found->second.recipients[number];
     if (recipient.state != kPending && recipient.state != kWaiting) continue;
-    recipient.state = action == kSent ? kGone : action == kDeferred ? kWaiting : kOwed;
-    recipient.reason = Concat("attempt for ", number);
+    recipient.state = kWaiting;
     recipient.due_ms = retry_at_ms;
   }
-  Tidy(queue_id);
 }
 
 bool QueueModel::Notify(const std::string& queue_id, const std::vector<uint32_t>& numbers) {

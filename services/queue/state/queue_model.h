@@ -24,6 +24,8 @@ struct QueueModel {
   struct Recipient {
     std::string address;
     State state = kPending;
+    // Of kOwed: it was sent.
+    bool sent = false;
     // Of the last attempt.
     std::string reason;
     int64_t due_ms = 0;
@@ -44,9 +46,10 @@ struct QueueModel {
     uint64_t Bytes() const;
   };
 
-  using Outcomes = std::vector<std::pair<uint32_t, Action>>;
-  void Report(const std::string& queue_id, const Outcomes& outcomes, int64_t retry_at_ms);
-  // Whether the notice is enqueued.
+  void Report(const v1::MessageOutcome& message_outcome);
+  void PutOff(const std::string& queue_id, const std::vector<uint32_t>& numbers,
+              int64_t retry_at_ms);
+  // Whether the notice is enqueued, and the copy.
   bool Notify(const std::string& queue_id, const std::vector<uint32_t>& numbers);
   bool WarnOfDelay(const std::string& queue_id);
   // What was changed. New ids are made later: Rename.

@@ -163,7 +163,42 @@ const Effects& Report(QueueUnderTest& queue, const std::string& queue_id,
   return queue.Apply(OutcomeCommand(queue, queue_id, outcomes, retry_at_ms));
 }
 
+state::Command OweNotices(state::Command command) {
+  for (v1::MessageOutcome& message : *command.mutable_outcomes()->mutable_outcomes()) {
+    for (mail::v1::Outcome& outcome : *message.mutable_outcomes()) {
+      if (outcome.action() != kSent) continue;
+      outcome.set_notice_owed(true);
+      outcome.set_success(mail::v1::Outcome::SUCCESS_RELAYED);
+    }
+  }
+  return command;
+}
+
+const Effects& PutOff(QueueUnderTest& queue, const std::string& queue_id,
+                      const std::vector<uint32_t>& numbers, int64_t retry_at_ms) {
+  state::Command command;
+  command.mutable_outcomes()->set_epoch(queue.machine().epoch(0));
+  v1::PutOff* put_off = command.mutable_outcomes()->add_put_offs();
+  put_off->set_queue_id(queue_id);
+  for (uint32_t number : numbers) put_off->add_recipient_numbers(number);
+  put_off->set_retry_at_ms(retry_at_ms);
+  put_off->set_transport("slow");
+  put_off->set_nexthop("far.example");
+  return queue.Apply(std::move(command));
+}
+
 namespace {
+
+void FillNotice(std::string_view contents, const std::string& notice_id, v1::Submission* notice,
+                std::string* payload) {
+  notice->set_queue_id(notice_id);
+  notice->set_payload_bytes(static_cast<uint32_t>(contents.size()));
+  notice->set_payload_crc32c(Crc32c(contents));
+  notice->mutable_message()->set_content_bytes(contents.size());
+  notice->mutable_message()->mutable_envelope()->set_is_notice(true);
+  notice->mutable_message()->add_recipients()->set_address("sender@example.org");
+  payload->append(contents);
+}
 
 state::Command NotifyCommand(QueueUnderTest& queue, const std::string& queue_id,
                              const std::vector<uint32_t>& numbers, const std::string& notice_id,
@@ -173,24 +208,19 @@ state::Command NotifyCommand(QueueUnderTest& queue, const std::string& queue_id,
   v1::Notify* notify = command.mutable_outcomes()->add_notifies();
   notify->set_queue_id(queue_id);
   for (uint32_t number : numbers) notify->add_recipient_numbers(number);
-  if (notice_id.empty()) return command;
-  *payload = "the notice";
-  v1::Submission* notice = notify->mutable_notice();
-  notice->set_queue_id(notice_id);
-  notice->set_payload_bytes(static_cast<uint32_t>(payload->size()));
-  notice->set_payload_crc32c(Crc32c(*payload));
-  notice->mutable_message()->set_content_bytes(payload->size());
-  notice->mutable_message()->mutable_envelope()->set_is_notice(true);
-  notice->mutable_message()->add_recipients()->set_address("sender@example.org");
+  if (!notice_id.empty()) FillNotice(kNotice, notice_id, notify->mutable_notice(), payload);
   return command;
 }
 
 }  // namespace
 
 const Effects& Notify(QueueUnderTest& queue, const std::string& queue_id,
-                      const std::vector<uint32_t>& numbers, const std::string& notice_id) {
+                      const std::vector<uint32_t>& numbers, const std::string& notice_id,
+                      const std::string& copy_id) {
   std::string payload;
   state::Command command = NotifyCommand(queue, queue_id, numbers, notice_id, &payload);
+  v1::Notify* notify = command.mutable_outcomes()->mutable_notifies(0);
+  if (!copy_id.empty()) FillNotice(kCopy, copy_id, notify->mutable_copy(), &payload);
   return queue.Apply(std::move(command), std::move(payload));
 }
 

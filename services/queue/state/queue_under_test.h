@@ -87,6 +87,9 @@ std::string PayloadText(const std::vector<std::string_view>& pieces);
 uint64_t Open(QueueUnderTest& queue);
 
 using Action = mail::v1::Outcome::Action;
+inline constexpr std::string_view kNotice = "the notice";
+inline constexpr std::string_view kCopy = "its copy";
+
 inline constexpr Action kSent = mail::v1::Outcome::ACTION_SENT;
 inline constexpr Action kDeferred = mail::v1::Outcome::ACTION_DEFERRED;
 inline constexpr Action kBounced = mail::v1::Outcome::ACTION_BOUNCED;
@@ -98,9 +101,14 @@ state::Command OutcomeCommand(QueueUnderTest& queue, const std::string& queue_id
 const Effects& Report(QueueUnderTest& queue, const std::string& queue_id,
                       const std::vector<std::pair<uint32_t, Action>>& outcomes,
                       int64_t retry_at_ms = 0);
-// `notice_id` empty: nobody is to be told.
+// A notice is owed about each that was sent.
+state::Command OweNotices(state::Command command);
+const Effects& PutOff(QueueUnderTest& queue, const std::string& queue_id,
+                      const std::vector<uint32_t>& numbers, int64_t retry_at_ms);
+// An id that is empty: no such message is enqueued.
 const Effects& Notify(QueueUnderTest& queue, const std::string& queue_id,
-                      const std::vector<uint32_t>& numbers, const std::string& notice_id);
+                      const std::vector<uint32_t>& numbers, const std::string& notice_id,
+                      const std::string& copy_id = "");
 // Marks a message as warned of.
 const Effects& WarnOfDelay(QueueUnderTest& queue, const std::string& queue_id,
                            const std::string& notice_id);

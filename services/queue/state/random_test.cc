@@ -49,7 +49,7 @@ class Play {
         {1, &Play::WarnSome},    {8, &Play::AdministerSome}, {2, &Play::MarkSome},
         {2, &Play::FlushSome},   {1, &Play::RetrySome},      {2, &Play::UploadSome},
         {2, &Play::BulkSome},    {1, &Play::EnqueueTaken},   {1, &Play::OpenAgain},
-        {1, &Play::ReportLate},  {1, &Play::AbandonSome},
+        {1, &Play::ReportLate},  {1, &Play::AbandonSome},    {3, &Play::PutOffSome},
     };
     size_t weight = 0;
     for (const auto& [share, step] : steps) weight += share;
@@ -191,36 +191,60 @@ class Play {
     state::Command command;
     for (int i = 0; i < 2; ++i) {
       const std::string queue_id = AnyId();
-      QueueModel::Outcomes outcomes;
+      std::vector<std::pair<uint32_t, Action>> outcomes;
       for (uint32_t number = 0; number < 5; ++number) {
         if (Pick(2) == 0) continue;
         outcomes.push_back({number, std::array{kSent, kDeferred, kDeferred, kBounced}[Pick(4)]});
       }
       const int64_t retry_at_ms = queue.now_ms + static_cast<int64_t>(Pick(10'000));
-      const state::Command one = OutcomeCommand(queue, queue_id, outcomes, retry_at_ms);
+      state::Command one = OutcomeCommand(queue, queue_id, outcomes, retry_at_ms);
+      if (Pick(3) == 0) one = OweNotices(std::move(one));
       command.mutable_outcomes()->MergeFrom(one.outcomes());
-      model.Report(queue_id, outcomes, retry_at_ms);
+      model.Report(one.outcomes().outcomes(0));
     }
     queue.Apply(std::move(command));
   }
 
-  void EnterNotice(const std::string& notice_id, bool entered, const Effects& effects) {
-    EXPECT_EQ(effects.new_messages.size(), entered ? 1u : 0u);
-    if (entered) model.messages[notice_id] = {{{"sender@example.org"}}, {"the notice"}, 0};
+  // Sometimes again what is put off already, or not there.
+  void PutOffSome() {
+    const std::string queue_id = AnyId();
+    std::vector<uint32_t> numbers(Pick(4));
+    for (uint32_t& number : numbers) number = static_cast<uint32_t>(Pick(5));
+    const int64_t retry_at_ms = queue.now_ms + static_cast<int64_t>(Pick(10'000));
+    const bool there = model.messages.contains(queue_id);
+    const Effects& effects = PutOff(queue, queue_id, numbers, retry_at_ms);
+    ASSERT_EQ(effects.put_offs.size(), 1u);
+    EXPECT_EQ(effects.put_offs[0].late, !there);
+    model.PutOff(queue_id, numbers, retry_at_ms);
   }
 
+  void EnterNotice(const std::string& notice_id, std::string_view contents) {
+    model.messages[notice_id] = {{{"sender@example.org"}}, {std::string(contents)}, 0};
+  }
+
+  // With a copy, without, and with one whose id is in use.
   void NotifySome() {
     const std::string queue_id = AnyId();
     const std::string notice_id = NewId();
-    const Effects& effects = Notify(queue, queue_id, {0, 2}, notice_id);
-    EnterNotice(notice_id, model.Notify(queue_id, {0, 2}), effects);
+    std::string copy_id = Pick(2) == 0 ? "" : NewId();
+    const bool refused = Pick(8) == 0 && model.messages.contains(queue_id);
+    if (refused) copy_id = queue_id;
+    const Effects& effects = Notify(queue, queue_id, {0, 2}, notice_id, copy_id);
+    EXPECT_EQ(effects.notifies.at(0).refused.empty(), !refused);
+    const bool entered = !refused && model.Notify(queue_id, {0, 2});
+    EXPECT_EQ(effects.new_messages.size(), !entered ? 0u : copy_id.empty() ? 1u : 2u);
+    if (!entered) return;
+    EnterNotice(notice_id, kNotice);
+    if (!copy_id.empty()) EnterNotice(copy_id, kCopy);
   }
 
   void WarnSome() {
     const std::string queue_id = AnyId();
     const std::string notice_id = NewId();
     const Effects& effects = WarnOfDelay(queue, queue_id, notice_id);
-    EnterNotice(notice_id, model.WarnOfDelay(queue_id), effects);
+    const bool entered = model.WarnOfDelay(queue_id);
+    EXPECT_EQ(effects.new_messages.size(), entered ? 1u : 0u);
+    if (entered) EnterNotice(notice_id, kNotice);
   }
 
   void AdministerSome() {
@@ -440,7 +464,7 @@ void CompareRows(Play& play) {
   EXPECT_EQ(KeysOf(play, Family::kUpload), uploads);
 }
 
-// With all jobs due, everything is open that is not bounced.
+// With all jobs due, everything is open that no notice is owed about.
 void CompareOpen(Play& play, const std::string& queue_id, const QueueModel::Message& message) {
   const auto row = play.queue.reader().ReadMessage(queue_id);
   ASSERT_TRUE(row.ok() && row->has_value()) << queue_id;
@@ -455,7 +479,9 @@ void CompareOpen(Play& play, const std::string& queue_id, const QueueModel::Mess
     found[recipient.recipient().number()] = recipient.state();
   }
   for (const auto& recipient : open->bounced) {
-    found[recipient.recipient().number()] = QueueModel::kOwed;
+    const uint32_t number = recipient.recipient().number();
+    found[number] = QueueModel::kOwed;
+    EXPECT_EQ(recipient.last().notice_owed(), message.recipients[number].sent) << queue_id;
   }
   EXPECT_EQ(open->open.size() + open->bounced.size(), found.size());
   for (uint32_t number = 0; number < message.recipients.size(); ++number) {

@@ -13,38 +13,40 @@
 namespace postfleet::queue {
 namespace {
 
-// Collects pending and bounced rows from a number on.
+// What a walk over recipient rows looks for.
+struct Wanted {
+  bool pending = false;
+  size_t bounced_max = 0;
+};
+
+// Collects rows from a number on, pending ones from `from_pending` on. `pending_left`: there is a
+// pending one that did not fit; the cursor stands at it, else behind all.
 absl::Status CollectRows(const Store& store, const OpenRecipientsQuery& query, uint32_t from,
-                         bool want_pending, bool want_bounced, OpenRecipients* result) {
+                         uint32_t from_pending, Wanted wanted, OpenRecipients* result,
+                         bool* pending_left) {
   Rows rows(store, Family::kRecipient, MessagePrefix(query.queue_id),
             NumberedKey(query.queue_id, from));
   for (; rows.Valid(); rows.Next()) {
-    const bool open_full = !want_pending || result->open.size() >= query.recipients_max;
-    const bool bounced_full = !want_bounced || result->bounced.size() >= query.recipients_max;
-    if (open_full && bounced_full) {
-      result->more = true;
-      break;
-    }
+    const bool wants_bounced = result->bounced.size() < wanted.bounced_max;
+    if (!wanted.pending && !wants_bounced) break;
     state::RecipientRow row;
     if (!rows.Parse(&row)) return Damaged("recipient", query.queue_id);
     const uint32_t number = row.recipient().number();
-    if (row.state() == state::RecipientRow::STATE_PENDING && want_pending &&
-        number >= query.from_number) {
-      if (open_full) {
-        result->more = true;
+    if (row.state() == state::RecipientRow::STATE_PENDING && wanted.pending &&
+        number >= from_pending) {
+      if (result->open.size() >= query.recipients_max) {
+        result->cursor.next_number = number;
+        *pending_left = true;
+        wanted.pending = false;
         continue;
       }
-      result->next_number = number + 1;
-      result->any_pending = true;
+      result->any_pending = result->any_untried = true;
       result->open.push_back(std::move(row));
-    } else if (row.state() == state::RecipientRow::STATE_BOUNCED && want_bounced) {
-      if (bounced_full) {
-        result->more = true;
-        continue;
-      }
+    } else if (row.state() == state::RecipientRow::STATE_BOUNCED && wants_bounced) {
       result->bounced.push_back(std::move(row));
     }
   }
+  if (wanted.pending) result->cursor.next_number = std::numeric_limits<uint32_t>::max();
   return rows.status();
 }
 
@@ -60,33 +62,62 @@ absl::Status AddJobRecipients(const Store& store, const OpenRecipientsQuery& que
     if (!row.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
       return Damaged("recipient", query.queue_id);
     }
+    result->any_untried = result->any_untried || !row.has_last();
     result->open.push_back(std::move(row));
   }
   return absl::OkStatus();
 }
 
+// Goes on at the result's cursor. `jobs_left`: there is a job that did not fit; the cursor stands
+// at it.
 absl::Status CollectDueJobs(const Store& store, const OpenRecipientsQuery& query,
-                            OpenRecipients* result) {
-  const std::string prefix = MessagePrefix(query.queue_id);
-  Rows rows(store, Family::kJob, prefix, prefix);
+                            OpenRecipients* result, bool* jobs_left) {
+  RecipientsCursor& cursor = result->cursor;
+  Rows rows(store, Family::kJob, MessagePrefix(query.queue_id),
+            NumberedKey(query.queue_id, cursor.next_job));
   for (; rows.Valid(); rows.Next()) {
+    std::string_view queue_id;
+    uint32_t number = 0;
     state::JobRow job;
-    if (!rows.Parse(&job)) return Damaged("job", query.queue_id);
+    if (!ParseNumberedKey(rows.key(), &queue_id, &number) || !rows.Parse(&job)) {
+      return Damaged("job", query.queue_id);
+    }
+    if (number >= cursor.jobs_end) break;
     const bool flushed = job.index() < query.flush_index;
     if (job.due_ms() > query.now_ms && !flushed) continue;
     // Jobs go out whole: they are at most one activation.
     if (!result->open.empty() &&
         result->open.size() + static_cast<size_t>(job.recipient_numbers_size()) >
             query.recipients_max) {
-      result->more = true;
-      break;
+      cursor.next_job = number;
+      *jobs_left = true;
+      return absl::OkStatus();
     }
     if (absl::Status added = AddJobRecipients(store, query, job, result); !added.ok()) {
       return added;
     }
     result->flushed = result->flushed || flushed;
   }
+  cursor.next_job = cursor.jobs_end;
   return rows.status();
+}
+
+// Where something is left, it is at least one, whatever the counts say.
+uint32_t AtLeastOne(uint32_t count, uint32_t given) { return count > given ? count - given : 1; }
+
+// What lies behind the result's cursor, of either kind. `pending` of its recipients were pending.
+uint32_t Left(const state::MessageRow& row, const OpenRecipientsQuery& query,
+              const OpenRecipients& result, uint32_t pending, bool pending_left, bool jobs_left) {
+  const auto given = static_cast<uint32_t>(result.open.size());
+  uint32_t left = 0;
+  if (pending_left) {
+    left = std::min(AtLeastOne(row.pending(), pending),
+                    AtLeastOne(row.recipients_total(), result.cursor.next_number));
+  }
+  if (jobs_left) left += AtLeastOne(row.deferred(), given - pending);
+  if (left == 0 || !query.behind.has_value()) return left;
+  // Those who were given out before are still counted.
+  return std::min(left, AtLeastOne(query.behind->left, given));
 }
 
 absl::StatusOr<Chunk> ReadStoredChunk(const Store& store, std::string_view body_id,
@@ -139,27 +170,30 @@ absl::StatusOr<std::optional<state::MessageRow>> Reader::ReadMessage(
 absl::StatusOr<OpenRecipients> Reader::ReadOpenRecipients(const state::MessageRow& row,
                                                           const OpenRecipientsQuery& query) const {
   OpenRecipients result;
-  result.next_number = query.from_number;
+  result.cursor = query.behind.value_or(RecipientsCursor{query.from_number, 0, row.next_job(), 0});
   if (IsParked(row)) return result;
-  const bool pending = row.pending() > 0;
-  const bool bounced = row.bounced() > 0;
-  if (pending || bounced) {
-    // Bounced rows lie anywhere; pending ones behind the pages before.
-    absl::Status read =
-        CollectRows(*store_, query, bounced ? 0 : query.from_number, pending, bounced, &result);
-    if (!read.ok()) return read;
-  }
-  if (pending && !result.any_pending && query.from_number > 0) {
-    // What was given out before and got no outcome.
-    OpenRecipientsQuery again = query;
-    again.from_number = 0;
-    result.next_number = 0;
-    absl::Status read = CollectRows(*store_, again, 0, true, false, &result);
-    if (!read.ok()) return read;
-  }
-  if (row.deferred() == 0 || result.open.size() >= query.recipients_max) return result;
-  absl::Status read = CollectDueJobs(*store_, query, &result);
+  const Wanted wanted = {
+      .pending = row.pending() > 0,
+      .bounced_max =
+          query.behind.has_value() ? 0 : std::min<size_t>(row.bounced(), query.recipients_max)};
+  const uint32_t from = result.cursor.next_number;
+  bool pending_left = false;
+  // Bounced rows lie anywhere; pending ones behind the pages before.
+  absl::Status read = CollectRows(*store_, query, wanted.bounced_max > 0 ? 0 : from, from, wanted,
+                                  &result, &pending_left);
   if (!read.ok()) return read;
+  if (wanted.pending && !result.any_pending && from > 0 && !query.behind.has_value()) {
+    // What was given out before and got no outcome.
+    read = CollectRows(*store_, query, 0, 0, {.pending = true}, &result, &pending_left);
+    if (!read.ok()) return read;
+  }
+  const auto pending = static_cast<uint32_t>(result.open.size());
+  bool jobs_left = false;
+  if (row.deferred() > 0) {
+    read = CollectDueJobs(*store_, query, &result, &jobs_left);
+    if (!read.ok()) return read;
+  }
+  result.cursor.left = Left(row, query, result, pending, pending_left, jobs_left);
   return result;
 }
 

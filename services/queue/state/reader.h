@@ -32,20 +32,32 @@ struct Chunk {
   std::string bytes;
 };
 
+// Where a look at a message's open recipients goes on: behind those that were given.
+struct RecipientsCursor {
+  // Pending recipients below it were looked at.
+  uint32_t next_number = 0;
+  // Jobs below it were looked at.
+  uint32_t next_job = 0;
+  // Jobs from it on were made since the first look: they have recipients that were given.
+  uint32_t jobs_end = 0;
+  // Open recipients behind it. 0: there are none. Else not fewer than there are, and exactly that
+  // many while the message was not worked on before: it is made from the message's counts.
+  uint32_t left = 0;
+};
+
 // The recipients of a message to work on now.
 struct OpenRecipients {
-  // Pending ones and those of jobs that are due, by number.
+  // Pending ones by number, then those of jobs that are due.
   std::vector<state::RecipientRow> open;
   // Notice owed.
   std::vector<state::RecipientRow> bounced;
   // Some of `open` were pending.
   bool any_pending = false;
+  // Some of `open` were never tried: pending, or put off before their first attempt.
+  bool any_untried = false;
   // Some of `open` were deferred before the flush of all.
   bool flushed = false;
-  // Pending recipients below this were looked at.
-  uint32_t next_number = 0;
-  // There is more of either kind than the limit allowed.
-  bool more = false;
+  RecipientsCursor cursor;
 };
 
 struct OpenRecipientsQuery {
@@ -57,6 +69,9 @@ struct OpenRecipientsQuery {
   uint64_t flush_index = 0;
   // Of each vector.
   size_t recipients_max = 1'000;
+  // Goes on behind an earlier answer instead: from_number does not count, and none that bounced are
+  // given.
+  std::optional<RecipientsCursor> behind;
 };
 
 // A corrupt_reason that List and Inspect have found themselves: the message is not marked yet.

@@ -26,7 +26,7 @@ uint64_t AnnouncedBytes(const state::Command& command) {
   for (const v1::Submission& submission : command.submissions())
     bytes += submission.payload_bytes();
   for (const v1::Notify& notify : command.outcomes().notifies()) {
-    bytes += notify.notice().payload_bytes();
+    bytes += uint64_t{notify.notice().payload_bytes()} + notify.copy().payload_bytes();
   }
   return bytes;
 }

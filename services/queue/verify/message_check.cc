@@ -44,6 +44,12 @@ void Count(v1::QueueName queue, uint64_t bytes, state::Counts* counts) {
   }
 }
 
+// What a recipient's row has to say that waits for a notice about it.
+bool OwesNotice(const mail::v1::Outcome& last) {
+  return last.action() == mail::v1::Outcome::ACTION_BOUNCED ||
+         (last.action() == mail::v1::Outcome::ACTION_SENT && last.notice_owed());
+}
+
 template <typename Row>
 bool Parse(std::string_view value, Row* row) {
   return row->ParseFromArray(value.data(), static_cast<int>(value.size()));
@@ -172,7 +178,8 @@ void StoreCheck::ReadRecipient(std::string_view key, std::string_view value, Mes
       return;
     case state::RecipientRow::STATE_BOUNCED:
       ++counts.bounced;
-      return;
+      if (OwesNotice(row.last())) return;
+      return Say(*message, Concat("recipient ", number, " waits for a notice about nothing"));
     case state::RecipientRow::STATE_DEFERRED:
       ++counts.deferred;
       waiting_.emplace_back(number, row.job());

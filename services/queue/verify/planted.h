@@ -6,7 +6,7 @@
 //   A4  recipient 0 deferred, held
 //   A5  gone: requeued as requeued_id, which has its chunk
 //   A6  an upload of one chunk
-//   A7  recipient 0 bounced
+//   A7  recipient 0 bounced, 1 sent with a notice owed
 //   A8  recipient 0 pending, corrupt
 #pragma once
 
@@ -89,8 +89,8 @@ struct Planted {
     Enqueue(queue, "A5");
     requeued_id = Administer(queue, v1::ACTION_REQUEUE, {"A5"}).new_queue_ids.at(0);
     SendChunk(queue, "A6", "contents");
-    Enqueue(queue, "A7");
-    Report(queue, "A7", {{0, kBounced}});
+    Enqueue(queue, "A7", 2);
+    queue.Apply(OweNotices(OutcomeCommand(queue, "A7", {{0, kBounced}, {1, kSent}})));
     Enqueue(queue, "A8");
     MarkCorrupt(queue, "A8", "its chunk was damaged");
   }

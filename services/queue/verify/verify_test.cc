@@ -33,7 +33,7 @@ TEST(Verify, AQueueWithMessagesInEveryStateHasNothingWrong) {
   EXPECT_TRUE(verified.last.done());
   EXPECT_EQ(verified.last.findings_total(), 0u);
   EXPECT_EQ(verified.last.messages(), 7u);
-  EXPECT_EQ(verified.last.recipients(), 9u);
+  EXPECT_EQ(verified.last.recipients(), 10u);
   EXPECT_EQ(verified.last.chunks(), 8u);
   EXPECT_EQ(verified.last.bytes(), 64u);
 }
@@ -146,6 +146,12 @@ const std::vector<Damage> kRows = {
                                    [](auto& row) { row.clear_state(); });
      },
      {"message A1: recipient 0 is in no state"}},
+    {"ANoticeAboutNothing",
+     [](Planted& planted) {
+       Change<state::RecipientRow>(planted.store(), Family::kRecipient, Key("A7", 1),
+                                   [](auto& row) { row.mutable_last()->clear_notice_owed(); });
+     },
+     {"message A7: recipient 1 waits for a notice about nothing"}},
     {"ARecipientOfNoMessage",
      [](Planted& planted) {
        Put(planted.store(), Family::kRecipient, Key("ZZ"),
@@ -155,6 +161,7 @@ const std::vector<Damage> kRows = {
     {"AMessageWithoutRecipients",
      [](Planted& planted) {
        Erase(planted.store(), Family::kRecipient, Key("A7"));
+       Erase(planted.store(), Family::kRecipient, Key("A7", 1));
        Change<state::MessageRow>(planted.store(), Family::kMessage, "A7",
                                  [](auto& row) { row.clear_bounced(); });
      },
@@ -480,7 +487,11 @@ class RandomQueue {
         Flush(queue, {AnyId()});
         return;
       case 9:
-        if (Pick(20) == 0) MarkCorrupt(queue, AnyId(), "said so");
+        if (Pick(20) == 0) {
+          MarkCorrupt(queue, AnyId(), "said so");
+        } else {
+          PutOff(queue, AnyId(), {0, 1}, queue.now_ms + Pick(5'000));
+        }
         return;
       default:
         return ActOnSome();
@@ -506,7 +517,8 @@ class RandomQueue {
       if (kind == 2) outcomes.emplace_back(number, kSent);
       if (kind == 3) outcomes.emplace_back(number, kBounced);
     }
-    Report(queue, AnyId(), outcomes, queue.now_ms + Pick(5'000));
+    state::Command command = OutcomeCommand(queue, AnyId(), outcomes, queue.now_ms + Pick(5'000));
+    queue.Apply(Pick(3) == 0 ? OweNotices(std::move(command)) : std::move(command));
   }
   void ActOnSome() {
     static constexpr v1::Action kActions[] = {

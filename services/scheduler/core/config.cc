@@ -61,6 +61,7 @@ std::optional<Feedback> Feedback::Parse(std::string_view text) {
 TransportLimits Config::LimitsOf(std::string_view transport) const {
   const auto found = transports.find(transport);
   TransportLimits limits = found == transports.end() ? defaults : found->second;
+  if (limits.destination_rate_delay_ms > 0) limits.destination_concurrency_limit = 1;
   if (limits.destination_concurrency_limit > 0) {
     limits.initial_destination_concurrency =
         std::min(limits.initial_destination_concurrency, limits.destination_concurrency_limit);

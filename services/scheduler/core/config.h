@@ -37,13 +37,33 @@ struct TransportLimits {
   Feedback negative_feedback;
   // <transport>_destination_concurrency_failed_cohort_limit; 0: never dead.
   double failed_cohort_limit = 1;
-  // Deliveries at once over all workers; 0: what the workers announce is the only bound.
+  // maxproc of master.cf: deliveries at once over all workers; 0: what the workers announce is the
+  // only bound.
   int deliveries_max = 0;
+
+  // <transport>_destination_rate_delay: between the end of a delivery and the start of the next at
+  // the same destination, one at a time; 0: none.
+  int64_t destination_rate_delay_ms = 0;
+  // <transport>_transport_rate_delay: between two starts, whatever the destination; 0: none.
+  int64_t transport_rate_delay_ms = 0;
+
+  // Preemption (step.h). <transport>_delivery_slot_cost: deliveries that earn a slot; below 2: no
+  // preemption.
+  int slot_cost = 5;
+  // <transport>_delivery_slot_loan: slots that are lent.
+  int slot_loan = 3;
+  // <transport>_delivery_slot_discount: percent of the slots needed that may still lack.
+  int slot_discount_percent = 50;
+  // <transport>_minimum_delivery_slots: who cannot earn as many is not preempted.
+  int slots_min = 3;
 };
 
 struct Config {
   // qmgr_message_active_limit: messages in memory, granted to the queue as credit.
   uint32_t active_messages_max = 20'000;
+  // qmgr_message_recipient_limit: recipients in memory above which only messages that have none
+  // there get more; the first `activation_recipients_max` (queue.proto) come unasked.
+  uint64_t recipients_max = 20'000;
   int64_t minimal_backoff_ms = 300'000;
   int64_t maximal_backoff_ms = 4'000'000;
   int64_t maximal_queue_lifetime_ms = 5 * 86'400'000LL;
@@ -53,6 +73,8 @@ struct Config {
   int64_t delay_warning_ms = 0;
   // transport_retry_time: how long mail waits for the first worker of its transport.
   int64_t transport_retry_ms = 60'000;
+  // soft_bounce: what would bounce is deferred; expiry still bounces.
+  bool soft_bounce = false;
   std::string recipient_delimiter;
   // defer_transports: their mail is deferred at once, unless an administrator flushed it.
   std::set<std::string, std::less<>> deferred_transports;
@@ -61,6 +83,10 @@ struct Config {
   uint64_t attached_body_bytes_max = 32 << 20;
   // Dead destinations that are remembered; past it the one that is next to revive does so early.
   size_t dead_destinations_max = 20'000;
+  // Destinations whose rate delay runs; past it the one that is next has its delay cut short.
+  size_t delayed_destinations_max = 20'000;
+  // Recipients that one notice tells of; of more there are several, one after the other.
+  size_t notice_recipients_max = 10'000;
   // Attempts at one message that may be lost with their worker; past it, its recipients are
   // deferred.
   int lost_attempts_max = 3;
@@ -72,7 +98,8 @@ struct Config {
       {"bounce", {.initial_destination_concurrency = 1'000, .destination_concurrency_limit = 0}},
   };
 
-  // Those of `transport`, or the defaults; the initial concurrency already lowered to the limit.
+  // Those of `transport`, or the defaults; with a rate delay the concurrency is 1, and the initial
+  // one is already lowered to the limit.
   TransportLimits LimitsOf(std::string_view transport) const;
 };
 

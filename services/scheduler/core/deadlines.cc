@@ -1,5 +1,5 @@
-// What time brings: dead destinations, transports without workers, notices to be made again; and
-// what a new session or a flush forgets.
+// What time brings: dead destinations, rate delays, transports without workers, notices to be made
+// again; and what a new session or a flush forgets.
 #include <algorithm>
 
 #include "libs/base/concat.h"
@@ -25,14 +25,17 @@ void State::Kill(Destination* destination, const scheduler::v1::DeliveryResult& 
 }
 
 void State::DeferWaiting(Destination* destination, const Verdict& verdict) {
-  const absl::btree_map<uint64_t, Job> jobs = std::move(destination->jobs);
-  destination->jobs.clear();
+  const absl::btree_map<Rank, Peer> peers = std::move(destination->peers);
+  destination->peers.clear();
   destination->waiting = 0;
   UpdateReady(destination);
-  for (const auto& [rank, job] : jobs) {
-    Message* message = job.message;
-    const std::span<const uint32_t> targets(job.targets.begin() + job.next, job.targets.end());
+  destination->transport->cache = {};
+  for (const auto& [rank, peer] : peers) {
+    Message* message = peer.job->message;
+    const std::span<const uint32_t> targets(peer.targets.begin() + peer.next, peer.targets.end());
     message->waiting -= targets.size();
+    peer.job->selected += Deliveries(peer);
+    Detach(peer);
     Settle(message, targets, verdict, destination->transport->name, destination->nexthop);
     FinishRound(message);
   }
@@ -41,6 +44,27 @@ void State::DeferWaiting(Destination* destination, const Verdict& verdict) {
 void State::Revive(Destination* destination) {
   dead.erase({destination->dead_until_ms, destination->serial});
   destination->window.Revive(destination->transport->limits, destination->busy);
+  UpdateReady(destination);
+  ForgetIfIdle(destination);
+}
+
+// The next delivery starts so long after this end, also when nothing waits yet.
+void State::Delay(Destination* destination) {
+  const int64_t delay_ms = destination->transport->limits.destination_rate_delay_ms;
+  if (delay_ms == 0) return;
+  if (destination->delayed_until_ms != kNoTimer) {
+    delayed.erase({destination->delayed_until_ms, destination->serial});
+  }
+  destination->delayed_until_ms = now_ms + delay_ms;
+  delayed.emplace(Deadline(destination->delayed_until_ms, destination->serial), destination);
+  if (delayed.size() <= config.delayed_destinations_max) return;
+  const auto next = delayed.begin();
+  EndDelay(next->second != destination ? next->second : std::next(next)->second);
+}
+
+void State::EndDelay(Destination* destination) {
+  delayed.erase({destination->delayed_until_ms, destination->serial});
+  destination->delayed_until_ms = kNoTimer;
   UpdateReady(destination);
   ForgetIfIdle(destination);
 }
@@ -65,11 +89,16 @@ void State::Throttle(Transport* transport) {
   line.transport = transport->name;
   line.text = "no worker serves this transport";
   if (transport->phase != Phase::kThrottled) return;
-  // Without workers nothing runs, so that every destination with mail is in the ready set.
+  // Without workers nothing runs, so that every destination with mail is in the ready set, but
+  // those whose rate delay runs.
+  const Verdict unavailable{.status = kUnavailableStatus, .text = kUnavailableText};
   while (!transport->ready.empty()) {
     Destination* destination = transport->ready.begin()->destination;
-    DeferWaiting(destination, {.status = kUnavailableStatus, .text = kUnavailableText});
+    DeferWaiting(destination, unavailable);
     ForgetIfIdle(destination);
+  }
+  for (const auto& [until, destination] : delayed) {
+    if (destination->transport == transport) DeferWaiting(destination, unavailable);
   }
 }
 
@@ -91,6 +120,15 @@ void State::On(Timer&) {
   while (!notice_retries.empty() && notice_retries.begin()->first.first <= now_ms) {
     RetryNotice(notice_retries.begin()->second);
   }
+  while (!delayed.empty() && delayed.begin()->first.first <= now_ms) {
+    EndDelay(delayed.begin()->second);
+  }
+  if (crowded_at_ms <= now_ms) crowded_at_ms = kNoTimer;
+  for (Transport* transport : std::vector<Transport*>(ring)) {
+    if (transport->delayed_until_ms > now_ms) continue;
+    transport->delayed_until_ms = kNoTimer;
+    ForgetIfIdle(transport);
+  }
   std::vector<Transport*> due;
   for (const auto& [name, transport] : transports) {
     if (transport->deadline_ms <= now_ms) due.push_back(transport.get());
@@ -99,7 +137,7 @@ void State::On(Timer&) {
     if (transport->phase == Phase::kThrottled) {
       Serve(transport);
       ForgetIfIdle(transport);
-    } else if (transport->ready.empty()) {
+    } else if (transport->jobs.empty()) {
       // Its mail went away meanwhile.
       Serve(transport);
     } else {
@@ -140,15 +178,19 @@ void State::ForgetSession() {
   notice_retries.clear();
   body_holders.clear();
   body_bytes = 0;
+  hungry.clear();
+  recipients = recipients_promised = 0;
   for (Transport* transport : std::vector<Transport*>(ring)) {
     std::vector<Destination*> destinations;
     for (const auto& [name, destination] : transport->destinations) {
       destinations.push_back(destination.get());
     }
     Serve(transport);
+    transport->cache = {};
+    transport->jobs.clear();
     if (destinations.empty()) ForgetIfIdle(transport);
     for (Destination* destination : destinations) {
-      destination->jobs.clear();
+      destination->peers.clear();
       destination->waiting = 0;
       if (destination->window.dead()) {
         Revive(destination);
@@ -168,7 +210,16 @@ void State::SetTimer() {
   if (!notice_retries.empty()) {
     earliest = std::min(earliest, notice_retries.begin()->first.first);
   }
-  for (const Transport* transport : ring) earliest = std::min(earliest, transport->deadline_ms);
+  if (!delayed.empty()) earliest = std::min(earliest, delayed.begin()->first.first);
+  if (crowded.empty() || !MemoryIsScarce()) {
+    crowded_at_ms = kNoTimer;
+  } else if (crowded_at_ms == kNoTimer) {
+    crowded_at_ms = now_ms + Pace::kUnknownMs;
+  }
+  earliest = std::min(earliest, crowded_at_ms);
+  for (const Transport* transport : ring) {
+    earliest = std::min({earliest, transport->deadline_ms, transport->delayed_until_ms});
+  }
   if (earliest == timer_at_ms) return;
   timer_at_ms = earliest;
   actions->timer_at_ms = earliest;

@@ -59,11 +59,12 @@ struct LookupFailed {
   std::string text;
 };
 
-// `notice_body`: the payload of result.notice, if any. An unknown id is counted as stray and
-// ignored.
+// `notice_body`, `copy_body`: the payloads of result.notice and result.copy, if any. An unknown id
+// is counted as stray and ignored.
 struct DeliveryDone {
   scheduler::v1::DeliveryResult result;
   BodyPtr notice_body;
+  BodyPtr copy_body;
 };
 
 // `worker` is chosen by the caller and never used again after WorkerLeft. A worker joins once.
@@ -78,7 +79,7 @@ struct WorkerLeft {
   uint64_t worker = 0;
 };
 
-// One for each Commit and each Notify, in the order of a message's own.
+// One for each Commit, each PutOff and each Notify, in the order of a message's own.
 struct Committed {
   queue::v1::Committed committed;
 };
@@ -121,8 +122,11 @@ struct CancelDelivery {
 
 struct SendNotify {
   queue::v1::Notify notify;
+  scheduler::v1::Delivery::NoticeKind kind = scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
   // The payload of notify.notice; null when it has none.
   BodyPtr body;
+  // That of notify.copy; it follows.
+  BodyPtr copy_body;
 };
 
 inline constexpr int64_t kNoTimer = std::numeric_limits<int64_t>::max();
@@ -136,7 +140,12 @@ struct Actions {
   uint32_t credit_messages = 0;
   std::vector<lookup::v1::Query> resolve;
   std::vector<queue::v1::MessageOutcome> commit;
+  // Recipients that go back without an attempt; each comes back as Committed.
+  std::vector<queue::v1::PutOff> put_off;
   std::vector<SendNotify> notify;
+  // Queue ids of messages of which more recipients are wanted: once, until Activated, Deleted or
+  // Recalled comes for that message.
+  std::vector<std::string> more;
   // Queue ids of messages that have left memory.
   std::vector<std::string> release;
   std::vector<CancelDelivery> cancel;

@@ -83,6 +83,8 @@ void State::On(Activated& event) {
   message->incoming = activation.source() == queue::v1::Activation::SOURCE_INCOMING;
   message->forced_expire = activation.forced_expire();
   message->delay_warned = message->delay_warned || activation.delay_warned();
+  MoreIsSettled(message);
+  message->left = activation.recipients_left();
   if (event.body != nullptr && message->body == nullptr && activation.payload_bytes() > 0) {
     message->body = std::move(event.body);
     message->body_bytes = activation.payload_bytes();
@@ -91,25 +93,43 @@ void State::On(Activated& event) {
     body_holders.emplace(message->serial, message);
   }
   AddTargets(message, activation);
+  EndEmptyJobs(message);
   FinishRound(message);
 }
 
 void State::AddTargets(Message* message, queue::v1::Activation& activation) {
   absl::flat_hash_set<uint32_t> open;
-  for (const Target& target : message->targets) {
-    if (target.phase != Phase::kDone) open.insert(target.recipient.number());
+  // Places of those that are done are used again: a big message comes page by page.
+  std::vector<uint32_t> places;
+  for (uint32_t i = 0; i < message->targets.size(); ++i) {
+    if (message->targets[i].phase == Phase::kDone) {
+      places.push_back(i);
+    } else {
+      open.insert(message->targets[i].recipient.number());
+    }
   }
-  for (const auto* list : {&message->bounced, &message->in_notice}) {
+  std::reverse(places.begin(), places.end());
+  for (const auto* list : {&message->bounced, &message->succeeded, &message->in_notice}) {
     // Whom a warning names may be tried again meanwhile.
-    if (list == &message->in_notice && message->notice_warns) continue;
+    if (list == &message->in_notice &&
+        message->notice_kind == scheduler::v1::Delivery::NOTICE_KIND_DELAY) {
+      continue;
+    }
     for (const auto& bounced : *list) open.insert(bounced.recipient().number());
   }
   std::vector<uint32_t> untried;
-  message->targets.reserve(message->targets.size() + activation.recipients_size());
+  if (message->targets.empty()) message->targets.reserve(activation.recipients_size());
   for (mail::v1::Recipient& recipient : *activation.mutable_recipients()) {
     if (!open.empty() && open.contains(recipient.number())) continue;
-    message->targets.push_back({.recipient = std::move(recipient)});
-    const uint32_t target = message->targets.size() - 1;
+    uint32_t target = message->targets.size();
+    if (places.empty()) {
+      message->targets.push_back({.recipient = std::move(recipient)});
+    } else {
+      target = places.back();
+      places.pop_back();
+      message->targets[target] = {.recipient = std::move(recipient)};
+    }
+    ++recipients;
     if (message->forced_expire) {
       untried.push_back(target);
     } else {
@@ -118,7 +138,8 @@ void State::AddTargets(Message* message, queue::v1::Activation& activation) {
   }
   for (queue::v1::BouncedRecipient& bounced : *activation.mutable_bounced()) {
     if (!open.empty() && open.contains(bounced.recipient().number())) continue;
-    message->bounced.push_back(std::move(bounced));
+    const bool sent = bounced.outcome().action() == mail::v1::Outcome::ACTION_SENT;
+    (sent ? message->succeeded : message->bounced).push_back(std::move(bounced));
   }
   if (!untried.empty()) ReturnUntried(message, untried, activation);
 }
@@ -179,6 +200,7 @@ void State::Answer(uint64_t query, lookup::v1::Answer answer) {
   message->answered.push_back({target, std::move(answer)});
   if (--message->resolving > 0) return;
   Route(message);
+  EndEmptyJobs(message);
   FinishRound(message);
 }
 
@@ -229,6 +251,8 @@ void State::RouteGroup(Message* message, std::string_view transport_name, std::s
     return;
   }
   Transport* transport = TransportOf(transport_name);
+  // POSTFIX qmgr_message: who flushed it wants to know whether it can go now.
+  if (message->flushed && transport->phase == Transport::Phase::kThrottled) Serve(transport);
   // Transport "bounce" speaks of notices only; mail cannot be routed there.
   if (transport->phase == Transport::Phase::kThrottled || transport_name == kBounceTransport) {
     Settle(message, targets, {.status = kUnavailableStatus, .text = kUnavailableText},
@@ -237,6 +261,11 @@ void State::RouteGroup(Message* message, std::string_view transport_name, std::s
     return;
   }
   Destination* destination = DestinationOf(transport, name, nexthop);
+  if (destination->window.dead() && message->flushed) {
+    Revive(destination);
+    // An idle one is forgotten with its death, maybe its transport too.
+    destination = DestinationOf(TransportOf(transport_name), name, nexthop);
+  }
   if (destination->window.dead()) {
     Settle(message, targets, {.status = destination->dead_status, .text = destination->dead_text},
            transport_name, nexthop);

@@ -48,6 +48,10 @@ std::string Render(const LogLine& line) {
                     line.transport, " is in doubt: ", line.text);
     case Kind::kTransportUnavailable:
       return Concat("warning: connect to transport private/", line.transport, ": ", line.text);
+    case Kind::kPutOff:
+      return Concat("warning: transport ", line.transport, ", nexthop ", line.nexthop, ": ",
+                    line.messages, " messages in memory for ", line.per_minute,
+                    " deliveries a minute: the last ones go back to the queue until their turn");
   }
   return {};
 }

@@ -18,6 +18,7 @@ struct LogLine {
     kRecipient,  // error, discard: QID: to=<x@d>, relay=none, delay=, delays=, dsn=, status= (text)
     kInDoubt,    // qmgr: warning: QID: delivery N in doubt: text
     kTransportUnavailable,  // qmgr: warning: connect to transport private/smtp: text
+    kPutOff,                // qmgr: warning: transport smtp, nexthop d: n messages in memory, …
   };
   Kind kind = Kind::kQueueActive;
   std::string_view program = "qmgr";  // a literal: "qmgr", "error", "discard"
@@ -34,12 +35,17 @@ struct LogLine {
   int64_t delay_a_ms = 0;
   int64_t delay_b_ms = 0;
   std::string dsn;
-  std::string_view status;  // a literal: "sent", "deferred", "bounced"
+  std::string_view status;  // a literal: "sent", "deferred", "bounced", "SOFTBOUNCE"
 
-  // kRecipient, kInDoubt, kTransportUnavailable
+  // kRecipient, kInDoubt, kTransportUnavailable, kPutOff
   std::string text;
   uint64_t delivery = 0;
   std::string transport;
+
+  // kPutOff
+  std::string nexthop;
+  uint64_t messages = 0;
+  uint64_t per_minute = 0;
 };
 
 // The line without program and queue-independent prefix: "4fX: to=<x@d>, relay=none, …".

@@ -1,14 +1,20 @@
 // What the scheduler keeps in memory. Internal to core: others include step.h.
 //
 //   Message ──< Target (a recipient)            owned by State::messages
-//   Transport ──< Destination ──< Job           owned by State::transports; a Job holds targets of
-//   one message that wait Worker ──< Slots                            owned by State::workers
+//   Transport ──< Job                           owned by State::transports; message x transport
+//   Transport ──< Destination ──< Peer          owned by State::transports; a Peer holds the
+//   targets
+//                                               of one job that wait at one destination
+//   Worker ──< Slots                            owned by State::workers
 //   Attempt (a running delivery)                owned by State::attempts
 //
-// A Destination lives while mail waits or runs there, or while it is dead; a Transport while it has
-// destinations or slots, or is throttled; a Job while it has something to start.
+// A Destination lives while mail waits or runs there, or while it is dead or its rate delay runs; a
+// Transport while it has destinations, jobs or slots, is throttled or its rate delay runs; a Peer
+// while it has something to start; a Job while it has peers, or recipients of its message are still
+// to come.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -21,12 +27,17 @@
 #include "absl/container/flat_hash_map.h"
 #include "services/scheduler/core/config.h"
 #include "services/scheduler/core/events.h"
+#include "services/scheduler/core/pace.h"
 #include "services/scheduler/core/window.h"
 
 namespace postfleet::scheduler {
 
 struct Destination;
+struct Job;
 struct Transport;
+
+// Of Message::in_notice.
+using NoticeKind = scheduler::v1::Delivery::NoticeKind;
 
 struct Target {
   enum class Phase : uint8_t { kResolving, kResolved, kWaiting, kRunning, kDone };
@@ -63,13 +74,20 @@ struct Message {
   // deliveries.
   std::vector<Answered> answered;
   std::vector<queue::v1::BouncedRecipient> bounced;
+  // Sent, with a notice owed.
+  std::vector<queue::v1::BouncedRecipient> succeeded;
   // What the notice that waits, runs or is to be made again is about.
   std::vector<queue::v1::BouncedRecipient> in_notice;
   int64_t notice_retry_at_ms = kNoTimer;
-  // That notice warns of delay, of which failures know nothing.
-  bool notice_warns = false;
+  NoticeKind notice_kind = scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
   // What was deferred in this round, while a warning of delay may come of it.
   std::vector<queue::v1::BouncedRecipient> delayed;
+
+  // One for each transport where it has something to start.
+  std::vector<Job*> jobs;
+  // Recipients that the queue has not given out yet, and whether they were asked for.
+  uint32_t left = 0;
+  bool more_asked = false;
 
   uint32_t resolving = 0;
   uint32_t waiting = 0;
@@ -89,24 +107,66 @@ struct Message {
   bool expiry_logged = false;
 };
 
+// The place of a job in the order of its transport: by age, but that a job which goes before
+// another gets a number between that one and its predecessor.
+struct Rank {
+  static constexpr uint64_t kOwnPlace = uint64_t{1} << 63;
+
+  uint64_t serial = 0;
+  uint64_t fraction = kOwnPlace;
+  friend auto operator<=>(const Rank&, const Rank&) = default;
+};
+
+// Message x transport: what preempts and is preempted. Counts are deliveries, in Postfix's terms
+// "entries".
 struct Job {
   Message* message = nullptr;
+  Transport* transport = nullptr;
+  Rank rank;
+  // Where it has peers; Peer::index points here.
+  std::vector<Destination*> destinations;
+
+  // Made of what the queue has given out; of these, started (or deferred together with others).
+  int64_t read = 0;
+  int64_t selected = 0;
+  // Of the cost of slots: earned by picks and not spent. Negative after a loan.
+  int64_t slots_available = 0;
+  // Picks since it went before another job, less those that were expected: what the other one
+  // gets back, or loses, when this one ends.
+  int64_t slots_used = 0;
+
+  // The stack of preemptions. `parent` is the one that it went before, or who adopted it.
+  Job* parent = nullptr;
+  std::vector<Job*> children;
+  size_t child_index = 0;
+  int level = 0;
+
+  // Still to be made of recipients that have not come yet.
+  int64_t Unread() const;
+  int64_t Total() const { return read + Unread(); }
+  int64_t Needed() const { return Total() - selected; }
+};
+
+// What waits of a job at one destination.
+struct Peer {
+  Job* job = nullptr;
+  // Its place in job->destinations.
+  size_t index = 0;
   // Targets that wait are those from `next` on, in the order of delivery.
   std::vector<uint32_t> targets;
   size_t next = 0;
   // A notice to be composed; no targets.
   bool notice = false;
-  // When the job last had its turn among those of its message.
+  // When it last had its turn among those of its job.
   uint64_t turn = 0;
 
-  bool empty() const { return !notice && next == targets.size(); }
-  // Preemption will order jobs by something else than age, here.
-  static uint64_t Rank(const Message& message) { return message.serial; }
+  size_t waiting() const { return targets.size() - next; }
+  bool empty() const { return !notice && waiting() == 0; }
 };
 
-// Oldest message first; of one message, the destination that waited longest for its turn.
+// The first job first; of one job, the destination that waited longest for its turn.
 struct ReadyKey {
-  uint64_t rank = 0;
+  Rank rank;
   uint64_t turn = 0;
   Destination* destination = nullptr;
   friend bool operator<(const ReadyKey& a, const ReadyKey& b) {
@@ -124,8 +184,8 @@ struct Destination {
   std::string nexthop;
   Window window;
   int busy = 0;
-  absl::btree_map<uint64_t, Job> jobs;  // by rank
-  // Recipients in `jobs`, and how many of them count in State::runnable.
+  absl::btree_map<Rank, Peer> peers;
+  // Recipients in `peers`, and how many of them count in State::runnable.
   uint64_t waiting = 0;
   uint64_t runnable = 0;
   // Its entry in transport->ready; destination is null when it has none.
@@ -136,7 +196,25 @@ struct Destination {
   std::string dead_status;
   std::string dead_text;
 
+  // Until its rate delay has passed; kNoTimer: none runs.
+  int64_t delayed_until_ms = kNoTimer;
+
+  Pace pace;
+  // It has so much mail that some of it may be put off: it is in State::crowded.
+  bool crowded = false;
+  // When the last message that was put off has its turn.
+  int64_t put_off_until_ms = 0;
+  int64_t put_off_logged_ms = 0;
+
   explicit Destination(const TransportLimits& limits) : window(limits) {}
+};
+
+// The result of the last search for a job that could go before the current one.
+struct CandidateCache {
+  // Null: nothing is known.
+  const Job* current = nullptr;
+  int64_t second = 0;
+  Job* candidate = nullptr;
 };
 
 struct Slots {
@@ -157,6 +235,11 @@ struct Transport {
   Phase phase = Phase::kServed;
   int64_t deadline_ms = kNoTimer;
   absl::flat_hash_map<std::string, std::unique_ptr<Destination>> destinations;
+  // In the order of choice.
+  absl::btree_map<Rank, std::unique_ptr<Job>> jobs;
+  CandidateCache cache;
+  // No delivery starts before, for its rate delay; kNoTimer: none runs.
+  int64_t delayed_until_ms = kNoTimer;
   // Destinations that could start a delivery now, were there a slot.
   std::set<ReadyKey> ready;
   uint64_t turns = 0;

@@ -22,6 +22,12 @@ void KeepLast(std::vector<queue::v1::BouncedRecipient>* told) {
   std::reverse(told->begin(), told->end());
 }
 
+// RFC 3461, 4.1: nothing said is FAILURE and DELAY.
+bool Wants(const mail::v1::Recipient& recipient, mail::v1::NotifyFlag flag) {
+  return recipient.dsn_notify() == 0 ? flag != mail::v1::NOTIFY_FLAG_SUCCESS
+                                     : (recipient.dsn_notify() & flag) != 0;
+}
+
 }  // namespace
 
 bool State::Expired(const Message& message) const {
@@ -30,13 +36,34 @@ bool State::Expired(const Message& message) const {
   return now_ms >= message.create_ms + lifetime;
 }
 
+void State::EndTarget(Target* target) {
+  if (target->phase == Target::Phase::kDone) return;
+  target->phase = Target::Phase::kDone;
+  --recipients;
+}
+
+bool State::SuccessIsOwed(const Message& message, const Target& target,
+                          const Outcome& outcome) const {
+  if (message.deleted || message.envelope.sender().empty() || message.envelope.is_notice()) {
+    return false;
+  }
+  return outcome.action() == Outcome::ACTION_SENT &&
+         Wants(target.recipient, mail::v1::NOTIFY_FLAG_SUCCESS) &&
+         outcome.success() != Outcome::SUCCESS_UNSPECIFIED &&
+         outcome.success() != Outcome::SUCCESS_PASSED_ON;
+}
+
 // Ends a target. A deferral past the lifetime becomes a bounce; status and text stay those of the
 // last attempt.
 void State::Add(Message* message, uint32_t target, Outcome outcome,
                 queue::v1::MessageOutcome* outcomes) {
   Target& ended = message->targets[target];
-  ended.phase = Target::Phase::kDone;
+  EndTarget(&ended);
   if (message->deleted && outcome.action() != Outcome::ACTION_SENT) return;
+  if (config.soft_bounce && outcome.action() == Outcome::ACTION_BOUNCED) {
+    outcome.set_action(Outcome::ACTION_DEFERRED);
+    if (outcome.status().starts_with('5')) (*outcome.mutable_status())[0] = '4';
+  }
   // Held mail does not expire, and what was called off was no attempt. What is damaged cannot be
   // returned: the queue puts it aside.
   if (outcome.action() == Outcome::ACTION_DEFERRED && !message->recalled && !message->damaged &&
@@ -44,10 +71,18 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
     outcome.set_action(Outcome::ACTION_BOUNCED);
     LogExpiry(message);
   }
-  const bool bounces = outcome.action() == Outcome::ACTION_BOUNCED;
-  if (bounces || (outcome.action() == Outcome::ACTION_DEFERRED && MayWarn(*message))) {
-    auto& list = bounces ? message->bounced : message->delayed;
-    queue::v1::BouncedRecipient& told = list.emplace_back();
+  outcome.set_notice_owed(SuccessIsOwed(*message, ended, outcome));
+  std::vector<queue::v1::BouncedRecipient>* list = nullptr;
+  if (outcome.action() == Outcome::ACTION_BOUNCED) {
+    list = &message->bounced;
+  } else if (outcome.notice_owed()) {
+    list = &message->succeeded;
+  } else if (outcome.action() == Outcome::ACTION_DEFERRED && MayWarn(*message) &&
+             Wants(ended.recipient, mail::v1::NOTIFY_FLAG_DELAY)) {
+    list = &message->delayed;
+  }
+  if (list != nullptr) {
+    queue::v1::BouncedRecipient& told = list->emplace_back();
     *told.mutable_recipient() = ended.recipient;
     *told.mutable_outcome() = outcome;
   }
@@ -83,6 +118,8 @@ void State::Say(Message* message, uint32_t target, const Verdict& verdict,
   outcome.set_action(verdict.action);
   outcome.set_status(std::string(verdict.status));
   outcome.set_text(std::string(verdict.text));
+  // Only discard(8) says so.
+  if (verdict.action == Outcome::ACTION_SENT) outcome.set_success(Outcome::SUCCESS_DELIVERED);
   LogLine& line = actions->log.emplace_back();
   line.kind = LogLine::Kind::kRecipient;
   line.program = verdict.program;
@@ -93,8 +130,9 @@ void State::Say(Message* message, uint32_t target, const Verdict& verdict,
   line.delay_b_ms = now_ms - message->active_ms;
   line.dsn = outcome.status();
   line.status = verdict.action == Outcome::ACTION_SENT      ? "sent"
-                : verdict.action == Outcome::ACTION_BOUNCED ? "bounced"
-                                                            : "deferred";
+                : verdict.action != Outcome::ACTION_BOUNCED ? "deferred"
+                : config.soft_bounce                        ? "SOFTBOUNCE"
+                                                            : "bounced";
   line.text = outcome.text();
   Add(message, target, std::move(outcome), outcomes);
 }
@@ -186,61 +224,91 @@ void State::CancelAttempts(Message* message) {
 }
 
 void State::FinishRound(Message* message) {
+  if (message->left > 0) {
+    // The round goes on with those.
+    return MoreIfWanted(message);
+  }
   if (message->resolving > 0 || message->waiting > 0 || !message->attempts.empty()) return;
   if (message->recalled) {
     // Whoever is given the message next tells of them.
     message->in_notice.clear();
     message->bounced.clear();
+    message->succeeded.clear();
   }
   // A notice that waits, runs or is to be made again ends the round later.
   if (!message->in_notice.empty()) return;
+  using scheduler::v1::Delivery;
+  CloseUntold(message);
   if (!message->bounced.empty()) {
-    std::vector<queue::v1::BouncedRecipient> bounced = std::move(message->bounced);
-    message->bounced.clear();
-    if (!message->envelope.sender().empty() && !message->envelope.is_notice()) {
-      return BeginNotice(message, std::move(bounced), /*warns=*/false);
-    }
-    message->in_notice = std::move(bounced);
-    Notify(message, nullptr, nullptr);
+    return BeginNotice(message, &message->bounced, Delivery::NOTICE_KIND_FAILURE);
+  }
+  if (!message->succeeded.empty()) {
+    return BeginNotice(message, &message->succeeded, Delivery::NOTICE_KIND_SUCCESS);
   }
   if (WarningIsDue(*message)) {
-    std::vector<queue::v1::BouncedRecipient> delayed = std::move(message->delayed);
+    KeepLast(&message->delayed);
+    BeginNotice(message, &message->delayed, Delivery::NOTICE_KIND_DELAY);
+    // Once for a message: what one notice does not hold is not told.
     message->delayed.clear();
-    KeepLast(&delayed);
-    return BeginNotice(message, std::move(delayed), /*warns=*/true);
+    return;
   }
   if (message->uncommitted == 0) Release(message);
 }
 
-void State::BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient> recipients,
-                        bool warns) {
-  message->in_notice = std::move(recipients);
-  message->notice_warns = warns;
+void State::CloseUntold(Message* message) {
+  // The agent decides what is to be told about mail that has no sender: the postmaster may be.
+  const bool nobody = message->envelope.is_notice() && !message->envelope.sender().empty();
+  const auto told = [nobody](const queue::v1::BouncedRecipient& one) {
+    return !nobody && Wants(one.recipient(), mail::v1::NOTIFY_FLAG_FAILURE);
+  };
+  std::vector<queue::v1::BouncedRecipient>& bounced = message->bounced;
+  const auto untold = std::stable_partition(bounced.begin(), bounced.end(), told);
+  if (untold == bounced.end()) return;
+  message->in_notice.assign(std::make_move_iterator(untold),
+                            std::make_move_iterator(bounced.end()));
+  message->notice_kind = scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
+  bounced.erase(untold, bounced.end());
+  Notify(message, nullptr);
+}
+
+void State::BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient>* recipients,
+                        NoticeKind kind) {
+  const auto end = recipients->begin() + std::min(recipients->size(), config.notice_recipients_max);
+  message->in_notice.assign(std::make_move_iterator(recipients->begin()),
+                            std::make_move_iterator(end));
+  recipients->erase(recipients->begin(), end);
+  message->notice_kind = kind;
   LetGoOfBody(message);
   WaitForNotice(message);
 }
 
-// Closes what the notice is about; without `notice` nobody is told.
-void State::Notify(Message* message, queue::v1::Submission* notice, BodyPtr body) {
+// Closes what the notice is about; without `made`, or when nothing was made, nobody is told.
+void State::Notify(Message* message, DeliveryDone* made) {
   SendNotify& send = actions->notify.emplace_back();
+  send.kind = message->notice_kind;
   send.notify.set_queue_id(message->queue_id);
   for (const auto& bounced : message->in_notice) {
     send.notify.add_recipient_numbers(bounced.recipient().number());
   }
-  if (std::exchange(message->notice_warns, false)) {
+  if (message->notice_kind == scheduler::v1::Delivery::NOTICE_KIND_DELAY) {
     send.notify.set_delay_warning(true);
     message->delay_warned = true;
     message->delayed.clear();
   }
-  if (notice != nullptr) {
-    *send.notify.mutable_notice() = std::move(*notice);
-    send.body = std::move(body);
+  if (made != nullptr && made->result.has_notice()) {
+    *send.notify.mutable_notice() = std::move(*made->result.mutable_notice());
+    send.body = std::move(made->notice_body);
+  }
+  if (made != nullptr && made->result.has_copy()) {
+    *send.notify.mutable_copy() = std::move(*made->result.mutable_copy());
+    send.copy_body = std::move(made->copy_body);
   }
   message->in_notice.clear();
   ++message->uncommitted;
 }
 
 void State::Release(Message* message) {
+  EndEmptyJobs(message);
   LetGoOfBody(message);
   actions->release.push_back(message->queue_id);
   messages.erase(messages.find(message->queue_id));

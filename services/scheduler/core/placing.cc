@@ -1,4 +1,4 @@
-// Where mail waits and what starts next: `transports`, their destinations and jobs, and bodies.
+// Where mail waits and what starts next: `transports`, their destinations, and bodies.
 #include <algorithm>
 
 #include "services/scheduler/core/state.h"
@@ -18,8 +18,9 @@ Transport* State::TransportOf(std::string_view name) {
 }
 
 void State::ForgetIfIdle(Transport* transport) {
-  if (!transport->destinations.empty() || transport->slots > 0) return;
+  if (!transport->destinations.empty() || !transport->jobs.empty() || transport->slots > 0) return;
   if (transport->phase == Transport::Phase::kThrottled) return;
+  if (transport->delayed_until_ms != kNoTimer) return;
   const size_t at = std::find(ring.begin(), ring.end(), transport) - ring.begin();
   ring.erase(ring.begin() + at);
   if (at < ring_next) --ring_next;
@@ -35,63 +36,76 @@ Destination* State::DestinationOf(Transport* transport, const std::string& name,
     slot->transport = transport;
     slot->name = name;
     slot->nexthop = nexthop;
+    slot->pace.Begin(now_ms);
   }
   return slot.get();
 }
 
 void State::ForgetIfIdle(Destination* destination) {
-  if (destination->busy > 0 || !destination->jobs.empty() || destination->window.dead()) return;
+  if (destination->busy > 0 || !destination->peers.empty() || destination->window.dead()) return;
+  if (destination->delayed_until_ms != kNoTimer) return;
   Transport* transport = destination->transport;
+  if (destination->crowded) crowded.erase(destination->serial);
   transport->destinations.erase(transport->destinations.find(destination->name));
   ForgetIfIdle(transport);
 }
 
-Job* State::JobOf(Message* message, Destination* destination) {
-  auto [at, made] = destination->jobs.try_emplace(Job::Rank(*message));
-  if (made) {
-    at->second.message = message;
-    at->second.turn = ++destination->transport->turns;
-  }
-  return &at->second;
-}
-
-// `first`: ahead of what waits in the same job already.
+// `first`: ahead of what waits there of the same message already.
 void State::Wait(Message* message, Destination* destination, std::span<const uint32_t> targets,
                  bool first) {
-  Job* job = JobOf(message, destination);
+  Peer* peer = PeerOf(message, destination);
+  const int64_t deliveries = Deliveries(*peer);
   for (const uint32_t target : targets) {
     message->targets[target].phase = Target::Phase::kWaiting;
     message->targets[target].destination = destination;
   }
-  const auto place = first ? job->targets.begin() + job->next : job->targets.end();
-  job->targets.insert(place, targets.begin(), targets.end());
+  // What has been delivered makes room, now and then.
+  if (peer->next * 2 > peer->targets.size()) {
+    peer->targets.erase(peer->targets.begin(), peer->targets.begin() + peer->next);
+    peer->next = 0;
+  }
+  const auto place = first ? peer->targets.begin() + peer->next : peer->targets.end();
+  peer->targets.insert(place, targets.begin(), targets.end());
+  peer->job->read += Deliveries(*peer) - deliveries;
   message->waiting += targets.size();
   destination->waiting += targets.size();
+  NoteCrowd(destination);
   UpdateReady(destination);
   if (destination->transport->slots == 0) AwaitWorker(destination->transport);
 }
 
 void State::WaitForNotice(Message* message) {
   Destination* destination = DestinationOf(TransportOf(kBounceTransport), "", "");
-  JobOf(message, destination)->notice = true;
+  Peer* peer = PeerOf(message, destination);
+  peer->notice = true;
+  ++peer->job->read;
   UpdateReady(destination);
   if (destination->transport->slots == 0) AwaitWorker(destination->transport);
 }
 
 void State::UpdateReady(Destination* destination) {
-  const bool ready = !destination->jobs.empty() && destination->window.HasRoom(destination->busy);
+  const bool ready = !destination->peers.empty() &&
+                     destination->window.HasRoom(destination->busy) &&
+                     destination->delayed_until_ms == kNoTimer;
   runnable -= destination->runnable;
-  destination->runnable = ready ? destination->waiting : 0;
+  // More workers do not speed up what its transport's rate delay slows down.
+  const bool counts = ready && destination->transport->limits.transport_rate_delay_ms == 0;
+  destination->runnable = counts ? destination->waiting : 0;
   runnable += destination->runnable;
   ReadyKey key;
   if (ready) {
-    const auto& [rank, job] = *destination->jobs.begin();
-    key = {.rank = rank, .turn = job.turn, .destination = destination};
+    const auto& [rank, peer] = *destination->peers.begin();
+    key = {.rank = rank, .turn = peer.turn, .destination = destination};
   }
   ReadyKey& old = destination->ready;
   if (old.destination == key.destination && old.rank == key.rank && old.turn == key.turn) return;
   std::set<ReadyKey>& set = destination->transport->ready;
-  if (old.destination != nullptr) set.erase(old);
+  if (old.destination != nullptr) {
+    set.erase(old);
+  } else {
+    // What was blocked may now go before another.
+    destination->transport->cache = {};
+  }
   if (ready) set.insert(key);
   old = key;
 }
@@ -110,10 +124,13 @@ bool State::StartOne(Transport* transport) {
   if (transport->ready.empty() || transport->free.empty()) return false;
   const int max = transport->limits.deliveries_max;
   if (max > 0 && transport->busy >= max) return false;
+  if (transport->delayed_until_ms != kNoTimer) return false;
 
+  Preempt(transport);
   Destination* destination = transport->ready.begin()->destination;
-  const auto at = destination->jobs.begin();
-  Job* job = &at->second;
+  const auto at = destination->peers.begin();
+  Peer* peer = &at->second;
+  Job* job = peer->job;
   Message* message = job->message;
   Slots* slots = transport->free.front();
   transport->free.pop_front();
@@ -135,15 +152,18 @@ bool State::StartOne(Transport* transport) {
   delivery.set_content_bytes(message->content_bytes);
   delivery.set_chunks(message->chunks);
   delivery.set_active_ms(message->active_ms);
-  if (job->notice) {
-    FillNotice(job, attempt.get(), &delivery);
+  if (peer->notice) {
+    FillNotice(peer, attempt.get(), &delivery);
   } else {
-    FillRecipients(job, attempt.get(), &delivery);
+    FillRecipients(peer, attempt.get(), &delivery);
     delivery.set_first_attempt(message->incoming);
     AttachBody(message, &start);
   }
-  job->turn = ++transport->turns;
-  if (job->empty()) destination->jobs.erase(at);
+  peer->turn = ++transport->turns;
+  ++job->selected;
+  ++job->slots_available;
+  ++job->slots_used;
+  if (peer->empty()) ErasePeer(destination, at);
 
   if (++slots->busy < slots->total) transport->free.push_back(slots);
   ++transport->busy;
@@ -151,18 +171,21 @@ bool State::StartOne(Transport* transport) {
   ++counters.deliveries;
   message->attempts.push_back(attempt->id);
   attempts.emplace_hint(attempts.end(), attempt->id, std::move(attempt));
+  if (message->left > 0) MoreIfWanted(message);
+  if (transport->limits.transport_rate_delay_ms > 0) {
+    transport->delayed_until_ms = now_ms + transport->limits.transport_rate_delay_ms;
+  }
   UpdateReady(destination);
   return true;
 }
 
-void State::FillRecipients(Job* job, Attempt* attempt, scheduler::v1::Delivery* delivery) {
-  Message* message = job->message;
+void State::FillRecipients(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* delivery) {
+  Message* message = peer->job->message;
   const size_t limit = attempt->destination->transport->limits.destination_recipient_limit;
-  const size_t waiting = job->targets.size() - job->next;
-  const size_t count = limit > 0 ? std::min(limit, waiting) : waiting;
-  const auto begin = job->targets.begin() + job->next;
+  const size_t count = limit > 0 ? std::min(limit, peer->waiting()) : peer->waiting();
+  const auto begin = peer->targets.begin() + peer->next;
   attempt->targets.assign(begin, begin + count);
-  job->next += count;
+  peer->next += count;
   message->waiting -= count;
   attempt->destination->waiting -= count;
   for (const uint32_t target : attempt->targets) {
@@ -171,14 +194,18 @@ void State::FillRecipients(Job* job, Attempt* attempt, scheduler::v1::Delivery* 
   }
 }
 
-void State::FillNotice(Job* job, Attempt* attempt, scheduler::v1::Delivery* delivery) {
-  job->notice = false;
+void State::FillNotice(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* delivery) {
+  using scheduler::v1::Delivery;
+  peer->notice = false;
   attempt->notice = true;
-  const Message& message = *job->message;
+  const Message& message = *peer->job->message;
   for (const auto& bounced : message.in_notice) *delivery->add_bounced() = bounced;
+  delivery->set_notice_kind(message.notice_kind);
   delivery->set_notice_queue_id(mint_queue_id());
-  if (!message.notice_warns) return;
-  delivery->set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  // The postmaster is not told of success.
+  if (message.notice_kind == Delivery::NOTICE_KIND_SUCCESS) return;
+  delivery->set_copy_queue_id(mint_queue_id());
+  if (message.notice_kind != Delivery::NOTICE_KIND_DELAY) return;
   delivery->set_retry_until_ms(message.create_ms + config.maximal_queue_lifetime_ms);
 }
 
@@ -188,7 +215,7 @@ void State::AttachBody(Message* message, StartDelivery* start) {
   start->delivery.set_payload_bytes(message->body_bytes);
   start->delivery.set_payload_crc32c(message->body_crc32c);
   // The last delivery takes it along; an attempt that must be made again fetches.
-  if (message->waiting == 0 && message->resolving == 0) LetGoOfBody(message);
+  if (message->waiting + message->resolving + message->left == 0) LetGoOfBody(message);
 }
 
 void State::LetGoOfBody(Message* message) {
@@ -208,43 +235,39 @@ void State::LetGoOfBodiesPastBound() {
 
 // Nothing more of the message is to be asked or started.
 void State::DropWaiting(Message* message) {
-  std::vector<Destination*> left;
   for (Target& target : message->targets) {
     if (target.phase == Target::Phase::kResolving) queries.erase(target.query);
-    if (target.phase == Target::Phase::kWaiting) {
-      --target.destination->waiting;
-      // One job holds all targets of a destination: it is erased once.
-      if (target.destination->jobs.erase(Job::Rank(*message)) > 0) {
-        left.push_back(target.destination);
-      }
-    }
-    if (target.phase != Target::Phase::kRunning) target.phase = Target::Phase::kDone;
+    if (target.phase == Target::Phase::kWaiting) --target.destination->waiting;
+    if (target.phase != Target::Phase::kRunning) EndTarget(&target);
   }
   message->resolving = 0;
   message->answered.clear();
   message->waiting = 0;
-  DropNotice(message, &left);
-  for (Destination* destination : left) {
-    UpdateReady(destination);
-    ForgetIfIdle(destination);
+  message->left = 0;
+  MoreIsSettled(message);
+  DropNotice(message);
+  EndEmptyJobs(message);
+  while (!message->jobs.empty()) {
+    Job* job = message->jobs.back();
+    // The last one takes the job along.
+    for (size_t peers = job->destinations.size(); peers > 0; --peers) {
+      Destination* destination = job->destinations.back();
+      ErasePeer(destination, destination->peers.find(job->rank));
+      UpdateReady(destination);
+      ForgetIfIdle(destination);
+    }
   }
   LetGoOfBody(message);
 }
 
-void State::DropNotice(Message* message, std::vector<Destination*>* left) {
+void State::DropNotice(Message* message) {
   message->bounced.clear();
+  message->succeeded.clear();
   message->in_notice.clear();
   message->delayed.clear();
   if (message->notice_retry_at_ms != kNoTimer) {
     notice_retries.erase({message->notice_retry_at_ms, message->serial});
     message->notice_retry_at_ms = kNoTimer;
-  }
-  const auto transport = transports.find(kBounceTransport);
-  if (transport == transports.end()) return;
-  const auto destination = transport->second->destinations.find("");
-  if (destination == transport->second->destinations.end()) return;
-  if (destination->second->jobs.erase(Job::Rank(*message)) > 0) {
-    left->push_back(destination->second.get());
   }
 }
 

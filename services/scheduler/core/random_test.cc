@@ -25,16 +25,28 @@ using mail::v1::Outcome;
 constexpr int kSteps = 1'500;
 constexpr int kConcurrencyLimit = 4;
 constexpr int kRecipientLimit = 3;
-constexpr const char* kTransports[] = {"smtp", "relay", "local", "error", "retry", "discard"};
+constexpr const char* kTransports[] = {"smtp",  "relay",   "local", "error",
+                                       "retry", "discard", "timed", "paced"};
+// Rate delays of transports "timed" (of a destination) and "paced" (of all).
+constexpr int64_t kRateDelayMs = 20'000;
+constexpr uint32_t kActiveMax = 40;
+constexpr uint32_t kPage = 12;
 
 enum class Given { kOpen, kSettled };
 
 struct Recipient {
   std::string address;
   Given given = Given::kOpen;
+  uint32_t notify = 0;
+  // The queue gave it out in this activation of the message.
+  bool out = false;
   // What the queue holds after the last outcome.
   bool gone = false;
   bool bounced = false;
+  // A notice is owed: of a failure or of success.
+  bool succeeded = false;
+
+  bool owed() const { return bounced || succeeded; }
 };
 
 struct Message {
@@ -44,6 +56,9 @@ struct Message {
   bool forced_expire = false;
   bool delay_warned = false;
   int uncommitted = 0;
+  // Recipients that are not out yet, and whether they were asked for.
+  uint32_t left = 0;
+  bool more_asked = false;
   std::string sender;
   int64_t create_ms = 0;
   std::vector<Recipient> recipients;
@@ -68,12 +83,16 @@ class World {
   const Counters& counters() const { return scheduler_.counters(); }
   int warnings() const { return warnings_; }
   int recalls_of_running() const { return recalls_of_running_; }
+  int successes() const { return successes_; }
+  int untold() const { return untold_; }
+  int pages() const { return pages_; }
 
   void Run() {
     Step(Opened{++epoch_});
     for (int i = 0; i < kSteps && !testing::Test::HasFailure(); ++i) {
       Act();
       if (i % 20 == 0) CheckRunnable();
+      if (i % 20 == 10) CheckJobs();
     }
     Finish();
   }
@@ -85,9 +104,16 @@ class World {
     config.attached_body_bytes_max = 500;
     config.dead_destinations_max = 3;
     config.delay_warning_ms = 86'400'000;
+    config.active_messages_max = kActiveMax;
+    config.notice_recipients_max = 4;
+    config.defaults.slot_cost = 2;
+    config.defaults.slots_min = 1;
     config.defaults.initial_destination_concurrency = 2;
     config.defaults.destination_concurrency_limit = kConcurrencyLimit;
     config.defaults.destination_recipient_limit = kRecipientLimit;
+    config.transports["timed"] = config.transports["paced"] = config.defaults;
+    config.transports["timed"].destination_rate_delay_ms = kRateDelayMs;
+    config.transports["paced"].transport_rate_delay_ms = kRateDelayMs;
     return config;
   }
 
@@ -102,8 +128,10 @@ class World {
 
   void Act() {
     const uint32_t roll = Roll(100);
-    if (roll < 20) {
-      Activate();
+    if (roll < 18) {
+      if (scheduler_.sizes().messages < kActiveMax) Activate();
+    } else if (roll < 20) {
+      GiveMore();
     } else if (roll < 45) {
       AnswerSome();
     } else if (roll < 75) {
@@ -142,8 +170,10 @@ class World {
       Message& message = messages_[id];
       message.sender = Roll(4) == 0 ? "" : "s@x";
       message.create_ms = now_ms_ - (Roll(3) == 0 ? 86'400'000LL * Roll(7) : 0);
-      for (uint32_t i = 1 + Roll(8); i > 0; --i) {
-        message.recipients.push_back({Concat("u", Roll(5), Roll(2) ? "" : "+x", "@d", Roll(4))});
+      for (uint32_t i = 1 + Roll(Roll(6) == 0 ? 60 : 8); i > 0; --i) {
+        message.recipients.push_back(
+            {.address = Concat("u", Roll(5), Roll(2) ? "" : "+x", "@d", Roll(4)),
+             .notify = Roll(2) ? 0 : Roll(8) << 1});
       }
     }
     Message& message = messages_[id];
@@ -159,15 +189,16 @@ class World {
     activation.set_delay_warned(message.delay_warned);
     for (size_t i = 0; i < message.recipients.size(); ++i) {
       Recipient& recipient = message.recipients[i];
-      if (recipient.gone) continue;
-      mail::v1::Recipient* to = recipient.bounced ? activation.add_bounced()->mutable_recipient()
-                                                  : activation.add_recipients();
-      to->set_number(i);
-      to->set_address(recipient.address);
-      if (recipient.bounced) continue;
-      recipient.given = Given::kOpen;
-      if (message.forced_expire && Roll(2)) activation.add_last()->set_recipient_number(i);
+      recipient.out = false;
+      if (recipient.gone || !recipient.owed()) continue;
+      queue::v1::BouncedRecipient& owed = *activation.add_bounced();
+      owed.mutable_recipient()->set_number(i);
+      owed.mutable_recipient()->set_address(recipient.address);
+      owed.mutable_recipient()->set_dsn_notify(recipient.notify);
+      owed.mutable_outcome()->set_action(recipient.bounced ? Outcome::ACTION_BOUNCED
+                                                           : Outcome::ACTION_SENT);
     }
+    FillPage(&message, &activation);
     if (Roll(2)) {
       activation.set_payload_bytes(100);
       activated.body =
@@ -175,6 +206,43 @@ class World {
     }
     ++activations_;
     Step(std::move(activated));
+  }
+
+  void FillPage(Message* message, queue::v1::Activation* activation) {
+    message->left = 0;
+    for (size_t i = 0; i < message->recipients.size(); ++i) {
+      Recipient& recipient = message->recipients[i];
+      if (recipient.gone || recipient.owed() || recipient.out) continue;
+      if (static_cast<uint32_t>(activation->recipients_size()) == kPage) {
+        ++message->left;
+        continue;
+      }
+      recipient.out = true;
+      recipient.given = Given::kOpen;
+      mail::v1::Recipient* to = activation->add_recipients();
+      to->set_number(i);
+      to->set_address(recipient.address);
+      to->set_dsn_notify(recipient.notify);
+      if (message->forced_expire && Roll(2)) activation->add_last()->set_recipient_number(i);
+    }
+    activation->set_recipients_left(message->left);
+  }
+
+  void GiveMore() {
+    for (auto& [id, message] : messages_) {
+      if (!message.more_asked || message.deleted || message.recalled || Roll(2)) continue;
+      message.more_asked = false;
+      Activated activated;
+      queue::v1::Activation& activation = activated.activation;
+      activation.set_queue_id(id);
+      activation.mutable_envelope()->set_sender(message.sender);
+      activation.set_create_ms(message.create_ms);
+      activation.set_forced_expire(message.forced_expire);
+      activation.set_delay_warned(message.delay_warned);
+      FillPage(&message, &activation);
+      ++pages_;
+      return Step(std::move(activated));
+    }
   }
 
   void AnswerSome() {
@@ -188,7 +256,7 @@ class World {
         return true;
       }
       const uint32_t transport = Roll(10);
-      answer.set_transport(transport < 5 ? kTransports[0] : kTransports[Roll(6)]);
+      answer.set_transport(transport < 5 ? kTransports[0] : kTransports[Roll(8)]);
       answer.set_nexthop(query.recipient().substr(query.recipient().find('@') + 1));
       answer.set_recipient(query.recipient());
       return true;
@@ -199,6 +267,7 @@ class World {
   void End(uint64_t id) {
     const Running running = running_.at(id);
     running_.erase(id);
+    ended_ms_[running.destination] = now_ms_;
     DeliveryDone done;
     done.result.set_id(id);
     const bool failed = Roll(3) == 0;
@@ -210,6 +279,7 @@ class World {
       outcome.set_action(failed || roll == 0 ? Outcome::ACTION_DEFERRED
                          : roll == 1         ? Outcome::ACTION_BOUNCED
                                              : Outcome::ACTION_SENT);
+      outcome.set_success(Roll(3) ? Outcome::SUCCESS_DELIVERED : Outcome::SUCCESS_PASSED_ON);
     }
     done.result.set_destination_failed(failed);
     if (!running.delivery.notice_queue_id().empty()) {
@@ -218,6 +288,11 @@ class World {
         done.result.set_notice_failed(true);
       } else if (Roll(4) > 0) {
         done.result.mutable_notice()->set_queue_id(running.delivery.notice_queue_id());
+        if (!running.orphan) made_notices_.insert(running.delivery.notice_queue_id());
+        if (!running.delivery.copy_queue_id().empty()) {
+          done.result.mutable_copy()->set_queue_id(running.delivery.copy_queue_id());
+          if (!running.orphan) made_notices_.insert(running.delivery.copy_queue_id());
+        }
       }
     }
     Step(std::move(done));
@@ -241,7 +316,7 @@ class World {
   void Join() {
     WorkerJoined joined{.worker = ++last_worker_};
     auto& slots = workers_[last_worker_];
-    for (const char* transport : {"smtp", "relay", "local", "bounce"}) {
+    for (const char* transport : {"smtp", "relay", "local", "bounce", "timed", "paced"}) {
       if (Roll(3) == 0) continue;
       slots[transport] = 1 + Roll(4);
       scheduler::v1::TransportSlots& announced = *joined.hello.add_transports();
@@ -252,6 +327,9 @@ class World {
   }
 
   void Leave(uint64_t worker) {
+    for (const auto& [id, running] : running_) {
+      if (running.worker == worker) ended_ms_[running.destination] = now_ms_;
+    }
     std::erase_if(running_, [&](const auto& it) { return it.second.worker == worker; });
     workers_.erase(worker);
     Step(WorkerLeft{worker});
@@ -287,9 +365,38 @@ class World {
           std::sscanf(line.c_str(), "%*s busy=%d window=%d waiting=%lu", &busy, &window, &waiting),
           3)
           << line;
-      if (busy < window && !line.starts_with("bounce/")) runnable += waiting;
+      if (line.starts_with("bounce/") || line.starts_with("paced/")) continue;
+      if (busy < window && line.find("delayed") == line.npos) runnable += waiting;
     }
     EXPECT_EQ(scheduler_.runnable_recipients(), runnable) << scheduler_.Describe(now_ms_);
+  }
+
+  // What a job still has to start is what was made of its recipients, less what was picked.
+  void CheckJobs() {
+    std::istringstream lines(scheduler_.DescribeJobs());
+    for (std::string line; std::getline(lines, line);) {
+      long read = 0, selected = 0, waiting = 0;
+      int level = 0;
+      char before[16] = "";
+      ASSERT_EQ(std::sscanf(line.c_str(),
+                            "%*s %*s read=%ld selected=%ld unread=%*d waiting=%ld slots=%*d "
+                            "level=%d before=%15s",
+                            &read, &selected, &waiting, &level, before),
+                5)
+          << line;
+      EXPECT_EQ(read - selected, waiting) << line;
+      EXPECT_TRUE(level > 0 || std::string(before) == "-") << line;
+    }
+    // A message that is deleted or recalled has only what still runs of it.
+    uint64_t open = 0;
+    for (const auto& [id, message] : messages_) {
+      if (!message.active) continue;
+      if (message.deleted || message.recalled) return;
+      for (const Recipient& recipient : message.recipients) {
+        open += recipient.out && recipient.given == Given::kOpen;
+      }
+    }
+    EXPECT_EQ(scheduler_.sizes().recipients, open);
   }
 
   // The session ends; the queue gives everything out again that had no outcome.
@@ -299,6 +406,7 @@ class World {
     for (auto& [id, message] : messages_) {
       message.active = false;
       message.recalled = false;
+      message.more_asked = false;
       message.uncommitted = 0;
     }
     queries_.clear();
@@ -325,7 +433,14 @@ class World {
     }
     for (auto& query : actions.resolve) queries_.push_back(std::move(query));
     for (const auto& commit : actions.commit) CheckCommit(commit);
+    for (const auto& put_off : actions.put_off) CheckPutOff(put_off);
     for (const auto& notify : actions.notify) CheckNotify(notify.notify);
+    for (const auto& id : actions.more) {
+      Message& message = messages_.at(id);
+      EXPECT_TRUE(message.active && !message.deleted && !message.recalled) << id;
+      EXPECT_GT(message.left, 0) << id;
+      EXPECT_FALSE(std::exchange(message.more_asked, true)) << id;
+    }
     for (const auto& id : actions.release) CheckRelease(id);
     for (const CancelDelivery& cancel : actions.cancel) {
       EXPECT_TRUE(running_.contains(cancel.delivery)) << cancel.delivery;
@@ -342,7 +457,14 @@ class World {
       EXPECT_EQ(recipient.given, Given::kOpen) << "two outcomes for one attempt";
       recipient.given = Given::kSettled;
       EXPECT_TRUE(!message.deleted || outcome.action() == Outcome::ACTION_SENT);
-      if (outcome.action() == Outcome::ACTION_SENT) recipient.gone = true;
+      if (outcome.action() == Outcome::ACTION_SENT) {
+        (outcome.notice_owed() ? recipient.succeeded : recipient.gone) = true;
+        EXPECT_TRUE(!outcome.notice_owed() ||
+                    (!message.sender.empty() &&
+                     (recipient.notify & mail::v1::NOTIFY_FLAG_SUCCESS) != 0 &&
+                     outcome.success() == Outcome::SUCCESS_DELIVERED));
+        successes_ += outcome.notice_owed();
+      }
       if (outcome.action() == Outcome::ACTION_BOUNCED) recipient.bounced = true;
       EXPECT_TRUE(!message.forced_expire || message.recalled ||
                   outcome.action() != Outcome::ACTION_DEFERRED);
@@ -355,9 +477,27 @@ class World {
     uncommitted_.push_back(commit.queue_id());
   }
 
+  void CheckPutOff(const queue::v1::PutOff& put_off) {
+    Message& message = messages_.at(put_off.queue_id());
+    EXPECT_TRUE(message.active && !message.deleted && !message.recalled);
+    EXPECT_GT(put_off.recipient_numbers_size(), 0);
+    EXPECT_GE(put_off.retry_at_ms(), now_ms_ + 300'000);
+    EXPECT_LE(put_off.retry_at_ms(), now_ms_ + 4'000'000);
+    for (const uint32_t number : put_off.recipient_numbers()) {
+      Recipient& recipient = message.recipients.at(number);
+      EXPECT_TRUE(recipient.out && recipient.given == Given::kOpen) << number;
+      recipient.given = Given::kSettled;
+    }
+    ++message.uncommitted;
+    uncommitted_.push_back(put_off.queue_id());
+  }
+
   void CheckNotify(const queue::v1::Notify& notify) {
     Message& message = messages_.at(notify.queue_id());
-    EXPECT_FALSE(message.sender.empty() && notify.has_notice());
+    // What the agent made is passed on, once.
+    for (const auto* made : {&notify.notice(), &notify.copy()}) {
+      EXPECT_TRUE(made->queue_id().empty() || made_notices_.erase(made->queue_id()) == 1);
+    }
     EXPECT_GT(notify.recipient_numbers_size(), 0);
     if (notify.delay_warning()) {
       ++warnings_;
@@ -367,10 +507,15 @@ class World {
     for (const uint32_t number : notify.recipient_numbers()) {
       Recipient& recipient = message.recipients.at(number);
       if (notify.delay_warning()) {
-        EXPECT_TRUE(!recipient.bounced && !recipient.gone && recipient.given == Given::kSettled);
+        EXPECT_TRUE(!recipient.owed() && !recipient.gone && recipient.given == Given::kSettled);
+        EXPECT_TRUE(recipient.notify == 0 || (recipient.notify & mail::v1::NOTIFY_FLAG_DELAY) != 0);
         continue;
       }
-      EXPECT_TRUE(recipient.bounced && !recipient.gone);
+      EXPECT_TRUE(recipient.owed() && !recipient.gone);
+      const bool told = recipient.succeeded || recipient.notify == 0 ||
+                        (recipient.notify & mail::v1::NOTIFY_FLAG_FAILURE) != 0;
+      EXPECT_TRUE(told || !notify.has_notice()) << number;
+      untold_ += !told;
       recipient.gone = true;
     }
     ++message.uncommitted;
@@ -382,15 +527,17 @@ class World {
     EXPECT_TRUE(message.active) << "released twice: " << id;
     EXPECT_EQ(message.uncommitted, 0) << id;
     message.active = false;
+    message.more_asked = false;
     const bool recalled = std::exchange(message.recalled, false);
     ++releases_;
     for (const auto& [number, running] : running_) {
       EXPECT_TRUE(running.orphan || running.delivery.queue_id() != id) << id;
     }
     if (message.deleted || recalled) return;
+    EXPECT_EQ(message.left, 0) << id;
     for (const Recipient& recipient : message.recipients) {
       EXPECT_TRUE(recipient.gone || recipient.given == Given::kSettled) << id;
-      EXPECT_TRUE(recipient.gone || !recipient.bounced) << "a notice is owed: " << id;
+      EXPECT_TRUE(recipient.gone || !recipient.owed()) << "a notice is owed: " << id;
     }
   }
 
@@ -425,11 +572,21 @@ class World {
     if (delivery.transport() == "bounce") {
       EXPECT_EQ(delivery.recipients_size(), 0);
       EXPECT_GT(delivery.bounced_size(), 0);
-      EXPECT_FALSE(message.sender.empty());
+      EXPECT_LE(delivery.bounced_size(), 4);
     } else {
-      EXPECT_LE(at_destination, delivery.transport() == "local" ? 2 : kConcurrencyLimit);
+      EXPECT_LE(at_destination, delivery.transport() == "local"   ? 2
+                                : delivery.transport() == "timed" ? 1
+                                                                  : kConcurrencyLimit);
       EXPECT_GT(delivery.recipients_size(), 0);
       EXPECT_LE(delivery.recipients_size(), delivery.transport() == "local" ? 1 : kRecipientLimit);
+    }
+    if (delivery.transport() == "timed") {
+      const auto ended = ended_ms_.find(running.destination);
+      EXPECT_TRUE(ended == ended_ms_.end() || now_ms_ >= ended->second + kRateDelayMs);
+    }
+    if (delivery.transport() == "paced") {
+      EXPECT_GE(now_ms_, paced_ms_ + kRateDelayMs);
+      paced_ms_ = now_ms_;
     }
     for (const auto& recipient : delivery.recipients()) {
       EXPECT_EQ(message.recipients.at(recipient.number()).given, Given::kOpen);
@@ -442,7 +599,7 @@ class World {
   void Finish() {
     Join();
     WorkerJoined joined{.worker = ++last_worker_};
-    for (const char* transport : {"smtp", "relay", "local", "bounce"}) {
+    for (const char* transport : {"smtp", "relay", "local", "bounce", "timed", "paced"}) {
       workers_[last_worker_][transport] = 5;
       scheduler::v1::TransportSlots& announced = *joined.hello.add_transports();
       announced.set_transport(transport);
@@ -452,6 +609,7 @@ class World {
     for (int i = 0; i < 100'000 && scheduler_.sizes().messages > 0; ++i) {
       AnswerSome();
       if (!running_.empty()) End(running_.begin()->first);
+      GiveMore();
       CommitSome();
       Advance(10'000);
     }
@@ -462,7 +620,7 @@ class World {
     const Sizes sizes = scheduler_.sizes();
     EXPECT_EQ(sizes.messages + sizes.recipients_waiting + sizes.deliveries_running + sizes.queries +
                   sizes.destinations + sizes.destinations_dead + sizes.transports + sizes.workers +
-                  sizes.body_bytes,
+                  sizes.body_bytes + sizes.jobs + sizes.recipients,
               0)
         << scheduler_.Describe(now_ms_) << " messages " << sizes.messages << " transports "
         << sizes.transports;
@@ -482,6 +640,12 @@ class World {
   int releases_ = 0;
   int warnings_ = 0;
   int recalls_of_running_ = 0;
+  int successes_ = 0;
+  int untold_ = 0;
+  int pages_ = 0;
+  int64_t paced_ms_ = 0;
+  std::map<std::string, int64_t> ended_ms_;
+  std::set<std::string> made_notices_;
   std::map<std::string, Message> messages_;
   std::map<uint64_t, Running> running_;
   std::map<uint64_t, std::map<std::string, uint32_t>> workers_;
@@ -500,6 +664,7 @@ TEST(RandomEvents, KeepThePromises) {
   Counters seen;
   int warnings = 0;
   int recalls_of_running = 0;
+  int successes = 0, untold = 0, pages = 0;
   for (uint64_t seed = only > 0 ? only : 1; seed <= last; ++seed) {
     SCOPED_TRACE(Concat("seed ", seed));
     World world(seed);
@@ -511,6 +676,11 @@ TEST(RandomEvents, KeepThePromises) {
     seen.expired_messages += counters.expired_messages;
     seen.dead_destinations += counters.dead_destinations;
     seen.bodies_let_go += counters.bodies_let_go;
+    seen.preemptions += counters.preemptions;
+    seen.put_off += counters.put_off;
+    successes += world.successes();
+    untold += world.untold();
+    pages += world.pages();
     warnings += world.warnings();
     recalls_of_running += world.recalls_of_running();
   }
@@ -520,6 +690,11 @@ TEST(RandomEvents, KeepThePromises) {
   EXPECT_GT(seen.expired_messages, 0);
   EXPECT_GT(seen.dead_destinations, 0);
   EXPECT_GT(seen.bodies_let_go, 0);
+  EXPECT_GT(seen.preemptions, 0);
+  EXPECT_GT(seen.put_off, 0);
+  EXPECT_GT(successes, 0);
+  EXPECT_GT(untold, 0);
+  EXPECT_GT(pages, 0);
   EXPECT_GT(warnings, 0);
   EXPECT_GT(recalls_of_running, 0);
 }

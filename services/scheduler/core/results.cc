@@ -39,6 +39,12 @@ std::unique_ptr<Attempt> State::End(
   return attempt;
 }
 
+void State::Freed(Destination* destination) {
+  --destination->busy;
+  destination->pace.Count(now_ms);
+  Delay(destination);
+}
+
 void State::On(DeliveryDone& event) {
   const auto at = attempts.find(event.result.id());
   if (at == attempts.end()) {
@@ -49,7 +55,7 @@ void State::On(DeliveryDone& event) {
   Message* message = attempt->message;
   if (message != nullptr && !attempt->notice) Judge(*attempt, event.result);
   Feedback(*attempt, event.result);
-  --attempt->destination->busy;
+  Freed(attempt->destination);
   UpdateReady(attempt->destination);
   ForgetIfIdle(attempt->destination);
   if (message == nullptr) return;
@@ -99,22 +105,20 @@ void State::Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult
 }
 
 void State::NoticeDone(Message* message, DeliveryDone& event) {
-  scheduler::v1::DeliveryResult& result = event.result;
+  const scheduler::v1::DeliveryResult& result = event.result;
   // An answer without notice means that nobody is to be told; a failure, however it is said, does
   // not.
   if (result.notice_failed() || result.destination_failed()) {
-    if (message->notice_warns || message->recalled) {
+    if (message->notice_kind == scheduler::v1::Delivery::NOTICE_KIND_DELAY || message->recalled) {
       // The next deferral, or whoever is given the message next, tries again.
       message->in_notice.clear();
-      message->notice_warns = false;
       return;
     }
     message->notice_retry_at_ms = now_ms + config.minimal_backoff_ms;
     notice_retries.emplace(Deadline(message->notice_retry_at_ms, message->serial), message);
     return;
   }
-  Notify(message, result.has_notice() ? result.mutable_notice() : nullptr,
-         std::move(event.notice_body));
+  Notify(message, &event);
 }
 
 void State::On(WorkerJoined& event) {
@@ -172,7 +176,7 @@ void State::On(WorkerLeft& event) {
     const auto at = transports.find(name);
     if (at == transports.end()) continue;
     Transport* transport = at->second.get();
-    if (transport->slots == 0 && !transport->ready.empty()) AwaitWorker(transport);
+    if (transport->slots == 0 && !transport->jobs.empty()) AwaitWorker(transport);
     ForgetIfIdle(transport);
   }
 }
@@ -192,13 +196,11 @@ void State::Lost(const Attempt& attempt, std::string_view why) {
 void State::TryAgain(const Attempt& attempt) {
   Message* message = attempt.message;
   Destination* destination = attempt.destination;
-  --destination->busy;
+  Freed(destination);
   if (message == nullptr) {
     // Of a forgotten session: only its place in the window is given back.
   } else if (message->deleted || message->recalled) {
-    for (const uint32_t target : attempt.targets) {
-      message->targets[target].phase = Target::Phase::kDone;
-    }
+    for (const uint32_t target : attempt.targets) EndTarget(&message->targets[target]);
   } else if (attempt.notice) {
     WaitForNotice(message);
   } else if (++message->attempts_lost > config.lost_attempts_max) {

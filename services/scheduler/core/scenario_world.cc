@@ -68,12 +68,27 @@ std::vector<std::string> ExpandList(const std::string& text) {
   return all;
 }
 
+// "never,success" as NotifyFlag.
+uint32_t ParseNotify(const std::string& text) {
+  const std::map<std::string, uint32_t> flags = {{"never", mail::v1::NOTIFY_FLAG_NEVER},
+                                                 {"success", mail::v1::NOTIFY_FLAG_SUCCESS},
+                                                 {"failure", mail::v1::NOTIFY_FLAG_FAILURE},
+                                                 {"delay", mail::v1::NOTIFY_FLAG_DELAY}};
+  uint32_t notify = 0;
+  for (const std::string& word : Split(text, ',')) notify |= flags.at(word);
+  return notify;
+}
+
 // "sent", "bounced 5.1.1 text", "deferred 4.2.0 text".
 Outcome ParseOutcome(const std::vector<std::string>& words) {
   Outcome outcome;
-  outcome.set_action(words[0] == "sent"      ? Outcome::ACTION_SENT
+  const bool sent = words[0] == "sent" || words[0] == "passed";
+  outcome.set_action(sent                    ? Outcome::ACTION_SENT
                      : words[0] == "bounced" ? Outcome::ACTION_BOUNCED
                                              : Outcome::ACTION_DEFERRED);
+  if (sent) {
+    outcome.set_success(words[0] == "sent" ? Outcome::SUCCESS_RELAYED : Outcome::SUCCESS_PASSED_ON);
+  }
   outcome.set_status(words.size() > 1 ? words[1] : "2.0.0");
   outcome.set_text(Joined(words, 2));
   return outcome;
@@ -82,7 +97,7 @@ Outcome ParseOutcome(const std::vector<std::string>& words) {
 std::string Verb(const Outcome& outcome) {
   switch (outcome.action()) {
     case Outcome::ACTION_SENT:
-      return "sent";
+      return outcome.notice_owed() ? "sent, notice owed" : "sent";
     case Outcome::ACTION_BOUNCED:
       return Concat("bounced ", outcome.status(), " ", outcome.text());
     default:
@@ -140,6 +155,7 @@ std::string ScenarioWorld::Run(std::string_view command) {
       {"show", [&] { Show(); }},
       {"runnable",
        [&] { ConcatTo(&output_, "runnable=", scheduler().runnable_recipients(), "\n"); }},
+      {"jobs", [&] { output_ += scheduler().DescribeJobs(); }},
       {"counters", [&] { ShowCounters(); }},
   };
   const auto found = verbs.find(verb);
@@ -184,6 +200,16 @@ void ScenarioWorld::ConfigureAll(const std::string& key, const std::string& valu
     config_.attached_body_bytes_max = std::stoull(value);
   } else if (key == "dead-max") {
     config_.dead_destinations_max = std::stoull(value);
+  } else if (key == "active") {
+    config_.active_messages_max = std::stoi(value);
+  } else if (key == "recipients") {
+    config_.recipients_max = std::stoull(value);
+  } else if (key == "soft-bounce") {
+    config_.soft_bounce = value == "yes";
+  } else if (key == "notice-recipients") {
+    config_.notice_recipients_max = std::stoull(value);
+  } else if (key == "delayed-max") {
+    config_.delayed_destinations_max = std::stoull(value);
   } else if (key == "lost-attempts") {
     config_.lost_attempts_max = std::stoi(value);
   } else {
@@ -205,6 +231,18 @@ void ScenarioWorld::ConfigureTransport(const std::string& key, const std::string
     limits->negative_feedback = Feedback::Parse(value).value();
   } else if (key == "cohorts") {
     limits->failed_cohort_limit = std::stod(value);
+  } else if (key == "rate-delay") {
+    limits->destination_rate_delay_ms = Milliseconds(value);
+  } else if (key == "transport-rate-delay") {
+    limits->transport_rate_delay_ms = Milliseconds(value);
+  } else if (key == "slot-cost") {
+    limits->slot_cost = std::stoi(value);
+  } else if (key == "slot-loan") {
+    limits->slot_loan = std::stoi(value);
+  } else if (key == "slot-discount") {
+    limits->slot_discount_percent = std::stoi(value);
+  } else if (key == "slots-min") {
+    limits->slots_min = std::stoi(value);
   } else if (key == "max") {
     limits->deliveries_max = std::stoi(value);
   } else {
@@ -251,8 +289,11 @@ void ScenarioWorld::ActivateOne(const std::string& queue_id,
     while (number < stored.recipients.size() && stored.recipients[number].address != address) {
       ++number;
     }
-    if (number == stored.recipients.size()) stored.recipients.push_back({address});
+    if (number == stored.recipients.size()) {
+      stored.recipients.push_back({.address = address, .notify = ParseNotify(option("notify"))});
+    }
     stored.recipients[number].open = true;
+    recipient->set_dsn_notify(stored.recipients[number].notify);
     recipient->set_number(number);
     recipient->set_address(address);
   };
@@ -275,6 +316,14 @@ void ScenarioWorld::ActivateOne(const std::string& queue_id,
     store(address, bounced.mutable_recipient());
     *bounced.mutable_outcome() = ParseOutcome({"bounced", "5.0.0", "earlier"});
   }
+  for (const std::string& address : ExpandList(option("owed"))) {
+    queue::v1::BouncedRecipient& owed = *activation.add_bounced();
+    store(address, owed.mutable_recipient());
+    *owed.mutable_outcome() = ParseOutcome({"sent", "2.0.0", "earlier"});
+  }
+  stored.left = option("left").empty() ? 0 : std::stoi(option("left"));
+  activation.set_recipients_left(stored.left);
+  activation.mutable_envelope()->set_is_notice(option("is-notice") == "yes");
   activation.set_queue_id(queue_id);
   activation.mutable_envelope()->set_sender(stored.sender);
   activation.mutable_envelope()->set_arrival_ms(stored.arrival_ms);
@@ -306,9 +355,13 @@ void ScenarioWorld::DoneOne(uint64_t id, const Words& words) {
   result.set_id(id);
   const std::string& how = words.at(0);
   const auto running = running_.find(id);
-  if (how == "notice") {
+  if (how == "notice" || how == "notice-and-copy") {
     result.mutable_notice()->set_queue_id(running->second.delivery.notice_queue_id());
     done.notice_body = std::make_shared<Body>();
+  }
+  if (how == "copy" || how == "notice-and-copy") {
+    result.mutable_copy()->set_queue_id(running->second.delivery.copy_queue_id());
+    done.copy_body = std::make_shared<Body>();
   }
   result.set_notice_failed(how == "notice-failed");
   result.set_contents_damaged(how == "damaged");
@@ -372,6 +425,8 @@ void ScenarioWorld::ShowCounters() {
            " late=", counters.late, " stray=", counters.stray,
            " expired=", counters.expired_messages, " dead=", counters.dead_destinations,
            " bodies_let_go=", counters.bodies_let_go, "\n");
+  if (counters.put_off > 0) ConcatTo(&output_, "put_off=", counters.put_off, "\n");
+  if (counters.preemptions > 0) ConcatTo(&output_, "preemptions=", counters.preemptions, "\n");
 }
 
 void ScenarioWorld::Step(Event event) {
@@ -412,16 +467,17 @@ void ScenarioWorld::PrintActions(const Actions& actions) {
     }
     Print("commit", line);
   }
-  for (const SendNotify& send : actions.notify) {
-    std::string line =
-        Concat(send.notify.delay_warning() ? "warning " : "", send.notify.queue_id());
-    for (const uint32_t number : send.notify.recipient_numbers()) {
-      ConcatTo(&line, " ", Address(send.notify.queue_id(), number));
+  for (const queue::v1::PutOff& put_off : actions.put_off) {
+    std::string line = put_off.queue_id();
+    for (const uint32_t number : put_off.recipient_numbers()) {
+      ConcatTo(&line, " ", Address(put_off.queue_id(), number));
     }
-    ConcatTo(&line, send.body != nullptr ? "; notice " : "; no notice",
-             send.notify.notice().queue_id());
-    Print("notify", line);
+    ConcatTo(&line, "; retry in ", Seconds(put_off.retry_at_ms() - now_ms_), " at ",
+             put_off.transport(), "/", put_off.nexthop());
+    Print("put-off", line);
   }
+  for (const SendNotify& send : actions.notify) PrintNotify(send);
+  for (const std::string& queue_id : actions.more) Print("more", queue_id);
   for (const std::string& queue_id : actions.release) Print("release", queue_id);
   for (const CancelDelivery& cancel : actions.cancel) Print("cancel", Concat(cancel.delivery));
   for (const StartDelivery& start : actions.deliver) PrintDelivery(start);
@@ -430,6 +486,17 @@ void ScenarioWorld::PrintActions(const Actions& actions) {
                        ? "off"
                        : Concat("in ", Seconds(*actions.timer_at_ms - now_ms_)));
   }
+}
+
+void ScenarioWorld::PrintNotify(const SendNotify& send) {
+  std::string line = Concat(send.notify.delay_warning() ? "warning " : "", send.notify.queue_id());
+  for (const uint32_t number : send.notify.recipient_numbers()) {
+    ConcatTo(&line, " ", Address(send.notify.queue_id(), number));
+  }
+  ConcatTo(&line, send.body != nullptr ? "; notice " : "; no notice",
+           send.notify.notice().queue_id());
+  if (send.copy_body != nullptr) ConcatTo(&line, "; copy ", send.notify.copy().queue_id());
+  Print("notify", line);
 }
 
 void ScenarioWorld::PrintDelivery(const StartDelivery& start) {
@@ -446,6 +513,7 @@ void ScenarioWorld::PrintDelivery(const StartDelivery& start) {
              bounced.outcome().text(), ")");
   }
   if (!delivery.notice_queue_id().empty()) ConcatTo(&line, " as ", delivery.notice_queue_id());
+  if (delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_SUCCESS) line += ", success";
   if (delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_DELAY) {
     ConcatTo(&line, ", delayed, tried until in ", Seconds(delivery.retry_until_ms() - now_ms_));
   }
@@ -461,6 +529,7 @@ void ScenarioWorld::Take(Actions actions) {
   }
   for (auto& query : actions.resolve) queries_.push_back(std::move(query));
   for (const auto& commit : actions.commit) committed_.push_back(Apply(commit));
+  for (const auto& put_off : actions.put_off) committed_.push_back(State(put_off.queue_id()));
   for (const SendNotify& send : actions.notify) committed_.push_back(Apply(send.notify));
   if (!hold_resolve_ && !queries_.empty()) {
     Resolved resolved;
@@ -506,6 +575,7 @@ queue::v1::Committed ScenarioWorld::State(const std::string& queue_id) {
   }
   const auto& recipients = found->second.recipients;
   committed.set_removed(
+      found->second.left == 0 &&
       std::none_of(recipients.begin(), recipients.end(), [](auto& r) { return r.open; }));
   return committed;
 }
@@ -513,7 +583,7 @@ queue::v1::Committed ScenarioWorld::State(const std::string& queue_id) {
 queue::v1::Committed ScenarioWorld::Apply(const queue::v1::MessageOutcome& outcome) {
   const auto found = stored_.find(outcome.queue_id());
   for (const Outcome& one : outcome.outcomes()) {
-    if (found != stored_.end() && one.action() == Outcome::ACTION_SENT) {
+    if (found != stored_.end() && one.action() == Outcome::ACTION_SENT && !one.notice_owed()) {
       found->second.recipients.at(one.recipient_number()).open = false;
     }
   }

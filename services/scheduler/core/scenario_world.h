@@ -7,17 +7,20 @@
 //   config [TRANSPORT] key=value...      before anything else; keys: see ConfigureTransport,
 //   ConfigureAll open | queue-lost | flush | timer join WORKER transport=slots... | leave WORKER
 //   route ADDRESS|DOMAIN|* TRANSPORT:NEXTHOP, or fail TEXT     (else smtp:<domain>)
-//   activate QID from=A to=A,A [bounced=A,A] [age=T] [size=N] [body=N]
+//   activate QID from=A to=A,A [bounced=A,A] [age=T] [size=N] [body=N] [flushed=yes]
 //            [forced=yes] [last=A,A] [warned=yes]    last: deferred before, 4.2.0 "earlier"
-//   done ID|all sent | bounced STATUS TEXT | deferred STATUS TEXT | failed STATUS TEXT | silent |
-//        damaged STATUS TEXT | each RESULT; RESULT... | notice | no-notice | notice-failed
+//            [left=N] [is-notice=yes] [owed=A,A]     left: more to come; owed: sent before, untold
+//            [notify=never|success|failure|delay,...]        of each recipient
+//   done ID|all sent | passed | bounced STATUS TEXT | deferred STATUS TEXT | failed STATUS TEXT |
+//        silent | damaged STATUS TEXT | each RESULT; RESULT... | notice | no-notice |
+//        notice-failed | notice-and-copy | copy      sent: relayed; passed: passed on
 //   delete QID | erase QID               erase: the scheduler is not told yet
 //   recall QID
 //   hold resolve|commit                  stop answering by itself; then:
 //   answer [ADDRESS] | lookup-failed TEXT | committed
 //   tick T                               fires the timer on the way
 //   only KIND... | only all              which actions are printed
-//   show | counters | runnable
+//   show | counters | runnable | jobs
 #pragma once
 
 #include <cstdint>
@@ -47,10 +50,12 @@ class ScenarioWorld {
   struct StoredRecipient {
     std::string address;
     bool open = false;
+    uint32_t notify = 0;
   };
   struct StoredMessage {
     std::string sender;
     int64_t arrival_ms = 0;
+    uint32_t left = 0;
     std::vector<StoredRecipient> recipients;
   };
 
@@ -80,6 +85,7 @@ class ScenarioWorld {
   lookup::v1::Answer Lookup(const lookup::v1::Query& query) const;
   queue::v1::Committed Apply(const queue::v1::MessageOutcome& outcome);
   queue::v1::Committed Apply(const queue::v1::Notify& notify);
+  void PrintNotify(const SendNotify& send);
   queue::v1::Committed State(const std::string& queue_id);
   std::string Address(const std::string& queue_id, uint32_t number) const;
 

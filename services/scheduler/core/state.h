@@ -2,7 +2,9 @@
 //
 // A transition is spread over files by what it is about; each says which members it changes:
 //   intake.cc    activations, answers; where a recipient goes
-//   placing.cc   jobs, ready sets, starting deliveries
+//   jobs.cc      jobs and peers, preemption
+//   placing.cc   destinations, ready sets, starting deliveries
+//   crowding.cc  more recipients of a message, mail that is put off
 //   results.cc   deliveries that end, workers that come and go
 //   outcomes.cc  outcomes, notices, release
 //   deadlines.cc dead destinations, throttled transports, timers, flush, forgetting
@@ -71,11 +73,21 @@ struct State {
   std::map<uint64_t, std::unique_ptr<Worker>> workers;
   absl::btree_map<Deadline, Destination*> dead;
   absl::btree_map<Deadline, Message*> notice_retries;
+  // Destinations whose rate delay runs.
+  absl::btree_map<Deadline, Destination*> delayed;
   // Messages that hold a body, oldest first.
   absl::btree_map<uint64_t, Message*> body_holders;
   uint64_t body_bytes = 0;
   // Recipients that wait where the window has room.
   uint64_t runnable = 0;
+  // Targets that are not done, and those that were asked for and have not come.
+  uint64_t recipients = 0;
+  uint64_t recipients_promised = 0;
+  // By serial: messages that want more recipients, and destinations that hold much.
+  absl::btree_map<uint64_t, Message*> hungry;
+  absl::btree_map<uint64_t, Destination*> crowded;
+  // When `crowded` is looked at again, if nothing else happens.
+  int64_t crowded_at_ms = kNoTimer;
   int64_t timer_at_ms = kNoTimer;
 
   // intake.cc
@@ -92,6 +104,32 @@ struct State {
   void RouteGroup(Message* message, std::string_view transport, std::string_view nexthop,
                   const std::string& name, std::span<const uint32_t> targets);
 
+  // jobs.cc
+  Job* JobOf(Message* message, Transport* transport);
+  Peer* PeerOf(Message* message, Destination* destination);
+  void ErasePeer(Destination* destination, absl::btree_map<Rank, Peer>::iterator at);
+  void Detach(const Peer& peer);
+  // How many deliveries its targets are.
+  int64_t Deliveries(const Peer& peer) const;
+  bool EndIfEmpty(Job* job);
+  void EndEmptyJobs(Message* message);
+  void LeaveStack(Job* job);
+  void Preempt(Transport* transport);
+  Job* Candidate(Job* current);
+  void Move(Job* job, Rank rank);
+
+  // crowding.cc
+  void MoreIfWanted(Message* message);
+  void AskForMore(Message* message);
+  void MoreIsSettled(Message* message);
+  void AskForMoreInBounds();
+  void NoteCrowd(Destination* destination);
+  size_t CrowdedAbove() const;
+  bool MemoryIsScarce() const;
+  void RelieveCrowded();
+  void Relieve(Destination* destination);
+  void PutOff(Destination* destination, Rank rank, int64_t apart_ms);
+
   // placing.cc
   Transport* TransportOf(std::string_view name);
   Destination* DestinationOf(Transport* transport, const std::string& name,
@@ -101,22 +139,22 @@ struct State {
   void Wait(Message* message, Destination* destination, std::span<const uint32_t> targets,
             bool first);
   void WaitForNotice(Message* message);
-  Job* JobOf(Message* message, Destination* destination);
   void UpdateReady(Destination* destination);
   void StartDeliveries();
   bool StartOne(Transport* transport);
-  void FillRecipients(Job* job, Attempt* attempt, scheduler::v1::Delivery* delivery);
-  void FillNotice(Job* job, Attempt* attempt, scheduler::v1::Delivery* delivery);
+  void FillRecipients(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* delivery);
+  void FillNotice(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* delivery);
   void AttachBody(Message* message, StartDelivery* start);
   void LetGoOfBody(Message* message);
   void LetGoOfBodiesPastBound();
   void DropWaiting(Message* message);
-  void DropNotice(Message* message, std::vector<Destination*>* left);
+  void DropNotice(Message* message);
 
   // results.cc
   void On(DeliveryDone& event);
   void On(WorkerJoined& event);
   void On(WorkerLeft& event);
+  void Freed(Destination* destination);
   std::unique_ptr<Attempt> End(absl::btree_map<uint64_t, std::unique_ptr<Attempt>>::iterator at);
   void Judge(const Attempt& attempt, scheduler::v1::DeliveryResult& result);
   void Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult& result);
@@ -134,12 +172,15 @@ struct State {
               std::string_view transport, std::string_view nexthop);
   void Say(Message* message, uint32_t target, const Verdict& verdict,
            queue::v1::MessageOutcome* outcomes);
+  void EndTarget(Target* target);
   void Add(Message* message, uint32_t target, mail::v1::Outcome outcome,
            queue::v1::MessageOutcome* outcomes);
   void Commit(Message* message, queue::v1::MessageOutcome outcomes, std::string_view transport,
               std::string_view nexthop);
   bool Expired(const Message& message) const;
   void LogExpiry(Message* message);
+  bool SuccessIsOwed(const Message& message, const Target& target,
+                     const mail::v1::Outcome& outcome) const;
   bool MayWarn(const Message& message) const;
   bool WarningIsDue(const Message& message) const;
   void Remove(Message* message);
@@ -147,10 +188,13 @@ struct State {
   // Ends the round if nothing is left to do: a notice, or release. The message may be gone
   // afterwards.
   void FinishRound(Message* message);
-  // The sender is told of `recipients` by a delivery on transport "bounce".
-  void BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient> recipients,
-                   bool warns);
-  void Notify(Message* message, queue::v1::Submission* notice, BodyPtr body);
+  // Closes those failures of which nobody is to be told.
+  void CloseUntold(Message* message);
+  // The sender is told of `recipients`, or as many of them as one notice holds, by a delivery on
+  // transport "bounce".
+  void BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient>* recipients,
+                   NoticeKind kind);
+  void Notify(Message* message, DeliveryDone* made);
   void Release(Message* message);
 
   // deadlines.cc
@@ -161,6 +205,8 @@ struct State {
   void Kill(Destination* destination, const scheduler::v1::DeliveryResult& result);
   void DeferWaiting(Destination* destination, const Verdict& verdict);
   void Revive(Destination* destination);
+  void Delay(Destination* destination);
+  void EndDelay(Destination* destination);
   void AwaitWorker(Transport* transport);
   void Throttle(Transport* transport);
   void Serve(Transport* transport);

@@ -18,7 +18,9 @@ void Scheduler::Step(Event event, int64_t now_ms, Actions* actions) {
   state.now_ms = now_ms;
   state.actions = actions;
   std::visit([&state](auto& happened) { state.On(happened); }, event);
+  state.RelieveCrowded();
   state.StartDeliveries();
+  state.AskForMoreInBounds();
   state.LetGoOfBodiesPastBound();
   state.SetTimer();
   state.actions = nullptr;
@@ -38,9 +40,11 @@ Sizes Scheduler::sizes() const {
       .workers = state_->workers.size(),
       .body_bytes = state_->body_bytes,
   };
+  sizes.recipients = state_->recipients;
   for (const auto& [id, message] : state_->messages) sizes.recipients_waiting += message->waiting;
   for (const auto& [name, transport] : state_->transports) {
     sizes.destinations += transport->destinations.size();
+    sizes.jobs += transport->jobs.size();
   }
   return sizes;
 }
@@ -50,8 +54,8 @@ std::string Scheduler::Describe(int64_t now_ms) const {
   for (const auto& [transport_name, transport] : state_->transports) {
     for (const auto& [name, destination] : transport->destinations) {
       size_t waiting = 0;
-      for (const auto& [rank, job] : destination->jobs) {
-        waiting += job.notice ? 1 : job.targets.size() - job.next;
+      for (const auto& [rank, peer] : destination->peers) {
+        waiting += peer.notice ? 1 : peer.waiting();
       }
       std::string& line =
           lines.emplace_back(Concat(transport_name, "/", name, " busy=", destination->busy,
@@ -59,11 +63,31 @@ std::string Scheduler::Describe(int64_t now_ms) const {
       if (destination->window.dead()) {
         ConcatTo(&line, " dead for ", (destination->dead_until_ms - now_ms) / 1000, "s");
       }
+      if (destination->delayed_until_ms != kNoTimer) {
+        ConcatTo(&line, " delayed for ", (destination->delayed_until_ms - now_ms) / 1000, "s");
+      }
     }
   }
   std::sort(lines.begin(), lines.end());
   std::string text;
   for (const std::string& line : lines) ConcatTo(&text, line, "\n");
+  return text;
+}
+
+std::string Scheduler::DescribeJobs() const {
+  std::string text;
+  for (const auto& [transport_name, transport] : state_->transports) {
+    for (const auto& [rank, job] : transport->jobs) {
+      int64_t waiting = 0;
+      for (const Destination* destination : job->destinations) {
+        waiting += state_->Deliveries(destination->peers.find(rank)->second);
+      }
+      ConcatTo(&text, transport_name, " ", job->message->queue_id, " read=", job->read,
+               " selected=", job->selected, " unread=", job->Unread(), " waiting=", waiting,
+               " slots=", job->slots_available, " level=", job->level,
+               " before=", job->parent == nullptr ? "-" : job->parent->message->queue_id, "\n");
+    }
+  }
   return text;
 }
 

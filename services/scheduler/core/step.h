@@ -8,20 +8,52 @@
 // It follows Postfix 3.9's queue manager: qmgr(8), SCHEDULER_README. Events and actions, with their
 // order: events.h. Limits: config.h. Windows, feedback and dead destinations: window.h.
 //
-// A *job* is (message, destination); a *destination* is (transport, nexthop), or (transport,
-// localpart@nexthop) where the transport takes one recipient a delivery.
+// A *job* is (message, transport), a *peer* what waits of it at one destination; a *destination* is
+// (transport, nexthop), or (transport, localpart@nexthop) where the transport takes one recipient a
+// delivery.
 //
-// Choice. Transports take turns. Within a transport the oldest message goes first that has a job at
-// a destination which is alive and has room in its window; its destinations take turns. A delivery
-// starts only if a worker has announced a free slot of that transport. Preemption of big messages
-// by small ones is NOT here yet; its place is Job::Rank (model.h), the key by which jobs are
-// ordered: it is the order of activation now.
+// Choice. Transports take turns. Within a transport the first job in its order goes that has a peer
+// at a destination which is alive and has room in its window: the current job; its destinations
+// take turns. The order is that of activation, but for preemption. A delivery starts only if a
+// worker has announced a free slot of that transport, maxproc (deliveries_max) allows another one
+// over all workers, and no rate delay runs.
 //
-// Costs. A destination that is full, dead or empty is not in its transport's ready set: it costs
-// nothing, however many jobs wait there. With D ready destinations, J jobs at the one concerned and
-// T transports with mail or workers, starting a delivery costs O(log D + log J + its recipients);
-// an event O(T) plus what it starts, ends or defers. WorkerLeft and a new session walk the running
-// deliveries. A destination that dies costs O(jobs waiting there), each deferred once.
+// Preemption, SCHEDULER_README. Each pick from a job earns it one of the slot_cost deliveries that
+// a slot costs. Before a pick from a job that has earned something, and is of slots_min * slot_cost
+// deliveries or more, the best of the jobs behind it is sought: that is not blocked, was not itself
+// preempted, and needs no more slots than the current one can still earn; best is the highest of
+// (seconds in memory + 1) / deliveries. It goes in front if slots earned + slot_loan cover what it
+// needs, less slot_discount_percent. The current job pays what it needs at once; when it ends, what
+// it did not use comes back. Recipients that are still to come count in the sizes of both.
+//
+// Costs. A destination that is full, dead, delayed or empty is not in its transport's ready set: it
+// costs nothing, however much waits there. With D ready destinations, P peers at the one concerned,
+// J jobs and T transports with mail or workers, starting a delivery costs O(log D + log P + log J +
+// its recipients); an event O(T) plus what it starts, ends or defers. A search for a candidate
+// looks at 500 jobs at most (most end at the first that fits), and its result serves all picks of
+// the same job in the same second until a job comes, ends or is unblocked; a preemption costs
+// O(destinations of the small job), which are not more than its deliveries. WorkerLeft and a new
+// session walk the running deliveries. A destination that dies costs O(peers waiting there), each
+// deferred once.
+//
+// Rate delays. With destination_rate_delay_ms the concurrency is 1, and the next delivery starts so
+// long after the last one ended, whatever became of it; an idle destination is remembered for as
+// long (delayed_destinations_max). With transport_rate_delay_ms two starts are so far apart.
+//
+// Big messages come page by page. While recipients of a message are still with the queue, its round
+// goes on, and more are asked for (Actions::more), once until they come, when fewer than 500 wait;
+// but with recipients_max in memory only for a message that has none left there. Places of
+// recipients that are done are used again.
+//
+// Put off. One slow site must not fill memory (the queue gives out active_messages_max messages),
+// or all other mail waits for it. When messages in memory are half of that or more, and one
+// destination holds more than a tenth of it, it keeps what it can deliver within minimal_backoff_ms
+// at its pace, and at least that tenth; its last messages go back to the queue (Actions::put_off)
+// until their turn at that pace, but no longer than maximal_backoff_ms, since the pace may change.
+// The pace is that of the last minute, projected while the destination is younger than that, never
+// below one a minute, and not judged in its first ten seconds: a burst to a fast site is not a
+// clog. Postfix only warns of such a clog. Put off mail makes no attempt, so that it expires only
+// after it had its turn. Not for notices. One warning a minute for a destination.
 //
 // Promises.
 // - Each recipient of an activation gets one outcome in `commit` (sent, deferred, bounced), unless
@@ -31,7 +63,12 @@
 // - When a delivery starts, those running at its destination are within the window (P3), those at
 //   its worker within the slots.
 // - Memory is bounded (P4) by Config::active_messages_max (the credit) times the recipients that
-//   the queue gives out of one message, attached_body_bytes_max and dead_destinations_max.
+//   the queue gives out of one message (1,000 at once, in all recipients_max unless each message
+//   has more than its share), attached_body_bytes_max, dead_destinations_max and
+//   delayed_destinations_max. What a notice is to tell of is held until the message's round ends.
+//
+// Flush. All dead destinations and throttled transports are tried again; a message that was flushed
+// alone (Activation.flushed) does so for its own.
 //
 // Outcomes made here, without a worker (relay=none): transports error, retry and discard; lookup
 // failures (4.3.0); transports of defer_transports (4.3.2 "deferred transport", unless flushed);
@@ -39,12 +76,20 @@
 // worker for transport_retry_ms (4.3.0 "mail transport unavailable"; new mail too, at once, for as
 // long again or until a worker joins or a flush).
 //
-// Bounces. A bounced recipient is committed at once. When the message has nothing unresolved,
-// waiting or running, one delivery on transport "bounce" carries all of them; its result becomes
-// `notify`. Mail from the null sender gets a Notify without notice. A notice that failed is made
-// again minimal_backoff_ms later, with a new queue id; the message stays in memory until then (it
-// keeps its place in the window: released, the queue would give it out again at once). Notices are
-// never deferred or dropped: without a worker for "bounce" they wait.
+// Notices. A bounced recipient is committed at once. When the message has nothing unresolved,
+// waiting, running or still to come, one delivery on transport "bounce" carries all of them
+// (notice_recipients_max at a time); its result becomes `notify`. Then another one carries those
+// that were sent and whose sender wants to know (RFC 3461: NOTIFY has SUCCESS, and the agent did
+// not pass the wish on), then one may warn of delay. Failures of which nobody wants to know
+// (NOTIFY=NEVER or without FAILURE; our own notices that have a sender) are closed by a Notify
+// without notice. Those of the null sender's mail go to "bounce" too: its agent decides whether the
+// postmaster gets a copy, for which a delivery brings a second queue id. A notice that failed is
+// made again minimal_backoff_ms later, with new queue ids; the message stays in memory until then
+// (it keeps its place in the window: released, the queue would give it out again at once). Notices
+// are never deferred or dropped: without a worker for "bounce" they wait.
+//
+// soft_bounce: what an agent or the scheduler bounces is deferred, 5.x.x as 4.x.x; expiry still
+// bounces.
 //
 // Lost workers. Recipients go back to where they waited and are tried again at once, up to
 // lost_attempts_max times for one message; then they are deferred (4.3.0 "unknown mail transport
@@ -62,13 +107,12 @@
 // with the deferral's status and text. Of a message with forced_expire nothing is tried any more:
 // recipients bounce with the reason of their last deferral, or 4.7.0.
 //
-// Warnings of delay (delay_warning_time), once for a message, as a second kind of notice on
-// transport "bounce": when a round ends with deferred recipients, after notices of failures, the
-// message is old enough, has a sender and was not warned of. One that fails is left to the next
-// round. confirm_delay_cleared and copies to the postmaster are not supported.
+// Warnings of delay (delay_warning_time), once for a message: when a round ends with deferred
+// recipients that may be told of (NOTIFY unset or with DELAY), after the other notices, the message
+// is old enough, has a sender and was not warned of. One that fails is left to the next round.
+// confirm_delay_cleared is not supported.
 //
-// Not here yet: preemption, rate delays, changes of Config while running, revival of one
-// destination by the flush of one message.
+// Not here yet: changes of Config while running.
 #pragma once
 
 #include <cstdint>
@@ -95,11 +139,18 @@ struct Counters {
   uint64_t expired_messages = 0;
   uint64_t dead_destinations = 0;
   uint64_t bodies_let_go = 0;
+  // Jobs that went before another.
+  uint64_t preemptions = 0;
+  // (message, destination) that went back to the queue without an attempt.
+  uint64_t put_off = 0;
 };
 
 // What is in memory now. Counted on the spot, in O(messages + destinations).
 struct Sizes {
   size_t messages = 0;
+  size_t jobs = 0;
+  // That have no outcome yet.
+  size_t recipients = 0;
   size_t recipients_waiting = 0;
   size_t deliveries_running = 0;
   size_t destinations = 0;
@@ -129,6 +180,9 @@ class Scheduler {
   // One line for each destination: "smtp/d busy=1 window=5 waiting=3", ", dead for 300s". For tests
   // and diagnosis.
   std::string Describe(int64_t now_ms) const;
+  // One line for each job, in the order of choice: "smtp Q1 read=40 selected=1 unread=0 waiting=39
+  // slots=-4 level=0 before=-". `waiting`: deliveries that its targets are now; read - selected.
+  std::string DescribeJobs() const;
 
  private:
   std::unique_ptr<State> state_;

@@ -8,6 +8,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/dns/resolver.h"
+#include "libs/mail/address.h"
 
 namespace postfleet::delivery::smtp {
 namespace {
@@ -75,7 +76,8 @@ std::optional<uint16_t> ParsePort(std::string_view text) {
   return ntohs(static_cast<uint16_t>(found->s_port));
 }
 
-absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port) {
+absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port,
+                                     bool bare_address) {
   std::string_view host;
   std::string_view port;
   Nexthop nexthop{.port = default_port};
@@ -84,17 +86,59 @@ absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_por
     const auto number = ParsePort(port);
     if (!number) return Bad(text);
     nexthop.port = *number;
+    nexthop.service = std::string(port);
   }
   if (nexthop.literal_host) {
-    constexpr std::string_view kIpv6 = "IPv6:";
-    if (host.substr(0, kIpv6.size()) == kIpv6) host.remove_prefix(kIpv6.size());
+    constexpr std::string_view kIpv6 = "ipv6:";
+    if (mail::LowerCasedAscii(host.substr(0, kIpv6.size())) == kIpv6) {
+      host.remove_prefix(kIpv6.size());
+    }
     std::error_code error;
     asio::ip::make_address(std::string(host), error);
+    nexthop.is_address = !error;
+  }
+  if (!nexthop.literal_host && bare_address) {
+    std::error_code error;
+    asio::ip::make_address_v4(std::string(host), error);
     nexthop.is_address = !error;
   }
   if (!nexthop.is_address && !dns::IsHostName(host)) return Bad(text);
   nexthop.host = std::string(host);
   return nexthop;
+}
+
+std::vector<std::string> SplitNexthops(std::string_view text) {
+  constexpr std::string_view kSeparators = ", \t\r\n";
+  std::vector<std::string> nexthops;
+  while (true) {
+    text.remove_prefix(std::min(text.find_first_not_of(kSeparators), text.size()));
+    if (text.empty()) return nexthops;
+    const size_t end = std::min(text.find_first_of(kSeparators), text.size());
+    nexthops.emplace_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+}
+
+std::string RelayName(const Candidate& host) {
+  if (!host.path.empty()) return Concat(host.host, "[", host.path, "]");
+  return Concat(host.host, "[", host.address.to_string(), "]:", host.port);
+}
+
+void OrderServiceTargets(std::vector<ServiceTarget>* targets, const Random& random) {
+  // Weight 0 first: those are picked only when the others leave nothing to chance.
+  std::stable_sort(
+      targets->begin(), targets->end(), [](const ServiceTarget& a, const ServiceTarget& b) {
+        return a.priority != b.priority ? a.priority < b.priority : a.weight < b.weight;
+      });
+  for (auto begin = targets->begin(); begin != targets->end(); ++begin) {
+    uint32_t total = 0;
+    auto end = begin;
+    for (; end != targets->end() && end->priority == begin->priority; ++end) total += end->weight;
+    uint32_t picked = random(total + 1);
+    auto chosen = begin;
+    while (chosen + 1 != end && picked > chosen->weight) picked -= chosen++->weight;
+    std::rotate(begin, chosen, chosen + 1);
+  }
 }
 
 void OrderCandidates(std::vector<Candidate>* candidates, const OrderOptions& options,

@@ -18,6 +18,8 @@ namespace postfleet::delivery::smtp {
 // "[2001:db8::1]:25", "[IPv6:2001:db8::1]".
 struct Nexthop {
   std::string host;  // without brackets
+  // As written; empty: the default one.
+  std::string service;
   uint16_t port = 0;
   bool literal_host = false;  // in brackets: no MX lookup
   bool is_address = false;    // `host` is an IP address
@@ -28,12 +30,30 @@ std::optional<uint16_t> ParsePort(std::string_view text);
 
 // A port is a number or a service's name; without one it is `default_port`. InvalidArgument: not a
 // nexthop.
-absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port);
+// With `bare_address`, an IPv4 address needs no brackets: where nothing is looked up by MX.
+absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_port,
+                                     bool bare_address = false);
 
+// The destinations of a list, "a, b c", in the order to be tried (Postfix 3.5 and later).
+std::vector<std::string> SplitNexthops(std::string_view text);
+
+// Where a server listens: an address and port, or the path of a unix socket.
 struct Candidate {
   std::string host;
   asio::ip::address address;
   uint16_t preference = 0;
+  uint16_t port = 0;
+  std::string path;  // as written, maybe relative; empty: not a unix socket
+};
+
+// As log lines name it: "mx.example[192.0.2.1]:25", "myhostname[private/dovecot-lmtp]".
+std::string RelayName(const Candidate& host);
+
+struct ServiceTarget {
+  uint16_t priority = 0;
+  uint16_t weight = 0;
+  uint16_t port = 0;
+  std::string host;
 };
 
 struct OrderOptions {
@@ -46,6 +66,9 @@ struct OrderOptions {
 
 // A number below `bound`, which is at least 1.
 using Random = std::function<uint32_t(uint32_t bound)>;
+
+// RFC 2782: by priority; in each, a random order in which a greater weight tends to come first.
+void OrderServiceTargets(std::vector<ServiceTarget>* targets, const Random& random);
 
 // By preference; equal ones shuffled, then by family if one is preferred; then cut.
 void OrderCandidates(std::vector<Candidate>* candidates, const OrderOptions& options,

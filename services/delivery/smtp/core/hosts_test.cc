@@ -104,5 +104,48 @@ TEST(RemoveSelf, ABetterHostWithoutAddressIsMissed) {
   EXPECT_EQ(RemoveSelf(&candidates, {asio::ip::make_address("192.0.2.9")}, 10), Loop::kNoPrimary);
 }
 
+TEST(Nexthop, AListIsSplitAtCommasAndBlanks) {
+  EXPECT_THAT(SplitNexthops(" a.test,[b.test]:587  c.test ,"),
+              ElementsAre("a.test", "[b.test]:587", "c.test"));
+  EXPECT_TRUE(SplitNexthops(" , ").empty());
+}
+
+TEST(Relay, NamesHaveAPortOrAPath) {
+  EXPECT_EQ(RelayName({.host = "mx", .address = asio::ip::make_address("192.0.2.1"), .port = 25}),
+            "mx[192.0.2.1]:25");
+  EXPECT_EQ(RelayName({.host = "me", .path = "private/lmtp"}), "me[private/lmtp]");
+}
+
+std::vector<std::string> Ordered(std::vector<ServiceTarget> targets, const Random& random) {
+  OrderServiceTargets(&targets, random);
+  std::vector<std::string> hosts;
+  for (const ServiceTarget& target : targets) hosts.push_back(target.host);
+  return hosts;
+}
+
+TEST(Rfc2782, PrioritiesComeInOrderAndWeightsByChance) {
+  const std::vector<ServiceTarget> targets = {{.priority = 2, .weight = 9, .host = "last"},
+                                              {.priority = 1, .weight = 9, .host = "heavy"},
+                                              {.priority = 1, .weight = 1, .host = "light"},
+                                              {.priority = 1, .weight = 0, .host = "zero"}};
+  EXPECT_THAT(Ordered(targets, First), ElementsAre("zero", "light", "heavy", "last"));
+  EXPECT_THAT(Ordered(targets, Last), ElementsAre("heavy", "light", "zero", "last"));
+}
+
+TEST(Rfc2782, AGreaterWeightComesFirstMoreOften) {
+  uint32_t seed = 1;
+  const Random random = [&seed](uint32_t bound) {
+    seed = seed * 1664525u + 1013904223u;
+    return (seed >> 8) % bound;
+  };
+  int heavy_first = 0;
+  for (int i = 0; i < 1000; ++i) {
+    heavy_first += Ordered({{.weight = 1, .host = "light"}, {.weight = 9, .host = "heavy"}},
+                           random)[0] == "heavy";
+  }
+  EXPECT_GT(heavy_first, 750);
+  EXPECT_LT(heavy_first, 990);
+}
+
 }  // namespace
 }  // namespace postfleet::delivery::smtp

@@ -35,8 +35,12 @@ constexpr StepWords kStepWords[] = {
     {"sending end of data -- message may be sent more than once", "end of DATA command"},
     {"sending final RSET", "RSET command"},
 };
+constexpr StepWords kLhloWords = {"performing the LHLO handshake", "LHLO command"};
 
-const StepWords& WordsOf(Session::Step step) { return kStepWords[static_cast<size_t>(step)]; }
+const StepWords& WordsOf(Session::Step step, bool lmtp = false) {
+  if (lmtp && step == Session::Step::kEhlo) return kLhloWords;
+  return kStepWords[static_cast<size_t>(step)];
+}
 
 Outcome MakeOutcome(std::string status, std::string text) {
   Outcome outcome;
@@ -50,43 +54,15 @@ bool IsSendable(std::string_view address) {
   return address.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
 }
 
-bool IsPlainByte(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-         c == '_' || c == '+' || c == '=';
-}
-
-// Most addresses need no quotes: letters, digits and single dots around one `@`.
-bool IsPlain(std::string_view address) {
-  bool domain = false;
-  char previous = '.';
-  for (char c : address) {
-    if (c == '@') {
-      if (domain || previous == '.') return false;
-      domain = true;
-      c = '.';
-    } else if (c == '.' ? previous == '.' : !IsPlainByte(c)) {
-      return false;
-    }
-    previous = c;
-  }
-  return previous != '.';
-}
-
-void AppendAddress(std::string* out, const std::string& address) {
-  if (IsPlain(address)) {
-    out->append(address);
-  } else {
-    out->append(mail::SplitAddress(address).ToSmtp());
-  }
-}
-
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
   return a.size() == b.size() && mail::LowerCasedAscii(a) == mail::LowerCasedAscii(b);
 }
 
+// `SIZE=1000`, as some servers have it, is two words.
 std::string_view FirstWord(std::string_view* text) {
-  text->remove_prefix(std::min(text->find_first_not_of(" \t"), text->size()));
-  const std::string_view word = text->substr(0, text->find_first_of(" \t"));
+  constexpr std::string_view kBetween = " \t=";
+  text->remove_prefix(std::min(text->find_first_not_of(kBetween), text->size()));
+  const std::string_view word = text->substr(0, text->find_first_of(kBetween));
   text->remove_prefix(word.size());
   return word;
 }
@@ -109,7 +85,7 @@ void Session::Begin(Transaction transaction) {
   for (size_t i = 0; i < outcomes_.size(); ++i) {
     outcomes_[i].set_recipient_number(transaction_.recipients[i]->number());
   }
-  next_rcpt_ = accepted_ = 0;
+  next_rcpt_ = accepted_ = next_dot_ = 0;
   mail_refused_ = left_open_ = given_up_ = false;
   unanswered_ = true;
   failure_.reset();
@@ -133,6 +109,11 @@ bool Session::RefuseUnsendable() {
     DecideOpen(MakeOutcome("5.1.7", "bad sender address syntax"));
     return true;
   }
+  if (transaction_.envelope->smtputf8() && !features_.smtputf8) {
+    DecideOpen(MakeOutcome(
+        "5.6.7", Concat("SMTPUTF8 is required, but was not offered by host ", peer_.ToString())));
+    return true;
+  }
   if (features_.size_limit_bytes != 0 && transaction_.content_bytes > features_.size_limit_bytes) {
     DecideOpen(MakeOutcome(
         "5.3.4", Concat("message size ", transaction_.content_bytes, " exceeds size limit ",
@@ -152,24 +133,6 @@ bool Session::RefuseUnsendable() {
     outcomes_[i].set_recipient_number(number);
   }
   return !some;
-}
-
-void Session::AppendMail() {
-  output_ += "MAIL FROM:<";
-  AppendAddress(&output_, transaction_.envelope->sender());
-  output_ += '>';
-  if (features_.size) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
-  if (features_.eight_bit_mime && transaction_.envelope->body_8bitmime()) {
-    output_ += " BODY=8BITMIME";
-  }
-  output_ += "\r\n";
-}
-
-void Session::AppendRcpt(size_t recipient) {
-  if (outcomes_[recipient].action() != Outcome::ACTION_UNSPECIFIED) return;
-  output_ += "RCPT TO:<";
-  AppendAddress(&output_, transaction_.recipients[recipient]->address());
-  output_ += ">\r\n";
 }
 
 void Session::Received(std::string_view bytes) {
@@ -194,7 +157,7 @@ void Session::Received(std::string_view bytes) {
     parser_.Reset();
     if (result == ReplyParser::kFlood || (reply.had_junk && features_.pipelining)) {
       return FailConnection("4.5.0", Concat("protocol error in reply from ", peer_.ToString(),
-                                            " while ", WordsOf(step_).doing));
+                                            " while ", WordsOf(step_, options_.lmtp).doing));
     }
     unanswered_ = unanswered_ && reply.code == 421;
     if (reply.code == 421) broken_ = true;
@@ -252,7 +215,7 @@ Outcome Session::Refusal(const ServerReply& reply, std::string_view command) con
 void Session::OnGreeting(const ServerReply& reply) {
   if (!reply.IsPositive()) {
     Outcome rejection = Rejection(reply);
-    if (options_.skip_5xx_greeting) {
+    if (options_.skip_5xx_greeting && reply.IsPermanent()) {
       rejection.mutable_status()->front() = '4';
       rejection.set_action(Outcome::ACTION_DEFERRED);
     }
@@ -263,13 +226,13 @@ void Session::OnGreeting(const ServerReply& reply) {
     warning_ =
         Concat("host ", peer_.ToString(), " greeted me with my own hostname ", options_.myhostname);
   }
-  ConcatTo(&output_, "EHLO ", options_.helo_name, "\r\n");
+  ConcatTo(&output_, options_.lmtp ? "LHLO " : "EHLO ", options_.helo_name, "\r\n");
   Await(Step::kEhlo);
 }
 
 void Session::OnHelo(const ServerReply& reply) {
   if (!reply.IsPositive()) {
-    if (step_ == Step::kHelo || reply.code == 421) return Fail(Rejection(reply));
+    if (step_ == Step::kHelo || options_.lmtp || reply.code == 421) return Fail(Rejection(reply));
     ConcatTo(&output_, "HELO ", options_.helo_name, "\r\n");
     return Await(Step::kHelo);
   }
@@ -291,10 +254,15 @@ bool Session::TakeFeatures(const ServerReply& reply) {
     if (step_ != Step::kEhlo) continue;
     if (EqualsIgnoringCase(word, "PIPELINING")) features_.pipelining = true;
     if (EqualsIgnoringCase(word, "8BITMIME")) features_.eight_bit_mime = true;
+    if (EqualsIgnoringCase(word, "DSN")) features_.dsn = true;
+    if (EqualsIgnoringCase(word, "SMTPUTF8")) features_.smtputf8 = true;
     if (EqualsIgnoringCase(word, "SIZE")) {
-      features_.size = true;
+      // As Postfix: without a limit above zero the size is not said.
       const std::string_view limit = FirstWord(&words);
-      std::from_chars(limit.data(), limit.data() + limit.size(), features_.size_limit_bytes);
+      int64_t bytes = 0;
+      const auto end = std::from_chars(limit.data(), limit.data() + limit.size(), bytes);
+      features_.size = end.ec == std::errc() && end.ptr == limit.data() + limit.size() && bytes > 0;
+      features_.size_limit_bytes = features_.size ? static_cast<uint64_t>(bytes) : 0;
     }
   }
   return true;
@@ -347,8 +315,12 @@ void Session::OnData(const ServerReply& reply) {
     return Finish();
   }
   if (accepted_ == 0 || mail_refused_) {
-    // The server waits for a message that nobody gets.
+    // The server waits for a message that nobody gets, and, in LMTP, nobody is answered for.
     output_ += ".\r\n";
+    if (options_.lmtp) {
+      broken_ = true;
+      return Finish();
+    }
     return Await(Step::kDot);
   }
   state_ = State::kBody;
@@ -364,18 +336,47 @@ void Session::BodySent() {
 
 void Session::OnDot(const ServerReply& reply) {
   left_open_ = false;
+  if (options_.lmtp) return OnRecipientDot(reply);
   if (accepted_ > 0 && reply.IsPositive()) {
-    Outcome sent;
-    sent.set_action(Outcome::ACTION_SENT);
-    sent.set_status(reply.status.ToString());
-    sent.set_text(reply.text);
-    sent.set_remote_mta(peer_.host);
-    sent.set_diagnostic(reply.text);
-    DecideOpen(sent);
+    DecideOpen(Sent(reply));
   } else if (accepted_ > 0) {
     DecideOpen(Refusal(reply, WordsOf(Step::kDot).command));
   }
   Finish();
+}
+
+void Session::OnRecipientDot(const ServerReply& reply) {
+  const auto is_open = [](const Outcome& o) { return o.action() == Outcome::ACTION_UNSPECIFIED; };
+  const auto from = outcomes_.begin() + static_cast<ptrdiff_t>(next_dot_);
+  const auto answered = std::find_if(from, outcomes_.end(), is_open);
+  if (answered != outcomes_.end()) {
+    const uint32_t number = answered->recipient_number();
+    *answered = reply.IsPositive() ? Sent(reply) : Refusal(reply, WordsOf(Step::kDot).command);
+    answered->set_recipient_number(number);
+    next_dot_ = static_cast<size_t>(answered - outcomes_.begin()) + 1;
+  }
+  if (std::none_of(outcomes_.begin() + static_cast<ptrdiff_t>(next_dot_), outcomes_.end(),
+                   is_open)) {
+    Finish();
+  }
+}
+
+Outcome Session::Sent(const ServerReply& reply) const {
+  Outcome sent;
+  sent.set_action(Outcome::ACTION_SENT);
+  sent.set_status(reply.status.ToString());
+  sent.set_text(reply.text);
+  sent.set_remote_mta(peer_.host);
+  sent.set_diagnostic(reply.text);
+  // RFC 3461, 4.2: a server that offers DSN takes over what the sender asked for.
+  if (features_.dsn) {
+    sent.set_success(Outcome::SUCCESS_PASSED_ON);
+  } else if (options_.lmtp && options_.lmtp_assume_final) {
+    sent.set_success(Outcome::SUCCESS_DELIVERED);
+  } else {
+    sent.set_success(Outcome::SUCCESS_RELAYED);
+  }
+  return sent;
 }
 
 void Session::Reset() {
@@ -445,14 +446,14 @@ void Session::Lost() {
       return Finish();
     }
   }
-  FailConnection(
-      "4.4.2", Concat("lost connection with ", peer_.ToString(), " while ", WordsOf(step_).doing));
+  FailConnection("4.4.2", Concat("lost connection with ", peer_.ToString(), " while ",
+                                 WordsOf(step_, options_.lmtp).doing));
 }
 
 void Session::TimedOut() {
   unanswered_ = false;
   FailConnection("4.4.2", Concat("conversation with ", peer_.ToString(), " timed out while ",
-                                 WordsOf(step_).doing));
+                                 WordsOf(step_, options_.lmtp).doing));
 }
 
 void Session::ContentFailed(std::string_view why) {

@@ -1,5 +1,5 @@
-// The client's side of one SMTP connection (RFC 5321), without I/O: bytes in, bytes out, and a
-// state that says what the connection is for now.
+// The client's side of one SMTP (RFC 5321) or LMTP (RFC 2033) connection, without I/O: bytes in,
+// bytes out, and a state that says what the connection is for now.
 //
 //   Opened() ─▶ kReplies ─▶ kReady ─Begin─▶ kReplies ─▶ kBody ─BodySent─▶ kReplies ─▶ kDone
 //   ─Reset─▶ ... kReady
@@ -16,10 +16,11 @@
 //
 // EHLO, then HELO when EHLO is refused. Used when offered: PIPELINING (RFC 2920; MAIL, all RCPT and
 // DATA go as one group), SIZE (RFC 1870; a message over the server's limit bounces with 5.3.4
-// unsent), 8BITMIME (RFC 6152; BODY=8BITMIME is passed on when the message declared it). Not here:
-// STARTTLS, AUTH, DSN, SMTPUTF8 (an address with a byte over 127 is sent as it is), XFORWARD,
-// CHUNKING, and conversion to quoted-printable: 8-bit content goes as it is to a server without
-// 8BITMIME.
+// unsent), 8BITMIME (RFC 6152; BODY=8BITMIME is passed on when the message declared it), DSN (RFC
+// 3461; what the sender asked for is passed on, and ORCPT is the original address where nobody said
+// one), SMTPUTF8 (RFC 6531; mail that needs it bounces with 5.6.7 unsent where it is not offered).
+// Not here: STARTTLS, AUTH, XFORWARD, CHUNKING, and conversion to quoted-printable: 8-bit content
+// goes as it is to a server without 8BITMIME.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +48,10 @@ struct Peer {
 };
 
 struct SessionOptions {
+  // RFC 2033: LHLO, and a reply behind the dot for each recipient that was accepted.
+  bool lmtp = false;
+  // LMTP, without DSN: what was sent is in a mailbox now, rather than relayed.
+  bool lmtp_assume_final = false;
   std::string helo_name;
   // A server that answers EHLO with this name is ourselves: 5.4.6. Looked at only with detect_loop.
   std::string myhostname;
@@ -118,6 +123,8 @@ class Session {
   struct Features {
     bool pipelining = false;
     bool eight_bit_mime = false;
+    bool dsn = false;
+    bool smtputf8 = false;
     bool size = false;
     uint64_t size_limit_bytes = 0;  // 0: none
   };
@@ -129,6 +136,9 @@ class Session {
   void OnRcpt(const postfleet::smtp::ServerReply& reply);
   void OnData(const postfleet::smtp::ServerReply& reply);
   void OnDot(const postfleet::smtp::ServerReply& reply);
+  // LMTP: of one recipient.
+  void OnRecipientDot(const postfleet::smtp::ServerReply& reply);
+  mail::v1::Outcome Sent(const postfleet::smtp::ServerReply& reply) const;
   void OnReset(const postfleet::smtp::ServerReply& reply);
   bool TakeFeatures(const postfleet::smtp::ServerReply& reply);
 
@@ -170,6 +180,7 @@ class Session {
   std::vector<mail::v1::Outcome> outcomes_;  // action unspecified: not decided
   size_t next_rcpt_ = 0;                     // whose reply comes next
   size_t accepted_ = 0;
+  size_t next_dot_ = 0;  // LMTP: whose reply behind the dot comes next
   bool mail_refused_ = false;
   bool unanswered_ = true;
   bool given_up_ = false;

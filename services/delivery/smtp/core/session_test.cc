@@ -254,10 +254,110 @@ TEST_F(SessionTest, AMessageOverTheServersLimitIsNotSent) {
   EXPECT_TRUE(session_.reusable());
 }
 
-TEST_F(SessionTest, SizeZeroIsNoLimit) {
-  Greet({"250-mx", "250 SIZE 0"});
+TEST_F(SessionTest, GreetingOfAnUnexpectedClassBounces) {
+  session_.Opened();
+  Server({"354 go ahead"});
+  EXPECT_EQ(session_.state(), State::kFailed);
+  EXPECT_EQ(Describe(*session_.failure()),
+            "bounced 5.5.0 host mx.example.net[192.0.2.1] refused to talk to me: 354 go ahead");
+}
+
+TEST_F(SessionTest, SizeWithAnEqualsSignIsSize) {
+  content_bytes_ = 1001;
+  Greet({"250-mx", "250 SIZE=1000"});
   Begin();
-  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000\r\n");
+  EXPECT_EQ(Describe(session_.outcomes()[0]),
+            "bounced 5.3.4 message size 1001 exceeds size limit 1000 of server "
+            "mx.example.net[192.0.2.1]");
+}
+
+TEST_F(SessionTest, WhatWasAskedOfNoticesIsPassedOn) {
+  envelope_.set_dsn_envid("QQ 314+1");
+  envelope_.set_dsn_return(mail::v1::Envelope::RETURN_HDRS);
+  recipients_[0]->set_dsn_orcpt("rfc822;First+Last@example.net");
+  recipients_[0]->set_dsn_notify(mail::v1::NOTIFY_FLAG_DELAY | mail::v1::NOTIFY_FLAG_SUCCESS);
+  Greet({"250-mx", "250 DSN"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> ENVID=QQ+20314+2B1 RET=HDRS\r\n");
+  Server({"250 ok"});
+  EXPECT_EQ(Client(),
+            "RCPT TO:<one@example.net> ORCPT=rfc822;First+2BLast@example.net "
+            "NOTIFY=SUCCESS,DELAY\r\n");
+  Server({"250 ok"});
+  Server({"354 go"});
+  session_.BodySent();
+  Server({"250 ok"});
+  EXPECT_EQ(session_.outcomes()[0].success(), Outcome::SUCCESS_PASSED_ON);
+}
+
+TEST_F(SessionTest, OrcptIsTheOriginalAddressWhereNobodySaidOne) {
+  recipients_[0]->set_original_address("alias+x@example.org");
+  AddRecipient("two@example.net");
+  Greet({"250-mx", "250-PIPELINING", "250 DSN"});
+  Begin();
+  EXPECT_EQ(Client(),
+            "MAIL FROM:<from@example.com>\r\n"
+            "RCPT TO:<one@example.net> ORCPT=rfc822;alias+2Bx@example.org\r\n"
+            "RCPT TO:<two@example.net> ORCPT=rfc822;two@example.net\r\nDATA\r\n");
+}
+
+TEST_F(SessionTest, NothingIsAskedOfAServerWithoutDsn) {
+  envelope_.set_dsn_envid("QQ314");
+  envelope_.set_dsn_return(mail::v1::Envelope::RETURN_FULL);
+  recipients_[0]->set_dsn_notify(mail::v1::NOTIFY_FLAG_NEVER);
+  Greet({"250 mx"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+  Server({"250 ok"});
+  EXPECT_EQ(Client(), "RCPT TO:<one@example.net>\r\n");
+  Server({"250 ok"});
+  Server({"354 go"});
+  session_.BodySent();
+  Server({"250 ok"});
+  EXPECT_EQ(session_.outcomes()[0].success(), Outcome::SUCCESS_RELAYED);
+}
+
+TEST_F(SessionTest, MailThatNeedsSmtputf8BouncesWhereItIsNotOffered) {
+  envelope_.set_smtputf8(true);
+  Greet({"250-mx", "250 8BITMIME"});
+  Begin();
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_EQ(Client(), "");
+  EXPECT_EQ(
+      Describe(session_.outcomes()[0]),
+      "bounced 5.6.7 SMTPUTF8 is required, but was not offered by host mx.example.net[192.0.2.1]");
+}
+
+TEST_F(SessionTest, Smtputf8IsSaidOnlyOfMailThatNeedsIt) {
+  Greet({"250-mx", "250 SMTPUTF8"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+}
+
+TEST_F(SessionTest, OrcptOfAUtf8AddressIsUnitext) {
+  envelope_.set_smtputf8(true);
+  recipients_[0]->set_address("j\xc3\xb8+rn@example.net");
+  Greet({"250-mx", "250-PIPELINING", "250-DSN", "250 SMTPUTF8"});
+  Begin();
+  EXPECT_EQ(Client(),
+            "MAIL FROM:<from@example.com> SMTPUTF8\r\n"
+            "RCPT TO:<j\xc3\xb8+rn@example.net> "
+            "ORCPT=utf-8;j\xc3\xb8\\x{2B}rn@example.net\r\nDATA\r\n");
+}
+
+TEST_F(SessionTest, SizeIsNotSaidWhereNoLimitIsNamed) {
+  for (const char* size : {"250 SIZE 0", "250 SIZE", "250 SIZE many", "250 SIZE 10x",
+                           "250 SIZE 99999999999999999999999999"}) {
+    Session session({.host = "mx", .address = "192.0.2.1"}, "mx", {.helo_name = "client"});
+    session.Opened();
+    session.Received("220 mx\r\n");
+    session.Received(Concat("250-mx\r\n", size, "\r\n"));
+    session.output().clear();
+    ASSERT_EQ(session.state(), State::kReady) << size;
+    session.Begin(
+        {.envelope = &envelope_, .recipients = {recipients_[0].get()}, .content_bytes = 1000});
+    EXPECT_EQ(session.output(), "MAIL FROM:<from@example.com>\r\n") << size;
+  }
 }
 
 TEST_F(SessionTest, NullSenderAndQuotedLocalParts) {

@@ -1,0 +1,213 @@
+// Which servers an attempt comes to: nexthop lists, fallback relays, SRV, the machine's own names.
+#include <gmock/gmock.h>
+
+#include "services/delivery/smtp/agent_under_test.h"
+
+namespace postfleet::delivery::smtp {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+class DestinationsTest : public SmtpAgentTest {
+ protected:
+  DestinationsTest() { resolver_.AddAddress("other.test", "127.0.0.2"); }
+  ScriptedServer other_{loop_.io(), asio::ip::make_address("127.0.0.2"), options_.port};
+};
+
+TEST_F(DestinationsTest, TheNextOfAListIsTriedWhenOneCannotBeFound) {
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test, [other.test]"})),
+              ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(other_.bodies, SizeIs(1));
+}
+
+TEST_F(DestinationsTest, TheNextOfAListIsTriedWhenOneRefusesToTalk) {
+  server_.behaviours[0].greeting = "421 busy";
+  EXPECT_THAT(Texts(Deliver({.nexthop = "example.test [other.test]"})),
+              ElementsAre(StartsWith("sent")));
+  EXPECT_EQ(server_.connections, 1);
+  EXPECT_THAT(other_.bodies, SizeIs(1));
+}
+
+TEST_F(DestinationsTest, TheLastOfAListSaysWhy) {
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test,elsewhere.test"})),
+              ElementsAre("bounced 5.4.4 Host or domain name not found. Name service error for "
+                          "name=elsewhere.test type=AAAA: Host not found"));
+}
+
+TEST_F(DestinationsTest, SessionsAreCountedForEachOfAList) {
+  options_.mx_sessions_max = 1;
+  server_.behaviours[0].replies = {{"MAIL", "451 4.3.0 no"}};
+  EXPECT_THAT(Texts(Deliver({.nexthop = "example.test, [other.test]"})),
+              ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(DestinationsTest, TheFallbackRelayTakesWhatIsPutOff) {
+  options_.fallback_relays = {"[other.test]"};
+  server_.behaviours[0].replies = {{"RCPT TO:<two@example.test>", "450 4.2.0 later"}};
+  EXPECT_THAT(Texts(Deliver({.recipients = {"one@example.test", "two@example.test"}})),
+              ElementsAre(StartsWith("sent"), StartsWith("sent")));
+  EXPECT_THAT(other_.commands, Contains("RCPT TO:<two@example.test>"));
+  EXPECT_THAT(other_.bodies, SizeIs(1));
+}
+
+TEST_F(DestinationsTest, TheFallbackRelayTakesMailForDomainsThatAreNotFound) {
+  options_.fallback_relays = {"[other.test]"};
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test"})), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(DestinationsTest, TheFallbackRelayDoesNotGetWhatIsRefused) {
+  options_.fallback_relays = {"[other.test]"};
+  server_.behaviours[0].replies = {{"RCPT", "550 5.1.1 no"}};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("bounced 5.1.1")));
+  EXPECT_EQ(other_.connections, 0);
+}
+
+TEST_F(DestinationsTest, TheFallbackRelayDoesNotGetMailThatLoops) {
+  options_.fallback_relays = {"[other.test]"};
+  options_.own_addresses = {asio::ip::make_address("127.0.0.1")};
+  EXPECT_THAT(Texts(Deliver({})),
+              ElementsAre("bounced 5.4.6 mail for example.test loops back to myself"));
+  EXPECT_EQ(other_.connections, 0);
+}
+
+TEST_F(DestinationsTest, TheFallbackRelayIsNotForMailThatWeAreABackupOf) {
+  options_.fallback_relays = {"[other.test]"};
+  options_.own_addresses = {asio::ip::make_address("127.0.0.9")};
+  resolver_.AddAddress("self.test", "127.0.0.9");
+  resolver_.AddMx("example.test", 20, "self.test");
+  server_.behaviours[0].greeting = "421 busy";
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("deferred")));
+  EXPECT_EQ(other_.connections, 0);
+}
+
+TEST_F(DestinationsTest, AFallbackRelayThatDoesNotExistDefers) {
+  options_.fallback_relays = {"nowhere.test"};
+  EXPECT_THAT(Texts(Deliver({.nexthop = "elsewhere.test"})),
+              ElementsAre("deferred 4.3.5 Server configuration error"));
+}
+
+TEST_F(DestinationsTest, AKeptConnectionThatPutsOffLeadsToTheFallbackRelay) {
+  options_.fallback_relays = {"[other.test]"};
+  options_.mx_sessions_max = 1;
+  server_.behaviours[0].replies = {{"RCPT TO:<x@example.test>", "450 4.2.0 no"}};
+  WarmUp();
+  ASSERT_GE(agent().idle_connections(), 1u);
+  EXPECT_THAT(Texts(Deliver({.recipients = {"x@example.test"}})), ElementsAre(StartsWith("sent")));
+  EXPECT_EQ(server_.connections, 2);
+  EXPECT_THAT(other_.bodies, SizeIs(1));
+}
+
+// ---- SRV ----
+
+class ServiceTest : public DestinationsTest {
+ protected:
+  ServiceTest() {
+    options_.srv_services = {"smtp"};
+    resolver_.AddAddress("plain.test", "127.0.0.1");
+  }
+};
+
+TEST_F(ServiceTest, LeadsToTheRecordsHostAndPort) {
+  ScriptedServer elsewhere(loop_.io(), asio::ip::make_address("127.0.0.3"));
+  resolver_.AddAddress("srv.test", "127.0.0.3");
+  resolver_.AddSrv("_smtp._tcp.plain.test",
+                   {.priority = 5, .weight = 1, .port = elsewhere.port(), .target = "srv.test"});
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(elsewhere.bodies, SizeIs(1));
+}
+
+TEST_F(ServiceTest, TheLeastPriorityComesFirst) {
+  resolver_.AddSrv("_smtp._tcp.plain.test",
+                   {.priority = 9, .port = options_.port, .target = "mx.test"});
+  resolver_.AddSrv("_smtp._tcp.plain.test",
+                   {.priority = 1, .port = options_.port, .target = "other.test"});
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(other_.bodies, SizeIs(1));
+}
+
+TEST_F(ServiceTest, WithoutARecordItBounces) {
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})),
+              ElementsAre("bounced 5.4.4 Host or domain name not found. Name service error for "
+                          "name=_smtp._tcp.plain.test type=SRV: Host not found"));
+}
+
+TEST_F(ServiceTest, MayFallBackToMx) {
+  options_.allow_srv_fallback = true;
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(ServiceTest, AFailedLookupDefersUnlessItIsIgnored) {
+  resolver_.Fail(dns::Type::kSrv, "_smtp._tcp.plain.test", dns::Result::kTemporary);
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("deferred 4.4.3")));
+  options_.ignore_srv_lookup_error = true;
+  agent_.reset();
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(ServiceTest, IsAskedForNeitherInBracketsNorAtAnotherPort) {
+  Deliver({.nexthop = "[plain.test]"});
+  Deliver({.nexthop = Concat("plain.test:", options_.port)});
+  for (const std::string& asked : resolver_.asked())
+    EXPECT_THAT(asked, ::testing::Not(StartsWith("SRV")));
+}
+
+// ---- Names ----
+
+TEST_F(SmtpAgentTest, TheMachinesNamesAreAskedForHostsThatTheDnsDoesNotHave) {
+  options_.look_up_native = true;
+  native_resolver_.AddAddress("inside.test", "127.0.0.1");
+  EXPECT_THAT(Texts(Deliver({.nexthop = "[inside.test]"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(native_resolver_.asked(), ElementsAre("A inside.test", "AAAA inside.test"));
+}
+
+TEST_F(SmtpAgentTest, WithoutDnsNothingIsAskedThere) {
+  options_.look_up_dns = options_.look_up_mx = false;
+  options_.look_up_native = true;
+  native_resolver_.AddAddress("inside.test", "127.0.0.1");
+  EXPECT_THAT(Texts(Deliver({.nexthop = "inside.test"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test"})),
+              ElementsAre("bounced 5.4.4 unable to look up host nowhere.test: Name or service not "
+                          "known"));
+  EXPECT_THAT(resolver_.asked(), IsEmpty());
+}
+
+TEST_F(SmtpAgentTest, AServerIsCalledByTheNameBehindItsCnameWhenAskedTo) {
+  options_.cname_names_server = true;
+  resolver_.AddAddress("alias.test", "127.0.0.1");
+  resolver_.SetCanonical("alias.test", "real.test");
+  server_.behaviours[0].replies = {{"RCPT", "550 5.1.1 no"}};
+  EXPECT_THAT(Texts(Deliver({.nexthop = "[alias.test]"})),
+              ElementsAre(StartsWith("bounced 5.1.1 host real.test[127.0.0.1] said")));
+}
+
+TEST_F(SmtpAgentTest, AnExchangeThatIsAnAddressIsNotLookedUp) {
+  resolver_.AddMx("words.test", 10, "127.0.0.1");
+  EXPECT_THAT(Texts(Deliver({.nexthop = "words.test"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(resolver_.asked(), ElementsAre("MX words.test"));
+}
+
+TEST_F(SmtpAgentTest, ANullMxBesideOthersIsBelieved) {
+  resolver_.AddMx("example.test", 0, "");
+  EXPECT_THAT(Texts(Deliver({})),
+              ElementsAre("bounced 5.1.0 Domain example.test does not accept mail (nullMX)"));
+}
+
+TEST_F(SmtpAgentTest, WithoutMxAnAddressNeedsNoBrackets) {
+  options_.protocol = ClientProtocol::kLmtp;
+  options_.look_up_mx = false;
+  EXPECT_THAT(Texts(Deliver({.nexthop = Concat("inet:127.0.0.1:", server_.port())})),
+              ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(SmtpAgentTest, SoftBounceDefersWhatIsRefused) {
+  options_.soft_bounce = true;
+  server_.behaviours[0].replies = {{"RCPT", "550 5.1.1 no"}};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("deferred 4.1.1 host mx.test")));
+}
+
+}  // namespace
+}  // namespace postfleet::delivery::smtp
