@@ -205,13 +205,16 @@ std::vector<std::string> Normalized(std::vector<std::string> lines) {
   return kept;
 }
 
-// What Postfix logged behind `offset` up to the end of a session.
-std::vector<std::string> PostfixLog(const Postfix& postfix, size_t offset) {
+// What Postfix logged behind `offset` up to the end of a session: at least `lines_min` lines, since
+// cleanup's may come behind smtpd's last.
+std::vector<std::string> PostfixLog(const Postfix& postfix, size_t offset, size_t lines_min) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   std::string text;
   do {
     text = postfix.Log().substr(offset);
-  } while (text.find(": disconnect from ") == std::string::npos &&
+    // A line comes in pieces.
+  } while ((text.find('\n', text.find(": disconnect from ")) == std::string::npos ||
+            std::count(text.begin(), text.end(), '\n') < static_cast<ptrdiff_t>(lines_min)) &&
            std::chrono::steady_clock::now() < deadline);
   std::vector<std::string> lines;
   std::stringstream stream(text);
@@ -245,7 +248,8 @@ void Compare(const Postfix& postfix, const std::string& from, const Dialogue& di
   }
   theirs.Close();
   if (!ours.closed) ours.Disconnect();
-  const std::vector<std::string> their_log = PostfixLog(postfix, log_offset);
+  const std::vector<std::string> their_log =
+      PostfixLog(postfix, log_offset, with_log ? ours.log.size() : 0);
   if (!with_log) return;
   EXPECT_EQ(Normalized(ours.log), Normalized(their_log));
 }
@@ -253,6 +257,7 @@ void Compare(const Postfix& postfix, const std::string& from, const Dialogue& di
 SessionConfig Config() {
   SessionConfig config = ScriptedSession::Config();
   config.error_sleep_ms = 0;
+  config.dsn = config.smtputf8 = config.utf8_commands = false;
   return config;
 }
 
@@ -378,6 +383,26 @@ TEST_F(OracleTest, LongLines) { Both({{"EHLO " + std::string(3000, 'a') + "\r\n"
 void BothWith(const std::string& overrides, const SessionConfig& config, const Dialogue& dialogue) {
   const Postfix postfix(overrides);
   Compare(postfix, "127.0.0.3", dialogue, config, true);
+}
+
+Dialogue InUtf8() {
+  return Lines(
+      {"EHLO a", "MAIL FROM:<\xc3\xa4@b.example>", "RSET", "MAIL FROM:<a@\xc3\xa4.example>",
+       "MAIL FROM:<a@\xc3\xa4.example> SMTPUTF8", "RCPT TO:<\xc3\xa4@relay.example>",
+       "RCPT TO:<bob@localhost> ORCPT=utf-8;\xc3\xa4@b", "RSET", "MAIL FROM:<a@b> SMTPUTF8=x",
+       "MAIL FROM:<\xff@b> SMTPUTF8", "NOOP \xff", "\xff", "EHLO \xc3\xa4",
+       "MAIL FROM:<a@b> SMTPUTF8 SMTPUTF8 RET=HDRS ENVID=x",
+       "RCPT TO:<carl@relay.example> NOTIFY=NEVER", "RCPT TO:<a@\xc3\xa4.example>", "QUIT"});
+}
+
+TEST(OracleSettings, SmtpUtf8AndDsn) {
+  constexpr const char* kOn =
+      "smtputf8_enable = yes\nsmtpd_discard_ehlo_keywords = etrn, starttls, chunking, auth\n";
+  SessionConfig config = Config();
+  config.dsn = config.smtputf8 = config.utf8_commands = true;
+  BothWith(kOn, config, InUtf8());
+  config.strict_smtputf8 = true;
+  BothWith(Concat(kOn, "strict_smtputf8 = yes\n"), config, InUtf8());
 }
 
 TEST(OracleSettings, ClientIsRefusedAtOnce) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
 #include "services/ingress/core/transaction.h"
 
 namespace postfleet::ingress {
@@ -287,6 +288,13 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
     where_ = "UNKNOWN";
     counts_.Came(Verb::kUnknown);
     FinishCommand(Verb::kUnknown, Fail(500, "5.5.2 Error: bad syntax", actions), actions);
+    return;
+  }
+  if (config_.utf8_commands && !mail::IsUtf8(line.text)) {
+    // Not one of the commands that the line at the end counts, as in Postfix.
+    Fail(500, "5.5.2 Error: bad UTF-8 syntax", actions);
+    counts_.Replied(Verb::kUnknown, last_code_);
+    ++errors_;
     return;
   }
   if (row == nullptr) {

@@ -94,7 +94,10 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
 }
 
 smtp::PathSyntax Session::Syntax() const {
-  return {.dsn = config_.dsn, .smtputf8 = config_.smtputf8, .auth = false};
+  return {.dsn = config_.dsn,
+          .smtputf8 = config_.smtputf8,
+          .strict_smtputf8 = config_.strict_smtputf8,
+          .auth = false};
 }
 
 bool Session::Mail(const smtp::Command& command, Actions* actions) {

@@ -110,6 +110,8 @@ void ReadManners(const Config& config, SessionConfig* session) {
   session->replace_stray_cr = config.GetBool("cleanup_replace_stray_cr_lf");
   session->drop_headers = config.GetList("message_drop_headers");
   for (std::string& name : session->drop_headers) mail::LowerCaseAscii(&name);
+  session->utf8_commands = session->smtputf8 = config.GetBool("smtputf8_enable");
+  session->strict_smtputf8 = config.GetBool("strict_smtputf8");
   for (std::string keyword : config.GetList("smtpd_discard_ehlo_keywords")) {
     mail::LowerCaseAscii(&keyword);
     if (keyword == "pipelining") session->discard_pipelining = true;
@@ -117,6 +119,8 @@ void ReadManners(const Config& config, SessionConfig* session) {
     if (keyword == "vrfy") session->discard_vrfy = true;
     if (keyword == "enhancedstatuscodes") session->discard_enhanced_status_codes = true;
     if (keyword == "8bitmime") session->discard_8bitmime = true;
+    if (keyword == "dsn") session->dsn = false;
+    if (keyword == "smtputf8") session->smtputf8 = false;
   }
 }
 

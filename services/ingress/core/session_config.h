@@ -69,9 +69,10 @@ struct SessionConfig {
   bool discard_vrfy = false;
   bool discard_enhanced_status_codes = false;
   bool discard_8bitmime = false;
-  // Not offered yet: nobody makes notices of success, or notices in RFC 6533's forms.
-  bool dsn = false;
-  bool smtputf8 = false;
+  bool dsn = true;
+  bool smtputf8 = true;
+  bool utf8_commands = true;  // smtputf8_enable: a command that is not UTF-8 is an error
+  bool strict_smtputf8 = false;
 
   // Access.
   bool delay_reject = true;

@@ -54,17 +54,11 @@ TEST(Rfc5321_4_1_1_1, EhloNamesOnlyWhatThereIs) {
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
             "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n"
-            "250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n");
-}
-
-SessionConfig WithExtensions() {
-  SessionConfig config = ScriptedSession::Config();
-  config.dsn = config.smtputf8 = true;
-  return config;
+            "250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n");
 }
 
 TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
-  ScriptedSession client(WithExtensions());
+  ScriptedSession client;
   client.Connect();
   client.SayLine("EHLO a");
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS ENVID=x+2By"), "250 2.1.0 Ok\r\n");
@@ -85,7 +79,9 @@ TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
 }
 
 TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
-  ScriptedSession client;
+  SessionConfig config = ScriptedSession::Config();
+  config.dsn = false;
+  ScriptedSession client(config);
   client.Connect();
   EXPECT_THAT(client.SayLine("EHLO a"), Not(HasSubstr("DSN")));
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS"), "501 5.7.1 DSN support is disabled\r\n");
@@ -94,7 +90,7 @@ TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
 // The envelope of a message to `recipient` with `header`.
 mail::v1::Envelope EnvelopeOf(std::string_view parameters, std::string_view recipient,
                               std::string_view header) {
-  ScriptedSession client(WithExtensions());
+  ScriptedSession client;
   client.Connect();
   client.SayLine("EHLO a");
   client.SayLine(Concat("MAIL FROM:<a@b>", parameters));
@@ -112,17 +108,44 @@ TEST(Rfc6531, TheEnvelopeNeedsSmtpUtf8WhereItWasAskedForAndIsUsed) {
   EXPECT_FALSE(EnvelopeOf("", "carl@relay.example", "Subject: \xc3\xa4").smtputf8());
 }
 
-TEST(Rfc6531, AnAddressInUtf8NeedsTheParameter) {
-  ScriptedSession client(WithExtensions());
+TEST(Rfc6531, ADomainInUtf8NeedsTheParameter) {
+  ScriptedSession client;
   client.Connect();
   client.SayLine("EHLO a");
   client.SayLine("MAIL FROM:<a@b>");
-  EXPECT_THAT(client.SayLine("RCPT TO:<\xc3\xa4@relay.example>"), StartsWith("553 5.6.7"));
+  EXPECT_THAT(client.SayLine("RCPT TO:<a@\xc3\xa4.example>"), StartsWith("501 5.1.3"));
+  client.SayLine("RSET");
+  client.SayLine("MAIL FROM:<a@b> SMTPUTF8");
+  EXPECT_THAT(client.SayLine("RCPT TO:<\xc3\xa4@relay.example>"), Not(StartsWith("501")));
+}
+
+TEST(Rfc6531, AStrictServerTakesNoLocalPartInUtf8WithoutTheParameter) {
+  SessionConfig config = ScriptedSession::Config();
+  config.strict_smtputf8 = true;
+  ScriptedSession client(config);
+  client.Connect();
+  client.SayLine("EHLO a");
+  EXPECT_THAT(client.SayLine("MAIL FROM:<\xc3\xa4@b>"), StartsWith("553 5.6.7"));
+}
+
+TEST(Rfc6531, ACommandThatIsNotUtf8IsAnErrorOfNoVerb) {
+  ScriptedSession client;
+  client.Connect();
+  EXPECT_EQ(client.SayLine("NOOP \xff"), "500 5.5.2 Error: bad UTF-8 syntax\r\n");
+  client.SayLine("QUIT");
+  EXPECT_THAT(client.log, Contains(HasSubstr(" quit=1 commands=1")));
+
+  SessionConfig config = ScriptedSession::Config();
+  config.utf8_commands = config.smtputf8 = false;
+  ScriptedSession other(config);
+  other.Connect();
+  EXPECT_EQ(other.SayLine("NOOP \xff"), "250 2.0.0 Ok\r\n");
 }
 
 TEST(Rfc5321_4_1_1_1, DiscardedKeywordsAreNotNamed) {
   SessionConfig config = ScriptedSession::Config();
   config.discard_8bitmime = config.discard_size = config.disable_vrfy = true;
+  config.dsn = config.smtputf8 = false;
   ScriptedSession client(config);
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
