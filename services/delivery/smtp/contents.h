@@ -1,17 +1,20 @@
 // A message's contents as an attempt reads them: in place, one piece after the other, once more if
-// a second host must be tried.
+// a second host must be tried; as they are stored, or, where a server lacks 8BITMIME or addresses
+// of the header are replaced, through message::Downgrade, which costs a copy.
 //
 // Pieces are asked for before they are needed. The first kKeptBytesMax bytes are held (by
 // reference), so that Rewind works until more than that has been read. Contents that end early or
-// do not end where they should are kFailed.
+// do not end where they should are kFailed; so are those that cannot be converted.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "libs/message/downgrade.h"
 #include "services/delivery/core/agent.h"
 
 namespace postfleet::delivery::smtp {
@@ -21,14 +24,21 @@ class Contents {
   enum class State { kBytes, kWait, kEnd, kFailed };
   static constexpr uint64_t kKeptBytesMax = 128 * 1024;
 
-  Contents(ContentReader* reader, uint64_t content_bytes)
-      : reader_(reader), content_bytes_(content_bytes) {}
+  // `edits`: the limits of conversion; its editor, if there is one, sees the header's fields
+  // whether the contents are converted or not.
+  Contents(ContentReader* reader, uint64_t content_bytes, message::DowngradeOptions edits = {})
+      : reader_(reader), content_bytes_(content_bytes), edits_(edits) {}
 
+  // Until Rewind, from the first byte on: 8-bit content comes as quoted-printable. Before the first
+  // Peek.
+  void Convert() { converting_ = true; }
   // kBytes: `piece` is what comes next. kWait: `ready` is called once, when that changes.
   State Peek(std::string_view* piece, std::function<void()> ready);
   // Of kFailed.
   std::string_view failure() const { return failure_; }
-  void Consume(size_t bytes) { offset_ += bytes; }
+  // "5.6.0": the contents themselves are at fault.
+  const char* failure_status() const { return unconvertible_ ? "5.6.0" : "4.3.0"; }
+  void Consume(size_t bytes);
   // Asks for the first piece.
   void Prefetch();
   // Back to the start. False: the first bytes are gone.
@@ -37,11 +47,14 @@ class Contents {
   void Forget() { ready_ = nullptr; }
 
  private:
+  State PeekStored(std::string_view* piece, std::function<void()> ready);
+  State PeekEdited(std::string_view* piece, std::function<void()> ready);
   void Ask();
   void OnPiece(const absl::Status& status, rpc::Payload piece);
 
   ContentReader* const reader_;
   const uint64_t content_bytes_;
+  const message::DowngradeOptions edits_;
   rpc::Payload slices_;
   size_t slice_ = 0;
   size_t offset_ = 0;
@@ -52,6 +65,14 @@ class Contents {
   std::string failure_;
   bool dropped_ = false;
   std::function<void()> ready_;
+
+  // Of contents that do not go as they are stored.
+  bool converting_ = false;
+  bool unconvertible_ = false;
+  bool finished_ = false;
+  std::optional<message::Downgrade> edit_;
+  std::string edited_;
+  size_t edited_offset_ = 0;
 };
 
 }  // namespace postfleet::delivery::smtp
