@@ -156,8 +156,9 @@ void Downgrade::ReadContentType(std::string_view value) {
   }
   const bool has_subtype = type->size() == 3 && (*type)[1].text == "/";
   if ((*type)[0].Is("message")) {
-    const bool nested = has_subtype && ((*type)[2].Is("rfc822") || (*type)[2].Is("global"));
-    kind_ = nested ? Kind::kNestedMessage : Kind::kMessage;
+    kind_ = Kind::kMessage;
+    if (has_subtype && (*type)[2].Is("rfc822")) kind_ = Kind::kNestedMessage;
+    if (has_subtype && (*type)[2].Is("global")) kind_ = Kind::kGlobalMessage;
   }
   if (!(*type)[0].Is("multipart")) return;
   kind_ = Kind::kMultipart;
@@ -166,7 +167,7 @@ void Downgrade::ReadContentType(std::string_view value) {
     if (parameter->size() < 3 || !(*parameter)[0].Is("boundary") || (*parameter)[1].text != "=") {
       continue;
     }
-    if (boundaries_.size() > options_.nesting_max) {
+    if (boundaries_.size() > options_.nesting_max + 1) {
       too_deep_ = true;
       return;
     }
@@ -185,7 +186,9 @@ void Downgrade::ReadEncoding(std::string_view value) {
 void Downgrade::EndHeader(std::string* out) {
   if (!encoding_) return;
   out->append("Content-Transfer-Encoding: ");
-  out->append(kind_ == Kind::kLeaf ? "quoted-printable\n" : "7bit\n");
+  // RFC 6532, 3.7: message/global may be encoded.
+  const bool whole = kind_ == Kind::kLeaf || kind_ == Kind::kGlobalMessage;
+  out->append(whole ? "quoted-printable\n" : "7bit\n");
 }
 
 void Downgrade::StartBody(bool empty_line, std::string* out) {
@@ -196,7 +199,8 @@ void Downgrade::StartBody(bool empty_line, std::string* out) {
     return;
   }
   if (!options_.convert || kind_ == Kind::kLeaf || kind_ == Kind::kMessage) return;
-  if (kind_ == Kind::kNestedMessage) state_ = State::kPartHeader;
+  if (kind_ == Kind::kGlobalMessage && encoding_) return;
+  if (kind_ != Kind::kMultipart) state_ = State::kPartHeader;
   kind_ = Kind::kLeaf;
   encoding_ = false;
 }

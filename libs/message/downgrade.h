@@ -1,18 +1,19 @@
 // Content for a server without 8BITMIME (RFC 6152, 3): what MIME declares as 8bit or binary becomes
 // quoted-printable (RFC 2045, 6.7), in one pass, as Postfix converts it.
 //
-//   Content-Transfer-Encoding: 8bit     goes; at the end of that header `quoted-printable` comes
-//   or binary, of a leaf entity         instead, and the entity's body is encoded
-//   the same, of message/* and          goes; `7bit` comes instead; the parts speak for themselves
-//   multipart/*
-//   anything else                       stays, bytes over 127 too: without a declaration nobody
-//                                       knows what they are; a header's bytes always stay
+//   leaf, message/global      its Content-Transfer-Encoding: 8bit or binary goes, quoted-printable
+//                             comes at the end of that header, and the body is encoded
 //
-// Parts are found by their boundaries, messages in message/rfc822 by the empty line.
-// message/partial and the other kinds of message/* are not looked into: a body of theirs that is
-// declared 8bit is encoded although its header says 7bit, and so is a multipart's that has no empty
-// line above it. Boundaries are compared by their first boundary_bytes_max bytes, within a line's
-// first 2048 bytes. `Name :` becomes `Name:` in every header that is read; a field over
+//   multipart/*, message/*    the same, but 7bit comes: the parts speak for themselves
+//
+//   anything else             stays, bytes over 127 too: without a declaration nobody knows what
+//                             they are. A header's bytes always stay
+//
+// Parts are found by their boundaries; a message in message/rfc822, and in a message/global that is
+// not encoded, by the empty line. Other kinds of message/* are not looked into: a body of theirs
+// that is declared 8bit is encoded although its header says 7bit, and so is a multipart's that has
+// no empty line above it. Boundaries are compared by their first boundary_bytes_max bytes, within a
+// line's first 2048 bytes. `Name :` becomes `Name:` in every header that is read; a field over
 // header_bytes_max is cut.
 //
 // Input and output: lines ended by LF; an unfinished last line gets its LF. Any split of the input
@@ -34,7 +35,7 @@ class HeaderEditor;
 struct DowngradeOptions {
   size_t header_bytes_max = 102400;  // header_size_limit
   size_t boundary_bytes_max = 2048;  // mime_boundary_length_limit
-  size_t nesting_max = 100;          // mime_nesting_limit
+  size_t nesting_max = 100;          // two more than this are taken; mime_nesting_limit
   bool convert = true;               // false: MIME is not looked at; the editor's work is all
   HeaderEditor* editor = nullptr;    // not owned; sees the fields of the message's own header
 };
@@ -53,7 +54,7 @@ class Downgrade {
 
  private:
   enum class State { kPrimaryHeader, kPartHeader, kBody };
-  enum class Kind { kLeaf, kMessage, kNestedMessage, kMultipart };
+  enum class Kind { kLeaf, kMessage, kNestedMessage, kGlobalMessage, kMultipart };
   struct Boundary {
     std::string text;
     Kind part;  // of the parts, unless their headers say otherwise
