@@ -110,7 +110,7 @@ TEST_F(IngressTest, AMessageReachesTheQueueWhole) {
   Start();
   Peer peer(port_);
   peer.Read();
-  EXPECT_THAT(peer.Say("EHLO client.example"), EndsWith("250 SMTPUTF8\r\n"));
+  EXPECT_THAT(peer.Say("EHLO client.example"), EndsWith("250 CHUNKING\r\n"));
   EXPECT_THAT(peer.SendMessage("Subject: x\r\n\r\nhello\r\n"),
               StartsWith("250 2.0.0 Ok: queued as "));
   EXPECT_EQ(peer.Say("QUIT"), "221 2.0.0 Bye\r\n");

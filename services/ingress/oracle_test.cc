@@ -261,7 +261,7 @@ void Compare(const Postfix& postfix, const std::string& from, const Dialogue& di
 SessionConfig Config() {
   SessionConfig config = ScriptedSession::Config();
   config.error_sleep_ms = 0;
-  config.dsn = config.smtputf8 = config.utf8_commands = false;
+  config.dsn = config.smtputf8 = config.utf8_commands = config.chunking = false;
   return config;
 }
 
@@ -413,6 +413,46 @@ TEST(OracleSettings, SmtpUtf8AndDsn) {
   BothWith(kOn, config, InUtf8());
   config.strict_smtputf8 = true;
   BothWith(Concat(kOn, "strict_smtputf8 = yes\n"), config, InUtf8());
+}
+
+Dialogue InChunks(std::initializer_list<const char*> steps) {
+  Dialogue dialogue = Lines({"EHLO a", "MAIL FROM:<a@b.example>", "RCPT TO:<bob@localhost>"});
+  for (const char* step : steps) dialogue.push_back({step});
+  dialogue.push_back({"QUIT\r\n"});
+  return dialogue;
+}
+
+TEST(OracleSettings, Bdat) {
+  SessionConfig config = Config();
+  config.chunking = true;
+  const Postfix postfix("smtpd_discard_ehlo_keywords = etrn, starttls, dsn, smtputf8, auth\n");
+  // Of a message that is dropped Postfix's cleanup may have read the header already, and log it.
+  constexpr bool kNoLog = false;
+  const auto both = [&](const Dialogue& dialogue, bool with_log = true) {
+    Compare(postfix, "127.0.0.3", dialogue, config, with_log);
+  };
+  both(InChunks({"BDAT 4\r\nab\r\n", "BDAT 4 LAST\r\ncd\r\n"}));
+  both(InChunks({"BDAT 4 last\r\nabcd"}));
+  both(InChunks({"BDAT 2\r\na\r", "BDAT 2 LAST\r\n\nb"}));
+  both(InChunks({"BDAT 4\r\nab\r\n", "BDAT 0\r\n", "BDAT 3\r\nabc", "BDAT 0 LAST\r\n"}), kNoLog);
+  both(InChunks({"BDAT 4\r\nab\r\n", "DATA\r\n", "MAIL FROM:<x@y>\r\n",
+                 "RCPT TO:<bob@localhost>\r\n", "NOOP\r\n", "BDAT 2 LAST\r\n\r\n"}));
+  both(InChunks({"BDAT 4\r\nab\r\n", "RSET\r\n", "BDAT 4 LAST\r\nab\r\n", "MAIL FROM:<a@b>\r\n"}),
+       kNoLog);
+  for (const char* line : {"BDAT\r\n", "BDAT x\r\n", "BDAT 4 FOO\r\n", "BDAT +4 LAST\r\n"}) {
+    both(InChunks({line}));
+  }
+  const std::string big = Concat("BDAT 60000\r\n", std::string(59'998, 'x'), "\r\n");
+  both(InChunks({big.c_str(), big.c_str(), "BDAT 4 LAST\r\nabcd", "MAIL FROM:<a@b>\r\n"}), kNoLog);
+  both({{"EHLO a\r\n"},
+        {"BDAT 4\r\nab\r\n"},
+        {"MAIL FROM:<a@b>\r\n"},
+        {"BDAT 4 LAST\r\nab\r\n"},
+        {"MAIL FROM:<a@b>\r\n"},
+        {"BDAT 4\r\nab\r\n"},
+        {"RCPT TO:<bob@localhost>\r\n"},
+        {"BDAT 4 LAST\r\nab\r\n"},
+        {"QUIT\r\n"}});
 }
 
 TEST(OracleSettings, ClientIsRefusedAtOnce) {

@@ -49,6 +49,19 @@ std::string Escaped(std::string_view text) {
 
 bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
+RejectReason ReasonOf(const Refusal& refusal) {
+  switch (refusal.kind) {
+    case Refusal::Kind::kRelay:
+      return RejectReason::kRelay;
+    case Refusal::Kind::kUnlisted:
+      return RejectReason::kUnlisted;
+    case Refusal::Kind::kLookup:
+      return RejectReason::kLookup;
+    default:
+      return RejectReason::kAccess;
+  }
+}
+
 // What no mail client says: HTTP, or a message header. smtpd_forbidden_commands' default, and the
 // header check of smtpd(8).
 bool IsForeignProtocol(const smtp::Command& command) {
@@ -206,6 +219,8 @@ void Session::Continue(std::string_view in, Actions* actions) {
     if (in.empty()) break;
     if (phase_ == Phase::kData) {
       ReadData(&in, actions);
+    } else if (phase_ == Phase::kSkip) {
+      SkipData(&in, actions);
     } else {
       ReadCommand(&in, actions);
     }
@@ -267,7 +282,7 @@ const Session::VerbRow Session::kVerbs[] = {
     {Verb::kAuth, "AUTH", &Session::Auth},
     {Verb::kStarttls, "STARTTLS", &Session::NotImplemented},
     {Verb::kEtrn, "ETRN", &Session::NotImplemented, false, true},
-    {Verb::kBdat, "BDAT", &Session::NotImplemented},
+    {Verb::kBdat, "BDAT", &Session::Bdat},
     {Verb::kXclient, "XCLIENT", &Session::NotAuthorized},
     {Verb::kXforward, "XFORWARD", &Session::NotAuthorized},
 };
@@ -322,6 +337,8 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
   }
   if (SentAhead(*row, rest, actions)) return;
   const bool good = (this->*row->handler)(command, actions);
+  // A chunk counts when it is over.
+  if (command.verb == Verb::kBdat) return;
   if (phase_ != Phase::kAwaitingAnswer && phase_ != Phase::kData) {
     FinishCommand(command.verb, good, actions);
   }
@@ -384,8 +401,8 @@ bool Session::Fail(int code, std::string_view text, Actions* actions) {
   return false;
 }
 
-bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
-                     Actions* actions) {
+void Session::NoteRefusal(std::string_view stage, RejectReason reason, int code,
+                          std::string_view text, Actions* actions) {
   int shown = code;
   std::string what(text);
   if (config_.soft_bounce && code >= 500) {
@@ -394,16 +411,17 @@ bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std:
   }
   LogReject(stage, Concat(shown, ' ', what), actions);
   actions->rejects.push_back({stage, shown, reason});
+}
+
+bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
+                     Actions* actions) {
+  NoteRefusal(stage, reason, code, text, actions);
   Reply(code, text, actions);
   return false;
 }
 
 bool Session::Refuse(std::string_view stage, const Refusal& refusal, Actions* actions) {
-  RejectReason reason = RejectReason::kAccess;
-  if (refusal.kind == Refusal::Kind::kRelay) reason = RejectReason::kRelay;
-  if (refusal.kind == Refusal::Kind::kUnlisted) reason = RejectReason::kUnlisted;
-  if (refusal.kind == Refusal::Kind::kLookup) reason = RejectReason::kLookup;
-  return Refuse(stage, reason, refusal.code, refusal.text, actions);
+  return Refuse(stage, ReasonOf(refusal), refusal.code, refusal.text, actions);
 }
 
 void Session::LogReject(std::string_view stage, std::string_view what, Actions* actions) {
@@ -431,7 +449,7 @@ void Session::End(std::string_view reason, Actions* actions) {
   if (!reason.empty() && !contented) {
     std::string text = Concat(reason, " after ", where_);
     if (phase_ == Phase::kData) {
-      text = Concat(reason, " after DATA (", transaction_->content->bytes_read, " bytes)");
+      text = Concat(reason, " after ", where_, " (", transaction_->content->bytes_read, " bytes)");
     }
     Log(LogProgram::kSmtpd, Concat(text, " from ", client_), actions);
   }

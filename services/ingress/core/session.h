@@ -24,6 +24,7 @@
 #include "libs/message/cleanup.h"
 #include "libs/message/received.h"
 #include "libs/smtp/command.h"
+#include "libs/smtp/data_reader.h"
 #include "libs/smtp/line_reader.h"
 #include "proto/postfleet/lookup/v1/lookup.pb.h"
 #include "proto/postfleet/queue/v1/queue.pb.h"
@@ -147,7 +148,7 @@ class Session {
 
   bool WantsInput() const { return !ended_ && !Paused(); }
   bool AwaitsService() const;
-  bool InData() const { return phase_ == Phase::kData; }
+  bool InData() const { return phase_ == Phase::kData || phase_ == Phase::kSkip; }
   bool ended() const { return ended_; }
   // Contents held here; what was submitted is the caller's.
   size_t buffered_bytes() const;
@@ -157,8 +158,20 @@ class Session {
   int64_t mail_ms() const { return mail_ms_; }
 
  private:
-  enum class Phase { kCommand, kData, kAwaitingAnswer, kAwaitingCommit, kOver };
+  // kSkip: a chunk of BDAT is thrown away.
+  enum class Phase { kCommand, kData, kSkip, kAwaitingAnswer, kAwaitingCommit, kOver };
   struct Transaction;
+  // The current or last BDAT of a message.
+  struct Chunk {
+    // kFailed: what follows is thrown away, up to the last chunk or RSET.
+    enum State { kNone, kOpen, kFailed } state = kNone;
+    uint64_t size = 0;
+    uint64_t left = 0;
+    bool last = false;
+    // Of a chunk that is thrown away: the answer behind it.
+    int code = 0;
+    std::string text;
+  };
   using Handler = bool (Session::*)(const smtp::Command&, Actions*);
   struct VerbRow {
     smtp::Verb verb;
@@ -185,6 +198,7 @@ class Session {
   smtp::PathSyntax Syntax() const;
   bool Rcpt(const smtp::Command& command, Actions* actions);
   bool Data(const smtp::Command& command, Actions* actions);
+  bool Bdat(const smtp::Command& command, Actions* actions);
   bool Rset(const smtp::Command& command, Actions* actions);
   bool Noop(const smtp::Command& command, Actions* actions);
   bool Vrfy(const smtp::Command& command, Actions* actions);
@@ -199,15 +213,25 @@ class Session {
   bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
   void Greet(const smtp::Command& command, bool esmtp);
 
-  void BeginData();
+  bool BeginChunks(Actions* actions);
+  bool ReadChunk(std::string_view id, Actions* actions);
+  void EndOfChunk(Actions* actions);
+  bool SkipChunk(int code, std::string text, Actions* actions);
+  void SkipData(std::string_view* in, Actions* actions);
+  void EndOfSkip(Actions* actions);
+  void FailChunks(Actions* actions);
+
+  void BeginData(smtp::DataReader::Framing framing);
   void ReadData(std::string_view* in, Actions* actions);
-  void TakeContent(std::string_view* in, Actions* actions);
+  size_t TakeContent(std::string_view in, Actions* actions);
+  void FinishContent();
   void SubmitChunk(Actions* actions);
   void EndOfData(Actions* actions);
   bool RefuseContent(Actions* actions);
   void SubmitMessage(Actions* actions);
   void OnChunkEnqueued(queue::v1::EnqueueResult::Code code, Actions* actions);
   void AnswerMessage(queue::v1::EnqueueResult::Code code, Actions* actions);
+  void ReplyFailure(queue::v1::EnqueueResult::Code code, Actions* actions);
   void DropTransaction(Actions* actions);
   void Abandon(Actions* actions);
 
@@ -222,6 +246,9 @@ class Session {
   bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
               Actions* actions);
   bool Refuse(std::string_view stage, const Refusal& refusal, Actions* actions);
+  // The same without the reply.
+  void NoteRefusal(std::string_view stage, RejectReason reason, int code, std::string_view text,
+                   Actions* actions);
   void LogReject(std::string_view stage, std::string_view what, Actions* actions);
   std::optional<Refusal> Check(const Restrictions& list, Stage stage, std::string_view subject,
                                std::string_view recipient, const lookup::v1::Answer* answer) const;
@@ -264,6 +291,7 @@ class Session {
   smtp::RcptCommand asked_;                          // its address
   int64_t mail_ms_ = 0;
   std::unique_ptr<Transaction> transaction_;
+  Chunk chunk_;
 };
 
 }  // namespace postfleet::ingress

@@ -1,7 +1,9 @@
 // HELO to QUIT, in the words of smtpd(8).
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
 #include "libs/message/address_rewriting.h"
 #include "services/ingress/core/session.h"
 #include "services/ingress/core/transaction.h"
@@ -58,6 +60,7 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
       {!config_.discard_8bitmime, "8BITMIME"},
       {config_.dsn, "DSN"},
       {config_.smtputf8, "SMTPUTF8"},
+      {config_.chunking, "CHUNKING"},
   };
   std::string lines;
   std::string_view last = config_.myhostname;
@@ -105,6 +108,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
     return Fail(503, "5.5.1 Error: send HELO/EHLO first", actions);
   }
   if (transaction_ != nullptr) return Fail(503, "5.5.1 Error: nested MAIL command", actions);
+  if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: MAIL after BDAT", actions);
   smtp::MailCommand mail;
   if (const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail)) {
     return FailParsing(*bad, command, actions);
@@ -153,6 +157,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
 
 bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
   if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need MAIL command", actions);
+  if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: RCPT after BDAT", actions);
   smtp::RcptCommand rcpt;
   if (const auto bad =
           smtp::ParseRcpt(command.arguments, Syntax(), transaction_->smtputf8, &rcpt)) {
@@ -204,6 +209,7 @@ bool Session::FailForQueue(std::string_view stage, Actions* actions) {
 }
 
 bool Session::Data(const smtp::Command& command, Actions* actions) {
+  if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: DATA after BDAT", actions);
   if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need RCPT command", actions);
   if (transaction_->recipients.empty()) {
     return Fail(554, "5.5.1 Error: no valid recipients", actions);
@@ -216,7 +222,7 @@ bool Session::Data(const smtp::Command& command, Actions* actions) {
   if (surroundings_.BuffersFull()) {
     return Refuse("DATA", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
   }
-  BeginData();
+  BeginData(smtp::DataReader::Framing::kData);
   Reply(354, "End data with <CR><LF>.<CR><LF>", actions);
   return true;
 }
@@ -235,20 +241,28 @@ bool Session::Noop(const smtp::Command&, Actions* actions) {
 
 bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   if (config_.disable_vrfy) return Fail(502, "5.5.1 VRFY command is disabled", actions);
-  if (command.arguments.empty()) return Fail(501, "5.5.4 Syntax: VRFY address", actions);
+  std::string_view address = command.arguments;
+  constexpr std::string_view kUtf8 = " smtputf8";
+  const bool utf8 =
+      config_.smtputf8 && mail::LowerCasedAscii(Concat(' ', address)).ends_with(kUtf8);
+  if (utf8) address.remove_suffix(std::min(address.size(), kUtf8.size()));
+  if (address.empty()) {
+    return Fail(501, Concat("5.5.4 Syntax: VRFY address", config_.smtputf8 ? " [SMTPUTF8]" : ""),
+                actions);
+  }
   smtp::RcptCommand rcpt;
-  const auto bad = smtp::ParseRcpt(Concat("TO:", command.arguments), Syntax(), false, &rcpt);
+  const auto bad = smtp::ParseRcpt(Concat("TO:", address), Syntax(), utf8, &rcpt);
   if (bad) {
     return FailParsing(smtp::Reply(501, {5, 1, 3}, "Bad recipient address syntax"), command,
                        actions);
   }
-  rcpt.orcpt = std::string(command.arguments);  // what a 252 repeats
+  rcpt.orcpt = std::string(address);  // what a 252 repeats
   asked_ = std::move(rcpt);
   return AskLookup(Verb::kVrfy, asked_.recipient.ToString(), actions);
 }
 
 bool Session::Help(const smtp::Command&, Actions* actions) {
-  Reply(214, "2.0.0 Commands: DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET VRFY", actions);
+  Reply(214, "2.0.0 Commands: BDAT DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET VRFY", actions);
   return true;
 }
 
@@ -269,6 +283,7 @@ bool Session::NotImplemented(const smtp::Command& command, Actions* actions) {
   // A chunk follows a BDAT: it cannot be told from commands, so the session ends.
   if (command.verb == Verb::kBdat) {
     Reply(521, "5.5.1 Error: command not implemented", actions);
+    FinishCommand(Verb::kBdat, false, actions);
     End("", actions);
     return false;
   }

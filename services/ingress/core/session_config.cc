@@ -121,6 +121,7 @@ void ReadManners(const Config& config, SessionConfig* session) {
     if (keyword == "8bitmime") session->discard_8bitmime = true;
     if (keyword == "dsn") session->dsn = false;
     if (keyword == "smtputf8") session->smtputf8 = false;
+    if (keyword == "chunking") session->chunking = false;
   }
 }
 

@@ -71,6 +71,7 @@ struct SessionConfig {
   bool discard_8bitmime = false;
   bool dsn = true;
   bool smtputf8 = true;
+  bool chunking = true;
   bool utf8_commands = true;  // smtputf8_enable: a command that is not UTF-8 is an error
   bool strict_smtputf8 = false;
 
