@@ -81,7 +81,7 @@ SessionConfig Config() {
   config.myhostname = "mx.example.com";
   config.banner = "mx.example.com ESMTP Postfleet";
   config.relay_restrictions = {config::Restriction::kRejectUnauthDestination};
-  config.connection_count_limit = 0;
+  config.client_limits.connection_count = 0;
   return config;
 }
 
@@ -246,7 +246,7 @@ TEST_F(IngressTest, LostLookupsAreAskedAgain) {
 
 TEST_F(IngressTest, ConnectionsOfOneClientAreLimited) {
   SessionConfig config = Config();
-  config.connection_count_limit = 2;
+  config.client_limits.connection_count = 2;
   Start(config);
   Peer first(port_);
   first.Read();

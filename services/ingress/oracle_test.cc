@@ -203,7 +203,8 @@ std::vector<std::string> Normalized(std::vector<std::string> lines) {
                           line.find("mail_stream_cleanup") != std::string::npos ||
                           line.find("overriding earlier entry") != std::string::npos ||
                           line.starts_with("master: ");
-    if (!internal) kept.push_back(WithoutIds(line));
+    static const std::regex service(" for service .*");
+    if (!internal) kept.push_back(std::regex_replace(WithoutIds(line), service, " for service S"));
   }
   std::sort(kept.begin(), kept.end());
   return kept;
@@ -233,10 +234,14 @@ std::vector<std::string> PostfixLog(const Postfix& postfix, size_t offset, size_
 }
 
 void Compare(const Postfix& postfix, const std::string& from, const Dialogue& dialogue,
-             const SessionConfig& config, bool with_log) {
+             const SessionConfig& config, bool with_log,
+             const std::optional<ClientLimits>& limits = std::nullopt) {
   ConnectionFacts facts{.name = "unknown", .address = from};
   facts.mynetworks = from == "127.0.0.2" ? Membership::kYes : Membership::kNo;
   facts.bare_newline_excluded = facts.mynetworks == Membership::kYes;
+  if (limits) {
+    facts.visit = std::make_shared<ClientVisit>(std::make_shared<ClientRates>(*limits), from, 0);
+  }
   ScriptedSession ours(config, facts);
   const size_t log_offset = postfix.Log().size();
   PostfixClient theirs(postfix.port(), from);
@@ -453,6 +458,24 @@ TEST(OracleSettings, Bdat) {
         {"RCPT TO:<bob@localhost>\r\n"},
         {"BDAT 4 LAST\r\nab\r\n"},
         {"QUIT\r\n"}});
+}
+
+TEST(OracleSettings, RatesOfAClient) {
+  const SessionConfig config = Config();
+  const auto both = [&](const std::string& overrides, ClientLimits limits,
+                        const Dialogue& dialogue) {
+    const Postfix postfix(Concat("smtpd_client_event_limit_exceptions =\n", overrides));
+    limits.connection_count = 0;
+    limits.unit_ms = 3'600'000;
+    Compare(postfix, "127.0.0.3", dialogue, config, true, limits);
+  };
+  both("smtpd_client_message_rate_limit = 1\n", {.message_rate = 1},
+       Lines({"EHLO a", "MAIL FROM:<a@b>", "RSET", "MAIL FROM", "MAIL FROM:<a@b> FOO",
+              "MAIL FROM:<a@b> SIZE=99999999", "RCPT TO:<bob@localhost>", "QUIT"}));
+  both("smtpd_client_recipient_rate_limit = 2\n", {.recipient_rate = 2},
+       Lines({"EHLO a", "RCPT TO:<bob@localhost>", "MAIL FROM:<a@b>", "RCPT TO:<bob@localhost>",
+              "RCPT TO", "RCPT TO:<x@localhost>", "RCPT TO:<bob@localhost>",
+              "RCPT TO:<bob@localhost> FOO", "VRFY bob", "QUIT"}));
 }
 
 TEST(OracleSettings, ClientIsRefusedAtOnce) {

@@ -19,12 +19,11 @@ constexpr int kReadsMax = 16;
 }  // namespace
 
 Connection::Connection(Server& server, Listener& listener, asio::ip::tcp::socket socket,
-                       ConnectionFacts facts, std::string count_key)
+                       ConnectionFacts facts)
     : server_(server),
       listener_(listener),
       socket_(std::move(socket)),
       session_(listener.session_config, std::move(facts), server),
-      count_key_(std::move(count_key)),
       active_at_(server.clock().Monotonic()) {}
 
 template <typename Event>
@@ -36,17 +35,10 @@ void Connection::Handle(const Event& event) {
   Perform(actions);
 }
 
-void Connection::Start(int over_limit, bool ready) {
-  limited_ = over_limit > 0;
-  listener_.metrics.Opened(limited_);
+void Connection::Start(bool ready) {
   Handle([&](Actions& actions) {
-    if (limited_) {
-      session_.OnTooManyConnections(over_limit, &actions);
-    } else if (!ready) {
-      session_.OnNotReady(&actions);
-    } else {
-      session_.OnConnect(&actions);
-    }
+    ready ? session_.OnConnect(&actions) : session_.OnNotReady(&actions);
+    listener_.metrics.Opened(actions.limited);
   });
 }
 

@@ -89,6 +89,7 @@ void Actions::Clear() {
   reply.clear();
   delay_ms = 0;
   accepted = false;
+  limited = false;
   close = false;
 }
 
@@ -106,6 +107,7 @@ Session::~Session() = default;
 
 void Session::OnConnect(Actions* actions) {
   Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
+  if (TooManyConnections(actions)) return;
   if (!facts_.early_bytes.empty()) {
     Log(LogProgram::kSmtpd,
         Concat("improper command pipelining after CONNECT from ", client_, ": ",
@@ -128,19 +130,6 @@ void Session::OnConnect(Actions* actions) {
     }
   }
   Reply(220, config_.banner, actions);
-}
-
-void Session::OnTooManyConnections(int count, Actions* actions) {
-  Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
-  Reply(421,
-        Concat("4.7.0 ", config_.myhostname, " Error: too many connections from ", facts_.address),
-        actions);
-  Log(LogProgram::kSmtpd,
-      Concat("warning: Connection concurrency limit exceeded: ", count, " from ", client_,
-             " for service ", config_.service),
-      actions);
-  actions->rejects.push_back({"CONNECT", 421, RejectReason::kLimit});
-  End("", actions);
 }
 
 void Session::OnNotReady(Actions* actions) {

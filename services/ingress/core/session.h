@@ -28,6 +28,7 @@
 #include "libs/smtp/line_reader.h"
 #include "proto/postfleet/lookup/v1/lookup.pb.h"
 #include "proto/postfleet/queue/v1/queue.pb.h"
+#include "services/ingress/core/client_rates.h"
 #include "services/ingress/core/command_counts.h"
 #include "services/ingress/core/restrictions.h"
 #include "services/ingress/core/session_config.h"
@@ -40,6 +41,8 @@ struct ConnectionFacts {
   std::string address;  // "192.0.2.1", "2001:db8::1"
   Membership mynetworks = Membership::kNo;
   bool bare_newline_excluded = false;
+  // Null: nothing limits this client.
+  std::shared_ptr<ClientVisit> visit;
   // Bytes that came before the banner, for smtpd_forbid_unauth_pipelining; at most 100.
   std::string early_bytes;
 };
@@ -110,6 +113,7 @@ struct Actions {
   std::string reply;
   int64_t delay_ms = 0;   // call OnDelayOver after this time; 0: none
   bool accepted = false;  // a message got its final 250
+  bool limited = false;   // the connection was refused: the client has too many
   bool close = false;     // after the reply is sent; the session is over
 
   void Clear();
@@ -125,8 +129,6 @@ class Session {
 
   // First: the banner.
   void OnConnect(Actions* actions);
-  // In place of OnConnect: too many connections of this client.
-  void OnTooManyConnections(int count, Actions* actions);
   // In place of OnConnect: queue or lookup were never reached.
   void OnNotReady(Actions* actions);
   // Only while WantsInput().
@@ -184,6 +186,11 @@ class Session {
   static const VerbRow* FindVerb(smtp::Verb verb);
 
   bool Paused() const;
+  bool TooManyConnections(Actions* actions);
+  // The client has sent too much in a unit of time: replied and logged.
+  bool TooManyMessages(Actions* actions);
+  bool TooManyRecipients(Actions* actions);
+  bool RefuseRate(std::string_view what, std::string_view counted, int rate, Actions* actions);
   void Continue(std::string_view in, Actions* actions);
   void Resume(Actions* actions);
   void ReadCommand(std::string_view* in, Actions* actions);

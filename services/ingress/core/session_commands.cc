@@ -12,6 +12,15 @@ namespace postfleet::ingress {
 
 using smtp::Verb;
 
+namespace {
+
+// No "FROM:<...>" or "TO:<...>": it does not count against rates, as in Postfix.
+bool IsUnreadable(const std::optional<smtp::Reply>& error) {
+  return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
+}
+
+}  // namespace
+
 void Session::Greet(const smtp::Command& command, bool esmtp) {
   helo_ = std::string(command.arguments);
   esmtp_ = esmtp;
@@ -110,9 +119,9 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   if (transaction_ != nullptr) return Fail(503, "5.5.1 Error: nested MAIL command", actions);
   if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: MAIL after BDAT", actions);
   smtp::MailCommand mail;
-  if (const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail)) {
-    return FailParsing(*bad, command, actions);
-  }
+  const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail);
+  if (!IsUnreadable(bad) && TooManyMessages(actions)) return false;
+  if (bad) return FailParsing(*bad, command, actions);
   transaction_ = std::make_unique<Transaction>();
   Transaction& transaction = *transaction_;
   transaction.sender = std::move(mail.sender);
@@ -159,10 +168,9 @@ bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
   if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need MAIL command", actions);
   if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: RCPT after BDAT", actions);
   smtp::RcptCommand rcpt;
-  if (const auto bad =
-          smtp::ParseRcpt(command.arguments, Syntax(), transaction_->smtputf8, &rcpt)) {
-    return FailParsing(*bad, command, actions);
-  }
+  const auto bad = smtp::ParseRcpt(command.arguments, Syntax(), transaction_->smtputf8, &rcpt);
+  if (!IsUnreadable(bad) && TooManyRecipients(actions)) return false;
+  if (bad) return FailParsing(*bad, command, actions);
   if (transaction_->recipients.size() >= static_cast<size_t>(config_.recipient_limit)) {
     Reply(452, "4.5.3 Error: too many recipients", actions);
     actions->rejects.push_back({"RCPT", 452, RejectReason::kLimit});
@@ -250,6 +258,7 @@ bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
     return Fail(501, Concat("5.5.4 Syntax: VRFY address", config_.smtputf8 ? " [SMTPUTF8]" : ""),
                 actions);
   }
+  if (TooManyRecipients(actions)) return false;
   smtp::RcptCommand rcpt;
   const auto bad = smtp::ParseRcpt(Concat("TO:", address), Syntax(), utf8, &rcpt);
   if (bad) {

@@ -95,7 +95,12 @@ void ReadLimits(const Config& config, SessionConfig* session) {
   session->hard_error_limit = integer("smtpd_hard_error_limit");
   session->junk_command_limit = integer("smtpd_junk_command_limit");
   session->hopcount_limit = integer("hopcount_limit");
-  session->connection_count_limit = integer("smtpd_client_connection_count_limit");
+  session->client_limits = {
+      .connection_count = integer("smtpd_client_connection_count_limit"),
+      .connection_rate = integer("smtpd_client_connection_rate_limit"),
+      .message_rate = integer("smtpd_client_message_rate_limit"),
+      .recipient_rate = integer("smtpd_client_recipient_rate_limit"),
+      .unit_ms = absl::ToInt64Milliseconds(config.GetTime("anvil_rate_time_unit"))};
   session->error_sleep_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_error_sleep_time"));
   session->timeout_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_timeout"));
 }

@@ -14,6 +14,7 @@
 #include "libs/message/address_rewriting.h"
 #include "libs/smtp/data_reader.h"
 #include "libs/smtp/line_reader.h"
+#include "services/ingress/core/client_rates.h"
 
 namespace postfleet::ingress {
 
@@ -53,7 +54,7 @@ struct SessionConfig {
   int hard_error_limit = 20;
   int junk_command_limit = 100;
   int hopcount_limit = 50;
-  int connection_count_limit = 50;  // 0: none
+  ClientLimits client_limits;
   int64_t error_sleep_ms = 1000;
   int64_t in_flow_delay_ms = 1000;  // 0: none
   int64_t timeout_ms = 300'000;

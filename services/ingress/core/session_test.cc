@@ -387,6 +387,63 @@ TEST(Message, AnswersAboutAnEarlierMessageAreIgnored) {
   EXPECT_FALSE(actions.accepted);
 }
 
+// ---- Limits of one client (anvil) ----
+
+// The facts of a connection of a client with these limits.
+ConnectionFacts Limited(const std::shared_ptr<ClientRates>& rates) {
+  ConnectionFacts facts = ScriptedSession::Facts();
+  facts.visit = std::make_shared<ClientVisit>(rates, "a", 0);
+  return facts;
+}
+
+TEST(Anvil, TooManyConnectionsAtOnceOrInAUnitAreTurnedAway) {
+  for (const bool at_once : {true, false}) {
+    ClientLimits limits{.connection_count = 0};
+    (at_once ? limits.connection_count : limits.connection_rate) = 1;
+    const auto rates = std::make_shared<ClientRates>(limits);
+    ScriptedSession first(ScriptedSession::Config(), Limited(rates));
+    EXPECT_THAT(first.Connect(), StartsWith("220 "));
+    ScriptedSession second(ScriptedSession::Config(), Limited(rates));
+    EXPECT_EQ(second.Connect(),
+              "421 4.7.0 mx.example.com Error: too many connections from 127.0.0.3\r\n");
+    EXPECT_TRUE(second.closed);
+    EXPECT_THAT(second.log,
+                Contains(Concat("smtpd: warning: Connection ", at_once ? "concurrency" : "rate",
+                                " limit exceeded: 2 from unknown[127.0.0.3] for service smtp")));
+  }
+}
+
+TEST(Anvil, MessagesInAUnitAreLimited) {
+  const auto rates = std::make_shared<ClientRates>(ClientLimits{.message_rate = 1});
+  ScriptedSession client(ScriptedSession::Config(), Limited(rates));
+  client.Connect();
+  client.SayLine("EHLO a");
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+  client.SayLine("RSET");
+  EXPECT_THAT(client.SayLine("MAIL FROM"), StartsWith("501 5.5.4 Syntax"));
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "450 4.7.1 Error: too much mail from 127.0.0.3\r\n");
+  EXPECT_THAT(client.log,
+              Contains("smtpd: warning: Message delivery request rate limit exceeded: 2 from "
+                       "unknown[127.0.0.3] for service smtp"));
+  client.clock.AdvanceMillis(60'000);
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+}
+
+TEST(Anvil, RecipientsOfRcptAndVrfyInAUnitAreLimited) {
+  const auto rates = std::make_shared<ClientRates>(ClientLimits{.recipient_rate = 2});
+  ScriptedSession client(ScriptedSession::Config(), Limited(rates));
+  client.Connect();
+  client.SayLine("EHLO a");
+  client.SayLine("MAIL FROM:<a@b>");
+  EXPECT_EQ(client.SayLine("RCPT TO:<bob@localhost>"), "250 2.1.5 Ok\r\n");
+  EXPECT_THAT(client.SayLine("VRFY bob@localhost"), StartsWith("25"));
+  for (const char* line : {"RCPT TO:<bob@localhost>", "RCPT TO:<@>", "VRFY bob"}) {
+    EXPECT_EQ(client.SayLine(line), "450 4.7.1 Error: too many recipients from 127.0.0.3\r\n");
+  }
+  EXPECT_THAT(client.log, Contains("smtpd: warning: Recipient address rate limit exceeded: 3 from "
+                                   "unknown[127.0.0.3] for service smtp"));
+}
+
 // ---- Smuggling: only CRLF.CRLF ends DATA ----
 
 TEST(Smuggling, LfDotLfDoesNotEndData) {
