@@ -19,6 +19,7 @@
 #include "services/delivery/core/log_line.h"
 #include "services/delivery/smtp/connection_cache.h"
 #include "services/delivery/smtp/contents.h"
+#include "services/delivery/smtp/generic_maps.h"
 #include "services/delivery/smtp/host_lookup.h"
 
 namespace postfleet::delivery::smtp {
@@ -29,6 +30,7 @@ struct AgentParts {
   const SmtpWorld& world;
   Deadlines& deadlines;
   ConnectionCache& cache;
+  GenericMaps* generic = nullptr;  // or none
   uint64_t connections_opened = 0;
 };
 
@@ -56,6 +58,8 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   void TryNext();
   void ListDestinations();
   void Begin();
+  // False: the attempt is over.
+  bool MapAddresses(Transaction* transaction);
   void OnTransactionOver();
   // The session, or the search for hosts, failed for everybody who is left.
   void OnFailure(Outcome failure);
@@ -85,7 +89,11 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   const std::shared_ptr<AgentParts> parts_;
   const std::unique_ptr<Attempt> attempt_;
   std::function<void()> over_;
+  std::optional<GenericHeader> generic_header_;
   Contents contents_;
+  // With generic maps: what the transaction says instead of the delivery.
+  mail::v1::Envelope sent_envelope_;
+  std::vector<mail::v1::Recipient> sent_recipients_;
   AttemptTimes times_;
   AttemptResult result_;
   // Without a final outcome, and what the last host said about each (empty: no host has).

@@ -12,20 +12,21 @@ constexpr size_t kEditBytesMax = 16 * 1024;
 }  // namespace
 
 Contents::State Contents::Peek(std::string_view* piece, std::function<void()> ready) {
-  const bool edited = converting_ || edits_.editor != nullptr;
+  const bool edited = converting_ || editor_ != nullptr;
   return edited ? PeekEdited(piece, std::move(ready)) : PeekStored(piece, std::move(ready));
 }
 
 Contents::State Contents::PeekEdited(std::string_view* piece, std::function<void()> ready) {
   if (!edit_.has_value()) {
-    message::DowngradeOptions options = edits_;
+    message::DowngradeOptions options = limits_;
     options.convert = converting_;
+    options.editor = editor_;
     edit_.emplace(options);
   }
   while (edited_offset_ == edited_.size()) {
     edited_.clear();
     edited_offset_ = 0;
-    if (unconvertible_) return State::kFailed;
+    if (EditFailed()) return State::kFailed;
     std::string_view stored;
     const State state = PeekStored(&stored, ready);
     if (state == State::kEnd && !std::exchange(finished_, true)) {
@@ -37,13 +38,19 @@ Contents::State Contents::PeekEdited(std::string_view* piece, std::function<void
     } else {
       return state;
     }
-    if (!edit_->too_deep()) continue;
-    unconvertible_ = true;
-    failure_ = message::Downgrade::kTooDeepText;
-    return State::kFailed;
+    if (EditFailed()) return State::kFailed;
   }
   *piece = std::string_view(edited_).substr(edited_offset_);
   return State::kBytes;
+}
+
+bool Contents::EditFailed() {
+  unconvertible_ = edit_->too_deep();
+  if (unconvertible_) failure_ = message::Downgrade::kTooDeepText;
+  if (editor_ == nullptr || editor_->failure().empty()) return unconvertible_;
+  failure_ = editor_->failure();
+  unconvertible_ = false;
+  return true;
 }
 
 void Contents::Consume(size_t bytes) { (edit_.has_value() ? edited_offset_ : offset_) += bytes; }

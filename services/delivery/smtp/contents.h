@@ -14,20 +14,29 @@
 #include <string>
 #include <string_view>
 
+#include "libs/message/cleanup.h"
 #include "libs/message/downgrade.h"
 #include "services/delivery/core/agent.h"
 
 namespace postfleet::delivery::smtp {
+
+// Sees the fields of the message's own header as it goes out.
+class ContentsEditor : public message::HeaderEditor {
+ public:
+  // Not empty: the contents cannot be sent now.
+  virtual std::string_view failure() const = 0;
+};
 
 class Contents {
  public:
   enum class State { kBytes, kWait, kEnd, kFailed };
   static constexpr uint64_t kKeptBytesMax = 128 * 1024;
 
-  // `edits`: the limits of conversion; its editor, if there is one, sees the header's fields
-  // whether the contents are converted or not.
-  Contents(ContentReader* reader, uint64_t content_bytes, message::DowngradeOptions edits = {})
-      : reader_(reader), content_bytes_(content_bytes), edits_(edits) {}
+  // `limits` are those of conversion. `editor` (or nullptr) works whether the contents are
+  // converted or not.
+  Contents(ContentReader* reader, uint64_t content_bytes, message::DowngradeOptions limits = {},
+           ContentsEditor* editor = nullptr)
+      : reader_(reader), content_bytes_(content_bytes), limits_(limits), editor_(editor) {}
 
   // Until Rewind, from the first byte on: 8-bit content comes as quoted-printable. Before the first
   // Peek.
@@ -49,12 +58,14 @@ class Contents {
  private:
   State PeekStored(std::string_view* piece, std::function<void()> ready);
   State PeekEdited(std::string_view* piece, std::function<void()> ready);
+  bool EditFailed();
   void Ask();
   void OnPiece(const absl::Status& status, rpc::Payload piece);
 
   ContentReader* const reader_;
   const uint64_t content_bytes_;
-  const message::DowngradeOptions edits_;
+  const message::DowngradeOptions limits_;
+  ContentsEditor* const editor_;
   rpc::Payload slices_;
   size_t slice_ = 0;
   size_t offset_ = 0;

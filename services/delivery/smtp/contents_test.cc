@@ -105,7 +105,7 @@ TEST(Contents, NestedTooDeepFailForGood) {
     mail += "Content-Type: multipart/mixed; boundary=" + boundary + "\n\n--" + boundary + "\n";
   }
   Reader reader({mail});
-  Contents contents(&reader, mail.size(), {.nesting_max = 1});
+  Contents contents(&reader, mail.size(), {.nesting_max = 0});
   contents.Convert();
   EXPECT_EQ(ReadAll(&contents, &reader, 1000), "[5.6.0 MIME nesting exceeds safety limit]");
 }
@@ -118,19 +118,32 @@ TEST(Contents, CutShortFailForNow) {
             "[4.3.0 message contents are not as long as they should be]");
 }
 
-class DropSubject : public message::HeaderEditor {
+class DropSubject : public ContentsEditor {
  public:
   void OnField(std::string_view name, std::string* field) override {
     if (name == "subject") field->clear();
+    if (name == "x-fail") failure_ = "broken";
   }
   void OnHeaderEnd(std::string*) override {}
+  std::string_view failure() const override { return failure_; }
+
+ private:
+  std::string_view failure_;
 };
 
 TEST(Contents, AreEditedWithoutBeingConverted) {
   DropSubject editor;
   Reader reader(kPieces);
-  Contents contents(&reader, BytesOf(kPieces), {.editor = &editor});
+  Contents contents(&reader, BytesOf(kPieces), {}, &editor);
   EXPECT_EQ(ReadAll(&contents, &reader, 5), "Content-Transfer-Encoding: 8bit\n\n\xc3\xa4\n");
+}
+
+TEST(Contents, AreNotSentWhereTheirEditorFails) {
+  DropSubject editor;
+  const std::vector<std::string> pieces = {"X-Fail: x\n", "\nbody\n"};
+  Reader reader(pieces);
+  Contents contents(&reader, BytesOf(pieces), {}, &editor);
+  EXPECT_EQ(ReadAll(&contents, &reader, 5), "[4.3.0 broken]");
 }
 
 }  // namespace

@@ -275,6 +275,10 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .cname_names_server = config.GetBool(names.cname_overrides_servername),
       .skip_5xx_greeting = config.GetBool(names.skip_5xx_greeting),
       .line_bytes_max = Count(config, names.line_length_limit),
+      .content_limits = {.header_bytes_max = Count(config, "header_size_limit"),
+                         .boundary_bytes_max = Count(config, "mime_boundary_length_limit"),
+                         .nesting_max = Count(config, "mime_nesting_limit")},
+      .generic = GenericOptions::FromConfig(config, lmtp),
       .timeouts = ReadTimeouts(config, names),
       .skip_quit_reply = config.GetBool(names.skip_quit_response),
       .soft_bounce = config.GetBool("soft_bounce"),
@@ -292,6 +296,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
     status = ReadBindAddress(config, names.bind_address, false, &options.bind_address);
   if (status.ok())
     status = ReadBindAddress(config, names.bind_address6, true, &options.bind_address6);
+  if (status.ok()) status = GenericMaps::Open(options.generic, options.program).status();
   if (!status.ok()) return status;
   ReadOwnAddresses(config, &options);
   return options;

@@ -12,7 +12,9 @@
 
 #include "absl/status/statusor.h"
 #include "libs/config/config.h"
+#include "libs/message/downgrade.h"
 #include "services/delivery/smtp/core/hosts.h"
+#include "services/delivery/smtp/generic_maps.h"
 
 namespace postfleet::delivery::smtp {
 
@@ -75,6 +77,8 @@ struct SmtpOptions {
   bool cname_names_server = false;
   bool skip_5xx_greeting = true;
   size_t line_bytes_max = 998;  // 0: no limit
+  message::DowngradeOptions content_limits;
+  GenericOptions generic;
   SmtpTimeouts timeouts;
   // The reply to QUIT is not waited for.
   bool skip_quit_reply = true;
