@@ -262,6 +262,22 @@ TEST_F(IngressTest, ConnectionsOfOneClientAreLimited) {
   EXPECT_THAT(fourth.Read(), StartsWith("220 "));
 }
 
+TEST_F(IngressTest, EtrnReachesTheQueue) {
+  config::Diagnostics diagnostics;
+  const auto config =
+      config::Config::FromText("fast_flush_domains = relay.example\n", "", {}, diagnostics);
+  SessionConfig session = Config();
+  session.flush_domains = std::make_shared<tables::FastFlushDomains>(
+      tables::FastFlushDomains::Open(config.value()).value());
+  Start(session);
+  Peer peer(port_);
+  peer.Read();
+  EXPECT_EQ(peer.Say("ETRN Relay.Example"), "250 Queuing started\r\n");
+  EXPECT_THAT(services_.flushed_sites(), testing::ElementsAre("relay.example"));
+  services_.queue_away = true;
+  EXPECT_EQ(peer.Say("ETRN relay.example"), "458 Unable to queue messages\r\n");
+}
+
 TEST_F(IngressTest, ASilentClientIsTimedOut) {
   SessionConfig config = Config();
   config.timeout_ms = 20;

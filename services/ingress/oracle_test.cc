@@ -108,7 +108,8 @@ class Postfix {
         << "127.0.0.1:" << port_
         << " inet n - n - - smtpd\n"
            "cleanup unix n - n - 0 cleanup\nrewrite unix - - n - - trivial-rewrite\n"
-           "proxymap unix - - n - - proxymap\nanvil unix - - n - 1 anvil\n"
+           "flush unix n - n 1000? 0 flush\nproxymap unix - - n - - proxymap\nanvil unix - - n - 1 "
+           "anvil\n"
            "postlog unix-dgram n - n - 1 postlogd\n";
   }
 
@@ -266,7 +267,7 @@ void Compare(const Postfix& postfix, const std::string& from, const Dialogue& di
 SessionConfig Config() {
   SessionConfig config = ScriptedSession::Config();
   config.error_sleep_ms = 0;
-  config.dsn = config.smtputf8 = config.utf8_commands = config.chunking = false;
+  config.dsn = config.smtputf8 = config.utf8_commands = config.chunking = config.etrn = false;
   return config;
 }
 
@@ -458,6 +459,26 @@ TEST(OracleSettings, Bdat) {
         {"RCPT TO:<bob@localhost>\r\n"},
         {"BDAT 4 LAST\r\nab\r\n"},
         {"QUIT\r\n"}});
+}
+
+TEST(OracleSettings, Etrn) {
+  config::Diagnostics diagnostics;
+  const auto sites =
+      config::Config::FromText("fast_flush_domains = relay.example\n", "", {}, diagnostics);
+  SessionConfig config = Config();
+  config.etrn = true;
+  config.flush_domains = std::make_shared<tables::FastFlushDomains>(
+      tables::FastFlushDomains::Open(sites.value()).value());
+  BothWith("smtpd_discard_ehlo_keywords = starttls, dsn, smtputf8, chunking, auth\n", config,
+           Lines({"ETRN a.example", "EHLO a", "ETRN", "ETRN a b", "ETRN relay.example",
+                  "ETRN sub.relay.example", "ETRN @relay.example", "ETRN other.example",
+                  "ETRN [127.0.0.1]", "ETRN 1.2.3.4", "ETRN a..b", "ETRN relay.example.",
+                  "MAIL FROM:<a@b>", "ETRN relay.example", "QUIT"}));
+  config.etrn_restrictions = {config::Restriction::kReject};
+  BothWith(
+      "smtpd_etrn_restrictions = reject\n"
+      "smtpd_discard_ehlo_keywords = starttls, dsn, smtputf8, chunking, auth\n",
+      config, Lines({"EHLO a", "ETRN relay.example", "QUIT"}));
 }
 
 TEST(OracleSettings, RatesOfAClient) {

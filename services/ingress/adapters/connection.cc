@@ -46,6 +46,10 @@ void Connection::OnResolved(const lookup::v1::Answer& answer) {
   Handle([&](Actions& actions) { session_.OnResolved(answer, &actions); });
 }
 
+void Connection::OnFlushed(bool started) {
+  Handle([&](Actions& actions) { session_.OnFlushed(started, &actions); });
+}
+
 void Connection::OnEnqueued(const std::string& queue_id, bool final,
                             queue::v1::EnqueueResult::Code code) {
   Handle([&](Actions& actions) { session_.OnEnqueued(queue_id, final, code, &actions); });
@@ -92,6 +96,7 @@ void Connection::Perform(Actions& actions) {
     server_.enqueue().Send(std::move(submit), abandon ? nullptr : shared_from_this());
   }
   if (actions.resolve) server_.resolve().Ask(*actions.resolve, shared_from_this());
+  if (actions.flush) server_.enqueue().Flush(*actions.flush, shared_from_this());
   unsent_ += actions.reply;
   if (actions.close) close_after_flush_ = true;
   if (actions.delay_ms > 0) StartDelay(actions.delay_ms);

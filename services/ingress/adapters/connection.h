@@ -26,6 +26,7 @@ class Connection : public Requester, public std::enable_shared_from_this<Connect
 
   void Start(bool ready);
   void OnResolved(const lookup::v1::Answer& answer) override;
+  void OnFlushed(bool started) override;
   void OnEnqueued(const std::string& queue_id, bool final,
                   queue::v1::EnqueueResult::Code code) override;
   // The listener's time limit has passed without a byte from or to the client.

@@ -86,6 +86,7 @@ void Actions::Clear() {
   rejects.clear();
   submits.clear();
   resolve.reset();
+  flush.reset();
   reply.clear();
   delay_ms = 0;
   accepted = false;
@@ -270,7 +271,7 @@ const Session::VerbRow Session::kVerbs[] = {
     {Verb::kQuit, "QUIT", &Session::Quit},
     {Verb::kAuth, "AUTH", &Session::Auth},
     {Verb::kStarttls, "STARTTLS", &Session::NotImplemented},
-    {Verb::kEtrn, "ETRN", &Session::NotImplemented, false, true},
+    {Verb::kEtrn, "ETRN", &Session::Etrn, false, true},
     {Verb::kBdat, "BDAT", &Session::Bdat},
     {Verb::kXclient, "XCLIENT", &Session::NotAuthorized},
     {Verb::kXforward, "XFORWARD", &Session::NotAuthorized},

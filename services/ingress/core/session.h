@@ -108,6 +108,7 @@ struct Actions {
   std::vector<RejectEvent> rejects;
   std::vector<Submit> submits;  // in this order
   std::optional<Resolve> resolve;
+  std::optional<std::string> flush;  // deferred mail of this site is to be tried now
   // To the client. While AwaitsService() it may be held back, so that pipelined replies leave
   // together.
   std::string reply;
@@ -135,6 +136,8 @@ class Session {
   void OnBytes(std::string_view bytes, Actions* actions);
   // The answer to Actions::resolve.
   void OnResolved(const lookup::v1::Answer& answer, Actions* actions);
+  // The answer to Actions::flush.
+  void OnFlushed(bool started, Actions* actions);
   // The answer to one of Actions::submits, in any order.
   // `final`: of the submission that has the message. Answers about messages that are over are
   // ignored.
@@ -209,6 +212,7 @@ class Session {
   bool Rset(const smtp::Command& command, Actions* actions);
   bool Noop(const smtp::Command& command, Actions* actions);
   bool Vrfy(const smtp::Command& command, Actions* actions);
+  bool Etrn(const smtp::Command& command, Actions* actions);
   bool Help(const smtp::Command& command, Actions* actions);
   bool Quit(const smtp::Command& command, Actions* actions);
   bool Auth(const smtp::Command& command, Actions* actions);
@@ -260,6 +264,7 @@ class Session {
   std::optional<Refusal> Check(const Restrictions& list, Stage stage, std::string_view subject,
                                std::string_view recipient, const lookup::v1::Answer* answer) const;
   std::optional<Refusal> CheckRecipient(const lookup::v1::Answer& answer) const;
+  std::optional<Refusal> CheckEtrn(std::string_view site) const;
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, std::string text, Actions* actions);

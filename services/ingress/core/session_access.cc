@@ -75,12 +75,39 @@ bool Session::JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions)
 }
 
 void Session::OnResolved(const lookup::v1::Answer& answer, Actions* actions) {
-  if (phase_ != Phase::kAwaitingAnswer) return;
+  if (phase_ != Phase::kAwaitingAnswer || awaiting_verb_ == smtp::Verb::kEtrn) return;
   phase_ = Phase::kCommand;
   const bool good = JudgeRecipient(answer, actions);
   FinishCommand(awaiting_verb_, good, actions);
   awaiting_verb_ = smtp::Verb::kUnknown;
   asked_ = {};
+  Resume(actions);
+}
+
+std::optional<Refusal> Session::CheckEtrn(std::string_view site) const {
+  if (config_.delay_reject) {
+    if (auto refusal = Check(config_.client_restrictions, Stage::kClient, client_, {}, nullptr)) {
+      return refusal;
+    }
+    if (!helo_.empty()) {
+      if (auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
+        return refusal;
+      }
+    }
+  }
+  return Check(config_.etrn_restrictions, Stage::kEtrn, site, {}, nullptr);
+}
+
+void Session::OnFlushed(bool started, Actions* actions) {
+  if (phase_ != Phase::kAwaitingAnswer || awaiting_verb_ != smtp::Verb::kEtrn) return;
+  phase_ = Phase::kCommand;
+  awaiting_verb_ = smtp::Verb::kUnknown;
+  if (started) {
+    Reply(250, "Queuing started", actions);
+  } else {
+    Fail(458, "Unable to queue messages", actions);
+  }
+  FinishCommand(smtp::Verb::kEtrn, started, actions);
   Resume(actions);
 }
 

@@ -65,6 +65,7 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
       {!config_.discard_pipelining, "PIPELINING"},
       {!config_.discard_size, size},
       {!config_.discard_vrfy && !config_.disable_vrfy, "VRFY"},
+      {config_.etrn, "ETRN"},
       {!config_.discard_enhanced_status_codes, "ENHANCEDSTATUSCODES"},
       {!config_.discard_8bitmime, "8BITMIME"},
       {config_.dsn, "DSN"},
@@ -270,8 +271,38 @@ bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   return AskLookup(Verb::kVrfy, asked_.recipient.ToString(), actions);
 }
 
+// RFC 1985. Its replies have no enhanced status codes in Postfix either.
+bool Session::Etrn(const smtp::Command& command, Actions* actions) {
+  if (config_.helo_required && !greeted_) {
+    return Fail(503, "Error: send HELO/EHLO first", actions);
+  }
+  if (transaction_ != nullptr) return Fail(503, "Error: MAIL transaction in progress", actions);
+  std::string_view site = command.arguments;
+  if (site.empty() || site.find_first_of(" \t") != site.npos) {
+    return Fail(500, "Syntax: ETRN domain", actions);
+  }
+  if (site.front() == '@' || site.front() == '#') site.remove_prefix(1);
+  if (!tables::FastFlushDomains::IsSite(site)) {
+    return Fail(501, "Error: invalid parameter syntax", actions);
+  }
+  if (const auto refusal = CheckEtrn(site)) return Refuse("ETRN", *refusal, actions);
+  const absl::StatusOr<bool> may_be = config_.flush_domains == nullptr
+                                          ? absl::StatusOr<bool>(false)
+                                          : config_.flush_domains->Contains(std::string(site));
+  if (!may_be.ok()) return Fail(458, "Unable to queue messages", actions);
+  if (!*may_be) {
+    Log(LogProgram::kSmtpd, Concat("warning: reject: ETRN ", site, "... from ", client_), actions);
+    return Fail(459, Concat("<", site, ">: service unavailable"), actions);
+  }
+  awaiting_verb_ = Verb::kEtrn;
+  phase_ = Phase::kAwaitingAnswer;
+  actions->flush = mail::LowerCasedAscii(site);
+  return true;
+}
+
 bool Session::Help(const smtp::Command&, Actions* actions) {
-  Reply(214, "2.0.0 Commands: BDAT DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET VRFY", actions);
+  Reply(214, "2.0.0 Commands: BDAT DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET VRFY",
+        actions);
   return true;
 }
 

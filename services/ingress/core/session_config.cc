@@ -26,6 +26,7 @@ absl::Status ReadRestrictions(const Config& config, SessionConfig* session) {
       {"smtpd_recipient_restrictions", &session->recipient_restrictions},
       {"smtpd_data_restrictions", &session->data_restrictions},
       {"smtpd_end_of_data_restrictions", &session->end_of_data_restrictions},
+      {"smtpd_etrn_restrictions", &session->etrn_restrictions},
   };
   for (const auto& row : rows) {
     absl::StatusOr<Restrictions> list =
@@ -127,6 +128,7 @@ void ReadManners(const Config& config, SessionConfig* session) {
     if (keyword == "dsn") session->dsn = false;
     if (keyword == "smtputf8") session->smtputf8 = false;
     if (keyword == "chunking") session->chunking = false;
+    if (keyword == "etrn") session->etrn = false;
   }
 }
 
@@ -159,6 +161,9 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   if (absl::Status status = ReadInFlowDelay(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRestrictions(config, &session); !status.ok()) return status;
+  absl::StatusOr<tables::FastFlushDomains> sites = tables::FastFlushDomains::Open(config);
+  if (!sites.ok()) return sites.status();
+  session.flush_domains = std::make_shared<tables::FastFlushDomains>(*std::move(sites));
   return session;
 }
 

@@ -53,7 +53,7 @@ TEST(Rfc5321_4_1_1_1, EhloNamesOnlyWhatThereIs) {
   ScriptedSession client;
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
-            "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n"
+            "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n250-ETRN\r\n"
             "250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n"
             "250 CHUNKING\r\n");
 }
@@ -146,7 +146,7 @@ TEST(Rfc6531, ACommandThatIsNotUtf8IsAnErrorOfNoVerb) {
 TEST(Rfc5321_4_1_1_1, DiscardedKeywordsAreNotNamed) {
   SessionConfig config = ScriptedSession::Config();
   config.discard_8bitmime = config.discard_size = config.disable_vrfy = true;
-  config.dsn = config.smtputf8 = config.chunking = false;
+  config.dsn = config.smtputf8 = config.chunking = config.etrn = false;
   ScriptedSession client(config);
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
