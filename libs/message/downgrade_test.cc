@@ -100,11 +100,18 @@ TEST(Downgrade, OuterBoundariesEndInnerParts) {
   EXPECT_EQ(Converted("Content-Type: multipart/mixed; boundary=out\n\n"
                       "--out\nContent-Type: multipart/mixed; boundary=in\n\n"
                       "--in\nContent-Transfer-Encoding: 8bit\n\n\xe4\n"
-                      "--out\nContent-Transfer-Encoding: 8bit\n\n\xe4\n--in--\n--out--\n"),
+                      "--out\nContent-Transfer-Encoding: 8bit\n\n\xe4\n--in--\n\xe4\n--out--\n"),
             "Content-Type: multipart/mixed; boundary=out\n\n"
             "--out\nContent-Type: multipart/mixed; boundary=in\n\n"
             "--in\nContent-Transfer-Encoding: quoted-printable\n\n=E4\n"
-            "--out\nContent-Transfer-Encoding: quoted-printable\n\n=E4\n--in--\n--out--\n");
+            "--out\nContent-Transfer-Encoding: quoted-printable\n\n=E4\n--in--\n=E4\n--out--\n");
+}
+
+TEST(Downgrade, BoundariesStandAtTheStartOfALineOnly) {
+  const std::string head = "Content-Type: multipart/mixed; boundary=b\n\n--b\n";
+  const std::string line = std::string(2048, 'x') + "--b--\n";
+  const std::string out = Converted(head + "Content-Transfer-Encoding: 8bit\n\n" + line + "\xe4\n");
+  EXPECT_TRUE(out.ends_with("--b--\n=E4\n")) << out;
 }
 
 TEST(Downgrade, EnclosedMessagesAreLookedInto) {

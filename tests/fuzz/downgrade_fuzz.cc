@@ -82,6 +82,7 @@ void CheckAnything(std::string_view in, size_t piece_bytes) {
       .header_bytes_max = 64, .boundary_bytes_max = 2, .nesting_max = 3};
   const std::string out = Converted(in, piece_bytes, options);
   Check(out.size() <= 4 * in.size() + 64);
+  Check(out.empty() || out == "too deep" || out.back() == '\n');
 
   const std::string words = postfleet::mail::LowerCasedAscii(in);
   if (words.find("8bit") != words.npos || words.find("binary") != words.npos) return;
