@@ -27,7 +27,8 @@ SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& hos
           .helo_name = options.helo_name,
           .myhostname = options.myhostname,
           .detect_loop = host.path.empty() && host.port == options.loop_port,
-          .skip_5xx_greeting = options.skip_5xx_greeting};
+          .skip_5xx_greeting = options.skip_5xx_greeting,
+          .convert_content = options.convert_content};
 }
 
 Peer PeerOf(const Candidate& host) {
@@ -142,6 +143,7 @@ void Connection::Begin(Transaction transaction, Contents* contents) {
   dot_written_ = false;
   send_begin_ = send_end_ = 0;
   session_.Begin(std::move(transaction));
+  if (session_.converts()) contents_->Convert();
   contents_->Prefetch();
   Advance();
 }
@@ -285,7 +287,11 @@ bool Connection::FillSendBuffer() {
       case Contents::State::kWait:
         return send_end_ != 0;
       case Contents::State::kFailed:
-        session_.ContentFailed(contents_->failure());
+        if (contents_->unfit()) {
+          session_.ContentUnfit(Contents::kUnfitStatus, std::string(contents_->failure()));
+        } else {
+          session_.ContentFailed(contents_->failure());
+        }
         return false;
     }
   }

@@ -31,6 +31,7 @@ class Contents {
  public:
   enum class State { kBytes, kWait, kEnd, kFailed };
   static constexpr uint64_t kKeptBytesMax = 128 * 1024;
+  static constexpr char kUnfitStatus[] = "5.6.0";
 
   // `limits` are those of conversion. `editor` (or nullptr) works whether the contents are
   // converted or not.
@@ -45,8 +46,8 @@ class Contents {
   State Peek(std::string_view* piece, std::function<void()> ready);
   // Of kFailed.
   std::string_view failure() const { return failure_; }
-  // "5.6.0": the contents themselves are at fault.
-  const char* failure_status() const { return unconvertible_ ? "5.6.0" : "4.3.0"; }
+  // The contents themselves are at fault: kUnfitStatus.
+  bool unfit() const { return unconvertible_; }
   void Consume(size_t bytes);
   // Asks for the first piece.
   void Prefetch();

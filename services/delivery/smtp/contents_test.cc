@@ -54,8 +54,8 @@ std::string ReadAll(Contents* contents, Reader* reader, size_t bytes_max) {
       case Contents::State::kEnd:
         return all;
       case Contents::State::kFailed:
-        return all + "[" + contents->failure_status() + " " + std::string(contents->failure()) +
-               "]";
+        return all + "[" + (contents->unfit() ? Contents::kUnfitStatus : "4.3.0") + " " +
+               std::string(contents->failure()) + "]";
     }
   }
 }

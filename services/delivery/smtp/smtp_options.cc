@@ -278,6 +278,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .content_limits = {.header_bytes_max = Count(config, "header_size_limit"),
                          .boundary_bytes_max = Count(config, "mime_boundary_length_limit"),
                          .nesting_max = Count(config, "mime_nesting_limit")},
+      .convert_content = !config.GetBool("disable_mime_output_conversion"),
       .generic = GenericOptions::FromConfig(config, lmtp),
       .timeouts = ReadTimeouts(config, names),
       .skip_quit_reply = config.GetBool(names.skip_quit_response),

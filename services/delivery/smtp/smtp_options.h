@@ -78,6 +78,8 @@ struct SmtpOptions {
   bool skip_5xx_greeting = true;
   size_t line_bytes_max = 998;  // 0: no limit
   message::DowngradeOptions content_limits;
+  // Where 8BITMIME is not offered, 8-bit content becomes quoted-printable.
+  bool convert_content = true;
   GenericOptions generic;
   SmtpTimeouts timeouts;
   // The reply to QUIT is not waited for.

@@ -463,6 +463,12 @@ void Session::ContentFailed(std::string_view why) {
   Finish();
 }
 
+void Session::ContentUnfit(std::string status, std::string why) {
+  broken_ = given_up_ = true;
+  DecideOpen(MakeOutcome(std::move(status), std::move(why)));
+  Finish();
+}
+
 void Session::Cancel() {
   broken_ = given_up_ = true;
   unanswered_ = false;

@@ -58,6 +58,8 @@ struct SessionOptions {
   bool detect_loop = true;
   // A 5xx greeting is taken as 4xx.
   bool skip_5xx_greeting = true;
+  // See converts().
+  bool convert_content = true;
 };
 
 // What is to be sent. Envelope and recipients must live until kDone.
@@ -90,6 +92,8 @@ class Session {
   void TimedOut();
   // kBody only: the contents cannot be had, for `why` if that is known. The dot must not be sent.
   void ContentFailed(std::string_view why = {});
+  // kBody only: they can never be sent in the form that is due. No dot either.
+  void ContentUnfit(std::string status, std::string why);
   // Nobody wants the transaction any more. Only before the dot is sent.
   void Cancel();
   // kDone and reusable(): makes the session ready for the next transaction (with RSET if the last
@@ -110,10 +114,12 @@ class Session {
   // kFailed: without recipient number. kDone: set when the session, not the server's judgement,
   // ended the transaction.
   const std::optional<mail::v1::Outcome>& failure() const { return failure_; }
+  // The server takes 7 bits only, so contents go converted; how many bytes that makes nobody knows.
+  bool converts() const { return options_.convert_content && !features_.eight_bit_mime; }
   // Nothing of this transaction has been answered yet: after a failure of a reused connection it
   // can be tried anew.
   bool unanswered() const { return unanswered_; }
-  // kDone by ContentFailed or Cancel: no other host will do better.
+  // kDone by ContentFailed, ContentUnfit or Cancel: no other host will do better.
   bool given_up() const { return given_up_; }
   // Something for the log ("host ... greeted me with my own hostname ..."); empty: nothing.
   std::string TakeWarning() { return std::exchange(warning_, {}); }

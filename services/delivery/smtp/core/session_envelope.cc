@@ -115,7 +115,7 @@ void Session::AppendMail() {
   output_ += "MAIL FROM:<";
   AppendAddress(&output_, envelope.sender());
   output_ += '>';
-  if (features_.size) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
+  if (features_.size && !converts()) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
   if (features_.eight_bit_mime && envelope.body_8bitmime()) output_ += " BODY=8BITMIME";
   if (features_.dsn) {
     if (!envelope.dsn_envid().empty()) {

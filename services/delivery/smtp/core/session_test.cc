@@ -237,6 +237,14 @@ TEST_F(SessionTest, SizeAndBodyAreSaidWhenOffered) {
   Greet({"250-mx", "250-size 2000", "250 8bitmime"});
   Begin();
   EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000 BODY=8BITMIME\r\n");
+  EXPECT_FALSE(session_.converts());
+}
+
+TEST_F(SessionTest, ContentsThatAreConvertedHaveNoSizeYet) {
+  Greet({"250-mx", "250 SIZE 2000"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+  EXPECT_TRUE(session_.converts());
 }
 
 TEST_F(SessionTest, BodyIsNotSaidToAServerThatDoesNotOfferIt) {
@@ -651,6 +659,15 @@ TEST_F(SessionTest, ContentsThatFailDeferWithoutBlamingTheServer) {
   session_.ContentFailed();
   EXPECT_THAT(Outcomes(), ElementsAre("deferred 4.3.0 local data error while talking to "
                                       "mx.example.net[192.0.2.1]"));
+  EXPECT_FALSE(session_.failure().has_value());
+  EXPECT_FALSE(session_.reusable());
+  EXPECT_TRUE(session_.given_up());
+}
+
+TEST_F(SessionTest, ContentsThatCannotBeConvertedBounce) {
+  ToBody();
+  session_.ContentUnfit("5.6.0", "MIME nesting exceeds safety limit");
+  EXPECT_THAT(Outcomes(), ElementsAre("bounced 5.6.0 MIME nesting exceeds safety limit"));
   EXPECT_FALSE(session_.failure().has_value());
   EXPECT_FALSE(session_.reusable());
   EXPECT_TRUE(session_.given_up());
