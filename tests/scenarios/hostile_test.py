@@ -29,14 +29,11 @@ CASES_MIN = 120
 
 # Case -> why we differ from Postfix 3.7 in the fates of its recipients.
 _NO_CODE = "a line that is no reply ends the session, mail deferred: its neighbour would be the answer to another command"
-_BYTES = "the log has the server's bytes; Postfix puts a question mark for what is no UTF-8"
 KNOWN = {
     "mail-no-code-pipelined": _NO_CODE,
     "rcpt-no-space-pipelined": _NO_CODE,
     "rcpt-tab-pipelined": _NO_CODE,
     "rcpt-two-digits-pipelined": _NO_CODE,
-    "rcpt-8bit-text-lines": _BYTES,
-    "rcpt-8bit-text-pipelined": _BYTES,
 }
 # The same for what the server is told.
 _NO_QUIT = "who refuses to talk is not told QUIT"
@@ -53,9 +50,7 @@ KNOWN_COMMANDS = {
 KNOWN_NOTICES = {
     "rcpt-flood": "a notice quotes less of a reply of 300 lines",
 }
-KNOWN_CONTENTS = {
-    "ehlo-no-8bitmime": "8-bit content is not converted yet",
-}
+KNOWN_CONTENTS = {}
 
 _CONTENTS = {
     "plain": b"Subject: plain\n\nbody\n",
