@@ -22,7 +22,8 @@ void Check(bool holds) {
 bool IsName(const std::string& name) {
   std::error_code error;
   asio::ip::make_address_v4(name, error);
-  return name.empty() || IsHostName(name) || !error;
+  const bool is_address = !error && name.find('\0') == name.npos;
+  return name.empty() || IsHostName(name) || is_address;
 }
 
 void CheckName(const std::string& name) {
