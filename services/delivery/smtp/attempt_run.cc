@@ -89,6 +89,7 @@ void AttemptRun::OnHosts(Hosts hosts) {
   next_host_ = 0;
   const bool loops = hosts_.candidates.empty() && hosts_.status == "5.4.6";
   if (hosts_.found_self || loops) last_destination_ = true;
+  if (!hosts_.candidates.empty()) best_preference_ = hosts_.candidates.front().preference;
   if (hosts_.candidates.empty() && last_.empty()) why_ = OutcomeOf(hosts_.status, hosts_.text);
   // Hosts that a kept connection has already spoken for.
   std::erase_if(hosts_.candidates,
@@ -108,8 +109,11 @@ void AttemptRun::TryNext() {
     return Begin();
   }
   ++parts_->connections_opened;
-  connection_ = std::make_shared<Connection>(parts_, parts_->options, parts_->world,
-                                             parts_->deadlines, nexthop, host);
+  connection_ = std::make_shared<Connection>(
+      parts_, parts_->options, parts_->world, *parts_->tables, parts_->deadlines, nexthop, host,
+      ConnectionPurpose{.queue_id = queue_id(),
+                        .arrival_ms = times_.arrival_ms,
+                        .is_best_host = host.preference == best_preference_});
   connection_->Connect(this);
 }
 
@@ -139,7 +143,8 @@ void AttemptRun::Begin() {
   if (++sessions_ == parts_->options.mx_sessions_max) sessions_used_up_ = true;
   why_.reset();
   relay_ = connection_->relay();
-  Transaction transaction{.envelope = &attempt_->delivery.envelope(),
+  Transaction transaction{.queue_id = queue_id(),
+                          .envelope = &attempt_->delivery.envelope(),
                           .recipients = open_,
                           .content_bytes = attempt_->delivery.content_bytes()};
   if (parts_->generic != nullptr && !MapAddresses(&transaction)) return;

@@ -21,6 +21,7 @@
 #include "services/delivery/smtp/contents.h"
 #include "services/delivery/smtp/generic_maps.h"
 #include "services/delivery/smtp/host_lookup.h"
+#include "services/delivery/smtp/host_tables.h"
 
 namespace postfleet::delivery::smtp {
 
@@ -30,6 +31,7 @@ struct AgentParts {
   const SmtpWorld& world;
   Deadlines& deadlines;
   ConnectionCache& cache;
+  HostTables* tables = nullptr;
   GenericMaps* generic = nullptr;  // or none
   uint64_t connections_opened = 0;
 };
@@ -114,6 +116,7 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   // Of the destination that is being tried.
   bool hosts_known_ = false;
   Hosts hosts_;
+  uint16_t best_preference_ = 0;
   size_t next_host_ = 0;
   size_t sessions_ = 0;
   bool sessions_used_up_ = false;

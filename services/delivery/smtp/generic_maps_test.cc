@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "libs/config/diagnostics.h"
 #include "libs/mail/address.h"
 #include "services/delivery/smtp/agent_under_test.h"
 
@@ -51,6 +52,42 @@ TEST(GenericMaps, ASpecificationThatIsWrongIsRefused) {
   GenericOptions options = Options();
   options.tables = {"mysql:/etc/x"};
   EXPECT_FALSE(GenericMaps::Open(options, "smtp").ok());
+}
+
+absl::StatusOr<SmtpOptions> OptionsOf(const std::string& main_cf, ClientProtocol protocol) {
+  config::Diagnostics diagnostics;
+  const auto config =
+      config::Config::FromText(main_cf, "", {.hostname = "mx.example.com"}, diagnostics);
+  if (!config.ok()) return config.status();
+  return SmtpOptions::FromConfig(*config, protocol);
+}
+
+TEST(GenericMaps, SmtpAndLmtpHaveTheirOwn) {
+  const std::string main_cf =
+      "smtp_generic_maps = inline:{a=b}\nlmtp_generic_maps = inline:{c=d}, inline:{e=f}\n"
+      "propagate_unmatched_extensions = canonical, Generic\nmyorigin = home.example\n"
+      "recipient_delimiter = +-\nmydestination = here.example\n";
+  const auto smtp = OptionsOf(main_cf, ClientProtocol::kSmtp);
+  ASSERT_TRUE(smtp.ok()) << smtp.status();
+  EXPECT_THAT(smtp->generic.tables, ElementsAre("inline:{a=b}"));
+  EXPECT_TRUE(smtp->generic.propagate_extensions);
+  EXPECT_EQ(smtp->generic.rewriting.origin, "home.example");
+  EXPECT_EQ(smtp->generic.recipient_delimiter, "+-");
+  EXPECT_EQ(smtp->generic.mydestination, "here.example");
+  const auto lmtp = OptionsOf(main_cf, ClientProtocol::kLmtp);
+  ASSERT_TRUE(lmtp.ok()) << lmtp.status();
+  EXPECT_THAT(lmtp->generic.tables, ElementsAre("inline:{c=d}", "inline:{e=f}"));
+}
+
+TEST(GenericMaps, ExtensionsAreDroppedUnlessConfigured) {
+  const auto options = OptionsOf("", ClientProtocol::kSmtp);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_FALSE(options->generic.propagate_extensions);
+  EXPECT_TRUE(options->generic.tables.empty());
+}
+
+TEST(GenericMaps, ATableThatCannotBeEndsTheStart) {
+  EXPECT_FALSE(OptionsOf("smtp_generic_maps = inline:x\n", ClientProtocol::kSmtp).ok());
 }
 
 TEST(GenericMaps, WholeAddressesComeFirstAndCaseDoesNotMatter) {

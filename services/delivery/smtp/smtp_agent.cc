@@ -30,6 +30,13 @@ class SmtpAgent::Core : public AgentParts {
     }
     generic_maps_ = *std::move(maps);
     generic = generic_maps_.get();
+    auto tables = HostTables::Open(options_.host_tables, options_.program);
+    if (!tables.ok()) {
+      maillog::Warning(options_.program, std::string(tables.status().message()));
+      std::abort();
+    }
+    host_tables_ = *std::move(tables);
+    this->tables = host_tables_.get();
     deadlines_.set_on_tick([this] { return cache_.Sweep(); });
   }
 
@@ -68,6 +75,7 @@ class SmtpAgent::Core : public AgentParts {
   const SmtpWorld world_;
   Deadlines deadlines_;
   ConnectionCache cache_;
+  std::unique_ptr<HostTables> host_tables_;
   std::unique_ptr<GenericMaps> generic_maps_;
   std::unordered_map<uint64_t, std::shared_ptr<AttemptRun>> runs_;
 };
