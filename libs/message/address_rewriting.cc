@@ -403,7 +403,9 @@ bool MapAddressField(const AddressMap& map, std::string* field) {
   const std::string_view value = std::string_view(*field).substr(colon + 1);
   if (value.find('\0') != std::string_view::npos) return false;
   const auto edit = [&](AddressTokens* tokens) {
-    const std::string address = Plain(*tokens);
+    // Words that no blank belongs between grow together, in Postfix too.
+    std::string address;
+    AppendAddressTokens(*tokens, {.quoted = false, .spaced = false}, &address);
     const std::optional<std::string> mapped = map(address);
     *tokens = {{Kind::kAddress, 0, Quoted(mapped.value_or(address))}};
     return mapped.has_value();

@@ -115,6 +115,7 @@ std::string Mapped(std::string field) {
 TEST(AddressField, AddressesAreMappedOneByOne) {
   EXPECT_EQ(Mapped("To: a@x.y,\n\tN. N. <old@x.y> (c), g: old@x.y;"),
             "To: a@x.y, N.N. <\"new one\"@x.y>(c), g: \"new one\"@x.y;");
+  EXPECT_EQ(Mapped("To: <o ld@x.y>, <a b@x.y>"), "To: <\"new one\"@x.y>, <ab@x.y>");
   EXPECT_EQ(Mapped("To:  a@x.y ,\n\tb@x.y"), "To:  a@x.y ,\n\tb@x.y");
 }
 
