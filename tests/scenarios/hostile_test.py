@@ -28,24 +28,10 @@ FATE_SECONDS_MAX = 60.0
 CASES_MIN = 120
 
 # Case -> why we differ from Postfix 3.7 in the fates of its recipients.
-_NO_CODE = "a line that is no reply ends the session, mail deferred: its neighbour would be the answer to another command"
-KNOWN = {
-    "mail-no-code-pipelined": _NO_CODE,
-    "rcpt-no-space-pipelined": _NO_CODE,
-    "rcpt-tab-pipelined": _NO_CODE,
-    "rcpt-two-digits-pipelined": _NO_CODE,
-}
+KNOWN = {}
 # The same for what the server is told.
-_NO_QUIT = "who refuses to talk is not told QUIT"
 KNOWN_COMMANDS = {
-    **dict.fromkeys(("greet-354", "greet-450", "greet-500", "greet-550", "greet-554", "ehlo-500-helo-450",
-                     "ehlo-550-helo-550", "end-421-stays-lines", "end-421-stays-pipelined", "mail-421-stays-lines",
-                     "mail-421-stays-pipelined", "rcpt-421-stays-lines", "rcpt-421-stays-pipelined"), _NO_QUIT),
     "ehlo-size-small": "even where the mail is too large we leave with QUIT",
-    "end-twice-lines": "a reply that nobody asked for ends the connection",
-    "end-twice-pipelined": "a reply that nobody asked for ends the connection",
-    "greet-220-alone-lines": "an empty greeting gets EHLO as every greeting does",
-    "greet-220-alone-pipelined": "an empty greeting gets EHLO as every greeting does",
 }
 KNOWN_NOTICES = {
     "rcpt-flood": "a notice quotes less of a reply of 300 lines",
