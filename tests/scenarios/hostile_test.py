@@ -145,7 +145,7 @@ class Side:
                 if "Final-Recipient" in block:
                     address = block["Final-Recipient"].partition(";")[2].strip()
                     name = address.partition("@")[2].removesuffix("." + DOMAIN)
-                    diagnostic = " ".join((block["Diagnostic-Code"] or "").split())
+                    diagnostic = " ".join(str(block["Diagnostic-Code"] or "").split())
                     found[name, address.partition("@")[0]] = (
                         block["Action"], block["Status"], _plain(diagnostic), block["Remote-MTA"])
         return found
