@@ -24,6 +24,7 @@ host_lookup =
 rfc1413_query_timeout = 0s
 tls_advertise_hosts =
 message_size_limit = {size_bytes_max}
+smtp_accept_max = 100
 smtp_accept_queue_per_connection = 0
 pipelining_advertise_hosts = ${{if eq{{$received_port}}{{{port}}}{{*}}{{}}}}
 dsn_advertise_hosts = ${{if eq{{$received_port}}{{{port}}}{{*}}{{}}}}

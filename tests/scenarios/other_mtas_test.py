@@ -33,6 +33,7 @@ _OF_A_MAIL = re.compile(rb"^X-Mail: (\S+)$", re.MULTILINE)
 _TELLING = re.compile(r"^(Subject(?=: (?:Succ|Undel|Delivery))|Reporting-MTA|Original-Envelope-ID|Original-Recipient|Final-Recipient|"
                       r"Action|Status|Remote-MTA): ?(.*)$", re.MULTILINE | re.IGNORECASE)
 _ON_ONE_CONNECTION = 6
+_MANY = 50
 
 Mail = collections.namedtuple("Mail", "users body mail_options rcpt_options", defaults=(_BODY, " BODY=8BITMIME", ""))
 MAILS = {
@@ -218,6 +219,21 @@ class _Server:
             sessions = self.server.sessions_of(sender)
             self.assertEqual((len(sessions), len(set(sessions.values()))), (_ON_ONE_CONNECTION, 1), side.label)
         self.assertEqual(uses, 2 * ([""] + [f"conn_use={number}, " for number in range(2, _ON_ONE_CONNECTION + 1)]))
+
+    def test_gets_each_of_many_messages_once(self):
+        with smtp_client.Client(self.postfleet.mta.port) as client:
+            for number in range(_MANY):
+                reply = client.send("many@client.example", ["carol@peer.example"], b"X-Mail: %d/many\n\nbody\n" % number)
+                self.assertEqual(reply.code, 250)
+            client.quit()
+
+        def arrived():
+            found = [found.group(1) for content in self.server.mail("carol")
+                     if (found := re.search(rb"^X-Mail: (\d+)/many$", content, re.MULTILINE))]
+            return found if len(found) >= _MANY else None
+        found = wait_until("many messages", arrived, hopeless=self.server.why_ended)
+        self.assertEqual(sorted(map(int, found)), list(range(_MANY)))
+        self.assertEqual(len(self.server.sessions_of("many@client.example")), _MANY)
 
     def notice(self, side):
         """What the sender of "notice" is told: the fields of its only notice that say it."""
