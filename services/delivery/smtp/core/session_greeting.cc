@@ -63,9 +63,8 @@ bool Session::SaysEsmtp(const ServerReply& reply) {
   bool first = true;
   for (std::string_view words : reply.lines) {
     for (std::string_view word; !(word = FirstWord(&words)).empty(); first = false) {
-      if (!first) {
-        offered = offered || EqualsIgnoringCase(word, "ESMTP");
-      } else if (options_.detect_loop && EqualsIgnoringCase(word, options_.myhostname)) {
+      offered = offered || EqualsIgnoringCase(word, "ESMTP");
+      if (first && options_.detect_loop && EqualsIgnoringCase(word, options_.myhostname)) {
         Note(true, Concat("host ", peer_.WithPort(), " greeted me with my own hostname ",
                           options_.myhostname));
       }

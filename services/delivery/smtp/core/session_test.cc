@@ -783,7 +783,7 @@ TEST_F(SessionTest, WhoWasLostOrIsInTheMiddleOfAMessageIsNotToldQuit) {
 TEST_F(SessionTest, EhloIsSaidToWhoNamesEsmtpAlone) {
   Use({.always_send_ehlo = false});
   session_.Opened();
-  Server({"220 ESMTP Sendmail"});
+  Server({"220 mx.example.net Sendmail"});
   EXPECT_EQ(Client(), "HELO client.example.com\r\n");
   Use({.always_send_ehlo = false});
   session_.Opened();
