@@ -4,8 +4,8 @@
     process = subprocess.Popen(root.command("/usr/sbin/smtpd", "-d"), ...)
 
 ./dev unpacks such packages below its cache; here the program finds its files where the package has them, its users in
-an /etc of its own, and the system's libraries. Its /var and /etc lie in the folder and are the test's to write and
-read. Mounts and processes are in namespaces of the program's own and gone with it. Needs root; a container may refuse
+an /etc of its own, and the system's programs and libraries. Its /var and /etc lie in the folder and are the test's to
+write and read. Mounts and processes are in namespaces of the program's own and gone with it. Needs root; a container may refuse
 namespaces even to root: refusal() says why.
 """
 
@@ -38,16 +38,17 @@ class OwnRoot:
 
     def __init__(self, folder, package, users):
         self.folder = folder
-        self._package = _unpacked(package)
         for path in ("etc", "dev", "proc", "run", "tmp", "var/log", "var/spool", "var/mail", "usr/bin", "usr/lib", "usr/sbin",
                      "usr/libexec"):
-            (folder / path).mkdir(parents=True, mode=0o755)
-        # Everybody's, as on any system.
+            (folder / path).mkdir(parents=True)
+        # Whatever the umask is; /tmp is everybody's, as on any system.
+        for path in folder.glob("**/"):
+            path.chmod(0o755)
         (folder / "tmp").chmod(0o1777)
         for name in ("bin", "sbin", "lib", "lib64"):
             (folder / name).symlink_to(f"usr/{name}")
         (folder / "var/run").symlink_to("../run")
-        self._copy_programs()
+        self._copy_programs(_unpacked(package))
         self.ids = {name: _FIRST_ID + number for number, name in enumerate(users)}
         self.write("etc/passwd", "root:x:0:0::/:/bin/sh\n" + "".join(
             f"{name}:x:{number}:{number}::/var/mail:/bin/sh\n" for name, number in self.ids.items()))
@@ -57,10 +58,10 @@ class OwnRoot:
         self.write("etc/hosts", "127.0.0.1 localhost\n")
         self.write("etc/resolv.conf", "nameserver 127.0.0.1\n")
 
-    def _copy_programs(self):
-        for name in ("sbin", "libexec", "share"):
-            if (self._package / "usr" / name).is_dir():
-                shutil.copytree(self._package / "usr" / name, self.folder / "usr" / name, symlinks=True, dirs_exist_ok=True)
+    def _copy_programs(self, package):
+        for name in ("sbin", "libexec"):
+            if (package / "usr" / name).is_dir():
+                shutil.copytree(package / "usr" / name, self.folder / "usr" / name, symlinks=True, dirs_exist_ok=True)
         if pathlib.Path("/usr/lib64").is_dir():
             (self.folder / "usr/lib64").mkdir()
 
@@ -83,7 +84,7 @@ class OwnRoot:
         os.chown(self.folder / path, number, number)
 
     def command(self, program, *arguments):
-        """What runs it there, as root; its processes end with what was started."""
+        """What runs it there, as root. All of it ends with the first child of what was started."""
         bound = ["usr/bin", "usr/lib", "dev"] + (["usr/lib64"] if (self.folder / "usr/lib64").exists() else [])
         mounts = [f"mount --rbind /{name} {shlex.quote(str(self.folder / name))}" for name in bound]
         mounts.append(f"mount -t proc proc {shlex.quote(str(self.folder / 'proc'))}")
