@@ -249,12 +249,19 @@ std::optional<Reply> ApplyOrcpt(const Parameter& parameter, const PathSyntax& sy
   if (semicolon != std::string_view::npos && semicolon > 0)
     address = DecodeOrcptAddress(parameter.value.substr(0, semicolon),
                                  parameter.value.substr(semicolon + 1));
-  const bool good =
-      address && !address->empty() && address->size() <= kOrcptBytesMax && rcpt->orcpt.empty() &&
-      std::none_of(address->begin(), address->end(),
-                   [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; });
+  // The type goes out again as it came: an atom (RFC 3461, 4.2).
+  const std::string_view type = parameter.value.substr(0, semicolon);
+  const bool atom = std::all_of(type.begin(), type.end(), [](char c) {
+    return c > ' ' && c < 127 &&
+           std::string_view("()<>@,;:\\\"[]=+").find(c) == std::string_view::npos;
+  });
+  const bool good = atom && address && !address->empty() && address->size() <= kOrcptBytesMax &&
+                    rcpt->orcpt.empty() &&
+                    std::none_of(address->begin(), address->end(), [](char c) {
+                      return static_cast<unsigned char>(c) < ' ' || c == 127;
+                    });
   if (!good) return Error(501, kBadArguments, "Error: Bad ORCPT parameter syntax");
-  rcpt->orcpt = std::string(parameter.value.substr(0, semicolon + 1)) + *address;
+  rcpt->orcpt = std::string(type) + ";" + *address;
   return std::nullopt;
 }
 

@@ -129,8 +129,9 @@ TEST(Rfc3461_4, NotifyAndOrcpt) {
     EXPECT_EQ(RcptError("TO:<a@b> " + std::string(notify)),
               "501 5.5.4 Error: Bad NOTIFY parameter syntax")
         << notify;
-  for (const char* orcpt : {"ORCPT=", "ORCPT=rfc822", "ORCPT=;x", "ORCPT=rfc822;",
-                            "ORCPT=rfc822;a+", "ORCPT=rfc822;+0D+0A"})
+  for (const char* orcpt :
+       {"ORCPT=", "ORCPT=rfc822", "ORCPT=;x", "ORCPT=rfc822;", "ORCPT=rfc822;a+",
+        "ORCPT=rfc822;+0D+0A", "ORCPT=a\rRSET\r;y", "ORCPT=a@b;y", "ORCPT=\xc3\xa4;y"})
     EXPECT_EQ(RcptError("TO:<a@b> " + std::string(orcpt)),
               "501 5.5.4 Error: Bad ORCPT parameter syntax")
         << orcpt;
