@@ -32,6 +32,7 @@ void AppendWord(std::string* words, std::string_view word) {
 }  // namespace
 
 EhloKeywords::EhloKeywords(std::string_view text) : silent_(HasWord(text, "silent-discard")) {
+  if (text.empty()) return;
   for (std::string_view keyword : kEhloKeywords) {
     if (HasWord(text, mail::LowerCasedAscii(keyword))) AppendWord(&names_, keyword);
   }
