@@ -184,7 +184,8 @@ void Notice::AppendText() {
   ConcatTo(&out_, "--", boundary_,
            "\nContent-Description: Notification\nContent-Type: text/plain; charset=",
            eight_bit_ ? std::string_view("utf-8") : template_.charset, "\n", Encoding(), "\n");
-  if (request_.audience == Audience::kSender) ConcatTo(&out_, template_.body, "\n");
+  if (request_.audience == Audience::kSender) out_ += template_.body;
+  out_ += '\n';
   ChooseDetail();
   for (size_t i = 0; i < listed_; ++i) {
     ConcatTo(&out_, RecipientText(*told_[i], detail_), "\n");

@@ -470,6 +470,7 @@ Auto-Submitted: auto-generated
 Content-Type: text/plain; charset=utf-8
 Content-Transfer-Encoding: 8bit
 
+
 <a@bad.example>: no longer here
 
 --)"));

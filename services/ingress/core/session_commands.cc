@@ -19,6 +19,17 @@ bool IsUnreadable(const std::optional<smtp::Reply>& error) {
   return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
 }
 
+// Without quotes and routes, the domain in the letters that it came in.
+std::string OriginalAddress(const smtp::RcptCommand& rcpt) {
+  const std::string& domain = rcpt.recipient.domain;
+  if (domain.empty()) return rcpt.recipient.local_part;
+  std::string_view text = rcpt.recipient_text;
+  if (text.ends_with('.')) text.remove_suffix(1);
+  const std::string_view end = text.substr(text.size() - std::min(text.size(), domain.size()));
+  return Concat(rcpt.recipient.local_part, "@",
+                mail::LowerCasedAscii(end) == mail::LowerCasedAscii(domain) ? end : domain);
+}
+
 }  // namespace
 
 void Session::Greet(const smtp::Command& command, bool esmtp) {
@@ -203,9 +214,14 @@ bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions
     // Where Postfix does: before anything of the message is taken in.
     if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
   }
+  std::string given = OriginalAddress(asked_);
+  // A notice names the recipient as it was written.
+  if (asked_.orcpt.empty() && asked_.recipient_text != mail::QuoteAddress(given)) {
+    asked_.orcpt = Concat("rfc822;", asked_.recipient_text);
+  }
   transaction.recipients.push_back(
       {.address = answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),
-       .given = std::move(asked_.recipient_text),
+       .given = std::move(given),
        .dsn_notify = static_cast<uint32_t>(asked_.notify),
        .dsn_orcpt = std::move(asked_.orcpt)});
   Reply(250, "2.1.5 Ok", actions);

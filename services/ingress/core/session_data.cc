@@ -73,8 +73,8 @@ void Session::BeginData(smtp::DataReader::Framing framing) {
       .protocol = message::ProtocolName(esmtp_, false, false, transaction.smtputf8),
       .queue_id = transaction.queue_id,
       .recipient = transaction.recipients.size() == 1
-                       ? std::string_view(transaction.recipients.front().given)
-                       : std::string_view(),
+                       ? mail::QuoteAddress(transaction.recipients.front().given)
+                       : std::string(),
       .time = surroundings_.MailTimeAt(surroundings_.WallMillis()),
   });
   transaction.content = std::make_unique<Content>(mode, framing, MakeCleanupOptions(), received);

@@ -14,7 +14,7 @@ namespace postfleet::ingress {
 
 struct AcceptedRecipient {
   std::string address;  // completed by lookup
-  std::string given;    // as in RCPT
+  std::string given;    // as in RCPT, without quotes and routes
   uint32_t dsn_notify = 0;
   std::string dsn_orcpt;
 };
