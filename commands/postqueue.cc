@@ -2,8 +2,6 @@
 
 #include <sysexits.h>
 
-#include <algorithm>
-
 #include "commands/options.h"
 #include "commands/print_queue.h"
 #include "commands/queue_address.h"
@@ -12,7 +10,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/queue_id.h"
 #include "libs/mail/address.h"
-#include "libs/tables/match_list.h"
+#include "libs/tables/fast_flush.h"
 
 namespace postfleet::commands {
 namespace {
@@ -21,7 +19,6 @@ constexpr std::string_view kUsage =
     "postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s site; not "
     "supported yet: -v";
 
-constexpr std::string_view kFastFlushDomains = "fast_flush_domains";
 constexpr std::string_view kReport = "Queue report unavailable";
 constexpr std::string_view kFlush = "Cannot flush mail queue";
 // Of an argument that is none, so much is told.
@@ -57,26 +54,15 @@ int FlushOne(QueueClient& client, Console& console, const std::string& queue_id)
   return flushed.ok() ? EX_OK : CallFailed(console, kFlush, flushed.status());
 }
 
-// A numerical address needs its brackets.
-bool IsSite(const std::string& site) {
-  const bool is_numeric = site.find_first_not_of("0123456789.") == site.npos;
-  return (!is_numeric && mail::IsValidDomainName(site, true)) || mail::IsAddressLiteral(site);
-}
-
 std::string Quoted(std::string_view argument) {
   return Concat('"', Showable(argument.substr(0, kArgumentShownBytesMax)),
                 argument.size() > kArgumentShownBytesMax ? "..." : "", '"');
 }
 
 absl::StatusOr<bool> MayBeFlushed(const config::Config& config, const std::string& site) {
-  const std::vector<std::string> below = config.GetList("parent_domain_matches_subdomains");
-  absl::StatusOr<tables::MatchList> sites = tables::MatchList::Open(
-      kFastFlushDomains, config.GetString(kFastFlushDomains),
-      {.kind = tables::MatchKind::kDomain,
-       .parent_matches_subdomains =
-           std::find(below.begin(), below.end(), kFastFlushDomains) != below.end()});
+  absl::StatusOr<tables::FastFlushDomains> sites = tables::FastFlushDomains::Open(config);
   if (!sites.ok()) return sites.status();
-  return sites->Matches(site);
+  return sites->Contains(site);
 }
 
 int FlushSite(QueueClient& client, const config::Config& config, Console& console,
@@ -114,7 +100,7 @@ int RunPostqueue(const Invocation& call, const Streams& streams) {
   if (mode->letter == 'i' && !IsQueueId(mode->argument)) {
     return console.Fatal(Concat("Cannot flush queue ID - invalid name: ", Quoted(mode->argument)));
   }
-  if (mode->letter == 's' && !IsSite(mode->argument)) {
+  if (mode->letter == 's' && !tables::FastFlushDomains::IsSite(mode->argument)) {
     return console.Fatal(
         Concat("Cannot flush mail queue - invalid destination: ", Quoted(mode->argument)));
   }

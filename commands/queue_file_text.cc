@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "commands/queue_report.h"
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
 #include "libs/message/header.h"
 
 namespace postfleet::commands {
@@ -129,11 +130,14 @@ std::vector<QueueFileText::Record> QueueFileText::EnvelopeRecords(
     if (recipient.dsn_notify() != 0) {
       records.push_back(Record::Attribute("notify_flags", Concat(recipient.dsn_notify())));
     }
+    const std::string& given = original.empty() ? recipient.address() : original;
     if (!recipient.dsn_orcpt().empty()) {
       records.push_back(Record::Attribute("dsn_orig_rcpt", recipient.dsn_orcpt()));
+    } else if (!origin.client_address().empty()) {
+      records.push_back(
+          Record::Attribute("dsn_orig_rcpt", Concat("rfc822;", mail::QuoteAddress(given))));
     }
-    records.push_back(Record::Text(kOriginalRecipient, "original_recipient",
-                                   original.empty() ? recipient.address() : original));
+    records.push_back(Record::Text(kOriginalRecipient, "original_recipient", given));
     const bool done = inspected.state() == v1::InspectedRecipient::BOUNCED;
     records.push_back(Record::Text(done ? kDoneRecipient : kRecipient,
                                    done ? "done_recipient" : "recipient", recipient.address()));

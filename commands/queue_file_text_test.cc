@@ -62,6 +62,7 @@ TEST(QueueFileText, ParametersOfNoticesAreShown) {
                                "named_attribute: dsn_orig_rcpt=rfc822;first@b.example\n"
                                "original_recipient: r1@a.example\n"
                                "recipient: r1@a.example\n"
+                               "named_attribute: dsn_orig_rcpt=rfc822;alias@b.example\n"
                                "original_recipient: alias@b.example\n"));
 }
 
@@ -82,7 +83,7 @@ std::string Shown(const QueueFileOptions& options, const v1::InspectResponse& me
 TEST(QueueFileText, EnvelopeHeaderAndBodyAreShownInPostfixsForm) {
   EXPECT_EQ(Shown({.envelope = true, .header = true, .body = true}, Message(), kContents),
             R"(*** ENVELOPE RECORDS deferred/6/4jXhF636Xcz1hVqw ***
-message_size:             352             554               3               0             352               0
+message_size:             352             665               3               0             352               0
 message_arrival_time: Sun Nov 22 20:56:10 2026
 create_time: Sun Nov 22 20:56:11 2026
 named_attribute: log_ident=4jXhF636Xcz1hVqw
@@ -97,10 +98,13 @@ named_attribute: client_address=127.0.0.1
 named_attribute: helo_name=client.example.org
 named_attribute: protocol_name=ESMTP
 named_attribute: client_address_type=2
+named_attribute: dsn_orig_rcpt=rfc822;r1@a.example
 original_recipient: r1@a.example
 recipient: r1@a.example
+named_attribute: dsn_orig_rcpt=rfc822;alias@b.example
 original_recipient: alias@b.example
 done_recipient: r2@a.example
+named_attribute: dsn_orig_rcpt=rfc822;"q q"@b.example
 original_recipient: q q@b.example
 recipient: q q@b.example
 *** MESSAGE CONTENTS deferred/6/4jXhF636Xcz1hVqw ***
@@ -166,9 +170,9 @@ TEST(QueueFileText, OffsetsAndTypesAreThoseOfAQueueFile) {
   EXPECT_THAT(shown, HasSubstr("\n      140  65 named_attribute: log_ident="));
   EXPECT_THAT(shown, HasSubstr("\n      168  83 sender: s@example.org\n      183  65 named"));
   // The offset that message_size names is that of the first line.
-  EXPECT_THAT(shown, HasSubstr("\n      552  77 *** MESSAGE CONTENTS"));
-  EXPECT_THAT(shown, HasSubstr("\n      554  78 A: b\n      560  78 \n      562  78 c\n"
-                               "      565  88 *** HEADER EXTRACTED"));
+  EXPECT_THAT(shown, HasSubstr("\n      663  77 *** MESSAGE CONTENTS"));
+  EXPECT_THAT(shown, HasSubstr("\n      665  78 A: b\n      671  78 \n      673  78 c\n"
+                               "      676  88 *** HEADER EXTRACTED"));
 }
 
 TEST(QueueFileText, LongLinesAreRecordsOf2048BytesAndShownAsOneLine) {

@@ -111,7 +111,7 @@ absl::Status CheckRestrictions(const ConfigValues& values, bool receives_mail) {
   for (std::string_view name :
        {"smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions",
         "smtpd_relay_restrictions", "smtpd_recipient_restrictions", "smtpd_data_restrictions",
-        "smtpd_end_of_data_restrictions"}) {
+        "smtpd_end_of_data_restrictions", "smtpd_etrn_restrictions"}) {
     absl::StatusOr<std::string> value = values.Value(name);
     if (!value.ok()) return value.status();
     absl::StatusOr<std::vector<Restriction>> list = ParseRestrictions(name, *value);

@@ -61,6 +61,13 @@ TEST(Records, ExchangesThatAreNoHostNamesAreDropped) {
   EXPECT_EQ(ParseRecords(Type::kMx, {with_crlf}).result, Result::kMalformed);
 }
 
+TEST(Records, AnAddressInWordsEndsWhereItsNameEnds) {
+  const std::string address = MxData(std::string_view("\0012\0011\0011\0017\0", 9));
+  EXPECT_THAT(ParseRecords(Type::kMx, {address}).mx, SizeIs(1));
+  const std::string zero_byte = MxData(std::string_view("\0012\0011\0011\0037\0x\0", 11));
+  EXPECT_EQ(ParseRecords(Type::kMx, {zero_byte}).result, Result::kMalformed);
+}
+
 TEST(Records, AddressesOfAnotherLengthAreDropped) {
   EXPECT_EQ(ParseRecords(Type::kA, {std::string_view("\x7f\0\0", 3)}).result, Result::kMalformed);
   EXPECT_EQ(ParseRecords(Type::kA, {std::string_view("\x7f\0\0\1", 4)}).addresses[0].to_string(),

@@ -8,6 +8,8 @@ namespace postfleet::dns {
 namespace {
 
 bool IsIpv4Address(const std::string& name) {
+  // The parser takes what stands before a zero byte for the whole.
+  if (name.find_first_not_of("0123456789.") != std::string::npos) return false;
   std::error_code error;
   asio::ip::make_address_v4(name, error);
   return !error;

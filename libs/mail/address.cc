@@ -31,30 +31,6 @@ bool IsDotString(std::string_view text) {
   return true;
 }
 
-// RFC 3629: the shortest form only, no surrogates, at most U+10FFFF.
-bool IsUtf8(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t more = lead < 0x80   ? 0
-                        : lead < 0xc2 ? 9
-                        : lead < 0xe0 ? 1
-                        : lead < 0xf0 ? 2
-                        : lead < 0xf5 ? 3
-                                      : 9;
-    if (more == 9 || more >= text.size() - i) return false;
-    for (size_t k = 1; k <= more; ++k) {
-      if ((static_cast<unsigned char>(text[i + k]) & 0xc0) != 0x80) return false;
-    }
-    if (more >= 2) {
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f)) return false;
-      if ((lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) return false;
-    }
-    i += more + 1;
-  }
-  return true;
-}
-
 // The end of the word at `start`: the first blank outside quotes and brackets. nullopt: one of them
 // stays open.
 std::optional<size_t> EndOfWord(std::string_view text, size_t start) {
@@ -147,15 +123,30 @@ absl::Status DropSourceRoute(std::string_view* mailbox, const PathOptions& optio
   return absl::OkStatus();
 }
 
-absl::Status CheckBytes(std::string_view text, const PathOptions& options) {
-  for (char c : text) {
-    if (IsNonAscii(c) && !options.allow_non_ascii) return Bad("byte over 127 without SMTPUTF8");
-  }
-  if (!IsUtf8(text)) return Bad("not UTF-8");
-  return absl::OkStatus();
-}
-
 }  // namespace
+
+bool IsUtf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t more = lead < 0x80   ? 0
+                        : lead < 0xc2 ? 9
+                        : lead < 0xe0 ? 1
+                        : lead < 0xf0 ? 2
+                        : lead < 0xf5 ? 3
+                                      : 9;
+    if (more == 9 || more >= text.size() - i) return false;
+    for (size_t k = 1; k <= more; ++k) {
+      if ((static_cast<unsigned char>(text[i + k]) & 0xc0) != 0x80) return false;
+    }
+    if (more >= 2) {
+      const auto second = static_cast<unsigned char>(text[i + 1]);
+      if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f)) return false;
+      if ((lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) return false;
+    }
+    i += more + 1;
+  }
+  return true;
+}
 
 void LowerCaseAscii(std::string* text) {
   for (char& c : *text) {
@@ -198,7 +189,7 @@ bool IsAddressLiteral(std::string_view domain) {
 }
 
 absl::StatusOr<Address> ParseAddress(std::string_view text, const PathOptions& options) {
-  if (auto status = CheckBytes(text, options); !status.ok()) return status;
+  if (!IsUtf8(text)) return Bad("not UTF-8");
   Address address;
   if (text.empty()) return address;
   if (auto status = DropSourceRoute(&text, options); !status.ok()) return status;

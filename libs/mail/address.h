@@ -47,8 +47,8 @@ struct PathOptions {
   // strict_rfc821_envelopes: angle brackets are a must, no blanks inside; RFC 5321's Dot-string or
   // Quoted-string.
   bool strict = false;
-  // SMTPUTF8 was said: UTF-8 in local part and domain (must be valid UTF-8). Otherwise a byte over
-  // 127 is an error.
+  // SMTPUTF8 was said: the domain may have UTF-8. The local part may always, as in Postfix; what is
+  // not UTF-8 is an error.
   bool allow_non_ascii = false;
 };
 
@@ -79,6 +79,9 @@ std::string QuoteLocalPart(std::string_view local_part);
 // The internal form as it must be written: the local part quoted if need be, the domain as it came
 // (Address::ToSmtp lower-cases it). The empty address is a quoted empty local part.
 std::string QuoteAddress(std::string_view internal_form);
+
+// RFC 3629: the shortest form only, no surrogates, at most U+10FFFF.
+bool IsUtf8(std::string_view text);
 
 // ASCII letters only.
 void LowerCaseAscii(std::string* text);

@@ -90,9 +90,10 @@ TEST(Path, DomainHasAtMost255Bytes) {
   EXPECT_EQ(Parse("<a@" + longest + ".x.y>"), "error") << "a domain of 257";
 }
 
-TEST(Rfc6531_3_3, Utf8OnlyWhereItWasAllowed) {
+TEST(Rfc6531_3_3, Utf8InADomainOnlyWhereItWasAllowed) {
   EXPECT_EQ(Parse("<j\xc3\xb6rg@b\xc3\xbc.example>", kUtf8), "j\xc3\xb6rg|b\xc3\xbc.example+");
-  EXPECT_EQ(Parse("<j\xc3\xb6rg@b>"), "error");
+  EXPECT_EQ(Parse("<j\xc3\xb6rg@b>"), "j\xc3\xb6rg|b+");
+  EXPECT_EQ(Parse("<j@b\xc3\xbc.example>"), "error");
   for (const char* text : {"<\xc3@b>", "<\xc0\xaf@b>", "<\xed\xa0\x80@b>", "<\xf5\x80\x80\x80@b>",
                            "<a\x80@b>", "<\xe0\x80\xaf@b>"})
     EXPECT_EQ(Parse(text, kUtf8), "error") << text;

@@ -120,11 +120,12 @@ bool CompleteListed(const AddressRewriting& rules, AddressTokens* tokens) {
   return before != after;
 }
 
-// Finds the addresses of a list, from its end to its start: what a word is shows behind it.
+// Finds the addresses of a list, from its end to its start: what a word is shows behind it. `edit`
+// makes one token of each; true: another than it was.
+template <typename Edit>
 class ListReader {
  public:
-  ListReader(const AddressRewriting& rules, AddressTokens tokens)
-      : rules_(rules), in_(std::move(tokens)) {}
+  ListReader(AddressTokens tokens, Edit edit) : edit_(std::move(edit)), in_(std::move(tokens)) {}
 
   // True: some address changed, and `*out` is the list.
   bool Run(AddressTokens* out) {
@@ -196,13 +197,13 @@ class ListReader {
   void EndAddress(bool add_comma) {
     if (address_.empty()) return;
     std::reverse(address_.begin(), address_.end());
-    changed_ |= CompleteListed(rules_, &address_);
+    changed_ |= edit_(&address_);
     out_.push_back(std::move(address_.front()));
     if (add_comma) out_.push_back(Operator(','));
     address_.clear();
   }
 
-  const AddressRewriting& rules_;
+  Edit edit_;
   AddressTokens in_;       // not yet read; from its end
   AddressTokens address_;  // the address being gathered, last token first
   AddressTokens out_;      // last token first
@@ -364,6 +365,17 @@ bool DotNeeded(const AddressRewriting& rules) {
   return rules.append_dot_domain && !rules.domain.empty();
 }
 
+// The field whose value is `value` becomes another where `edit` says so.
+template <typename Edit>
+bool RewriteList(std::string_view value, size_t tokens_max, Edit edit, std::string* field) {
+  AddressTokens list;
+  if (!ListReader(TokenizeAddresses(value, tokens_max), edit).Run(&list)) return false;
+  std::string text = field->substr(0, field->find(':')) + ": ";
+  AppendAddressTokens(list, {.quoted = true, .spaced = true, .line_ends = true}, &text);
+  *field = Folded(text);
+  return true;
+}
+
 }  // namespace
 
 std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& address) {
@@ -382,12 +394,37 @@ bool RewriteAddressField(const AddressRewriting& rules, std::string* field) {
   const std::string_view value = std::string_view(*field).substr(colon + 1);
   if (QuickLook(value, DotNeeded(rules)).AllComplete()) return false;
   if (value.find('\0') != std::string_view::npos) return false;
+  const auto edit = [&](AddressTokens* tokens) { return CompleteListed(rules, tokens); };
+  return RewriteList(value, rules.tokens_max, edit, field);
+}
+
+bool MapAddressField(const AddressMap& map, std::string* field) {
+  const size_t colon = field->find(':');
+  const std::string_view value = std::string_view(*field).substr(colon + 1);
+  if (value.find('\0') != std::string_view::npos) return false;
+  const auto edit = [&](AddressTokens* tokens) {
+    // Words that no blank belongs between grow together, in Postfix too.
+    std::string address;
+    AppendAddressTokens(*tokens, {.quoted = false, .spaced = false}, &address);
+    const std::optional<std::string> mapped = map(address);
+    *tokens = {{Kind::kAddress, 0, Quoted(mapped.value_or(address))}};
+    return mapped.has_value();
+  };
+  return RewriteList(value, 0, edit, field);
+}
+
+std::vector<std::string> ReadAddressList(const AddressRewriting& rules, std::string_view text) {
+  std::vector<std::string> addresses;
   AddressTokens list;
-  if (!ListReader(rules, TokenizeAddresses(value, rules.tokens_max)).Run(&list)) return false;
-  std::string text = field->substr(0, colon) + ": ";
-  AppendAddressTokens(list, {.quoted = true, .spaced = true, .line_ends = true}, &text);
-  *field = Folded(text);
-  return true;
+  const auto edit = [&](AddressTokens* tokens) {
+    Complete(rules, tokens);
+    addresses.push_back(Plain(*tokens));
+    *tokens = {{Kind::kAddress, 0, {}}};
+    return false;
+  };
+  ListReader(TokenizeAddresses(text, rules.tokens_max), edit).Run(&list);
+  std::reverse(addresses.begin(), addresses.end());
+  return addresses;
 }
 
 }  // namespace postfleet::message

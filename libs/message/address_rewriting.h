@@ -19,8 +19,11 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "libs/mail/address.h"
 
@@ -43,5 +46,13 @@ std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& 
 // `field`: name, colon and value, continuations behind LF, without the last LF. True: `*field` is
 // another now. A field with a zero byte stays as it is.
 bool RewriteAddressField(const AddressRewriting& rules, std::string* field);
+
+// From one address of the list, in internal form, to another; nullopt: it stays.
+using AddressMap = std::function<std::optional<std::string>(const std::string& address)>;
+// As RewriteAddressField, with addresses that `map` gives; it is asked from the last to the first.
+bool MapAddressField(const AddressMap& map, std::string* field);
+
+// The addresses of `text`, completed, in internal form.
+std::vector<std::string> ReadAddressList(const AddressRewriting& rules, std::string_view text);
 
 }  // namespace postfleet::message

@@ -85,18 +85,17 @@ struct PathResult {
 };
 
 // The path at the front of `*rest`; leaves the parameters.
-PathResult TakePath(std::string_view* rest, const mail::PathOptions& options, bool smtputf8,
+// `said`: MAIL's SMTPUTF8.
+PathResult TakePath(std::string_view* rest, const PathSyntax& syntax, bool said,
                     const Reply& bad_syntax) {
   PathResult result;
-  mail::PathOptions allowed = options;
-  allowed.allow_non_ascii = true;
-  auto path = mail::ParsePath(*rest, allowed);
+  mail::PathOptions options = syntax.path;
+  options.allow_non_ascii |= said;
+  auto path = mail::ParsePath(*rest, options);
   if (!path.ok()) return result.error = bad_syntax, result;
   const std::string_view written = rest->substr(0, path->length);
-  if (HasNonAscii(written) && !options.allow_non_ascii) {
-    result.error =
-        smtputf8 ? Error(553, kNonAsciiAddress, "Must declare SMTPUTF8 to send unicode address")
-                 : bad_syntax;
+  if (syntax.strict_smtputf8 && !said && HasNonAscii(written)) {
+    result.error = Error(553, kNonAsciiAddress, "Must declare SMTPUTF8 to send unicode address");
     return result;
   }
   result.text = WithoutBrackets(written);
@@ -111,6 +110,30 @@ bool ParseSize(std::string_view text, uint64_t* size) {
   if (text.empty() || text.size() > kDigitsMax) return false;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *size);
   return error == std::errc() && end == text.data() + text.size();
+}
+
+void AppendUtf8(uint32_t point, std::string* out) {
+  if (point < 0x80) {
+    *out += static_cast<char>(point);
+    return;
+  }
+  const int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
+  static constexpr unsigned char kLead[] = {0, 0xc0, 0xe0, 0xf0};
+  *out += static_cast<char>(kLead[more] | point >> (6 * more));
+  for (int k = more - 1; k >= 0; --k) *out += static_cast<char>(0x80 | (point >> (6 * k) & 0x3f));
+}
+
+// "\x{E4}"
+void AppendCodePoint(uint32_t point, std::string* out) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string digits;
+  do {
+    digits.insert(digits.begin(), kHex[point & 15]);
+    point >>= 4;
+  } while (point != 0 || digits.size() < 2);
+  *out += "\\x{";
+  *out += digits;
+  *out += '}';
 }
 
 struct Parameter {
@@ -214,19 +237,31 @@ std::optional<Reply> ApplyNotify(const Parameter& parameter, const PathSyntax& s
   return std::nullopt;
 }
 
+std::optional<std::string> DecodeOrcptAddress(std::string_view type, std::string_view address) {
+  return SameWord(type, "utf-8") ? DecodeUtf8Xtext(address) : DecodeXtext(address);
+}
+
 std::optional<Reply> ApplyOrcpt(const Parameter& parameter, const PathSyntax& syntax,
                                 RcptCommand* rcpt) {
   if (!syntax.dsn) return DsnDisabled();
   const size_t semicolon = parameter.value.find(';');
   std::optional<std::string> address;
   if (semicolon != std::string_view::npos && semicolon > 0)
-    address = DecodeXtext(parameter.value.substr(semicolon + 1));
-  const bool good =
-      address && !address->empty() && address->size() <= kOrcptBytesMax && rcpt->orcpt.empty() &&
-      std::none_of(address->begin(), address->end(),
-                   [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; });
+    address = DecodeOrcptAddress(parameter.value.substr(0, semicolon),
+                                 parameter.value.substr(semicolon + 1));
+  // The type goes out again as it came: an atom (RFC 3461, 4.2).
+  const std::string_view type = parameter.value.substr(0, semicolon);
+  const bool atom = std::all_of(type.begin(), type.end(), [](char c) {
+    return c > ' ' && c < 127 &&
+           std::string_view("()<>@,;:\\\"[]=+").find(c) == std::string_view::npos;
+  });
+  const bool good = atom && address && !address->empty() && address->size() <= kOrcptBytesMax &&
+                    rcpt->orcpt.empty() &&
+                    std::none_of(address->begin(), address->end(), [](char c) {
+                      return static_cast<unsigned char>(c) < ' ' || c == 127;
+                    });
   if (!good) return Error(501, kBadArguments, "Error: Bad ORCPT parameter syntax");
-  rcpt->orcpt = std::string(parameter.value.substr(0, semicolon + 1)) + *address;
+  rcpt->orcpt = std::string(type) + ";" + *address;
   return std::nullopt;
 }
 
@@ -292,10 +327,8 @@ std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syn
   std::string_view rest = arguments;
   if (!TakeKeyword("FROM", &rest)) return Error(501, kBadArguments, "Syntax: MAIL FROM:<address>");
   mail->smtputf8 = syntax.smtputf8 && SaysSmtpUtf8(rest);
-  mail::PathOptions options = syntax.path;
-  options.allow_non_ascii |= mail->smtputf8;
-  auto path = TakePath(&rest, options, syntax.smtputf8,
-                       Error(501, kBadSender, "Bad sender address syntax"));
+  auto path =
+      TakePath(&rest, syntax, mail->smtputf8, Error(501, kBadSender, "Bad sender address syntax"));
   if (path.error) return path.error;
   mail->sender = std::move(path.address);
   mail->sender_text = std::move(path.text);
@@ -307,10 +340,8 @@ std::optional<Reply> ParseRcpt(std::string_view arguments, const PathSyntax& syn
   *rcpt = {};
   std::string_view rest = arguments;
   if (!TakeKeyword("TO", &rest)) return Error(501, kBadArguments, "Syntax: RCPT TO:<address>");
-  mail::PathOptions options = syntax.path;
-  options.allow_non_ascii |= mail_smtputf8;
   const Reply bad_syntax = Error(501, kBadRecipient, "Bad recipient address syntax");
-  auto path = TakePath(&rest, options, syntax.smtputf8, bad_syntax);
+  auto path = TakePath(&rest, syntax, mail_smtputf8, bad_syntax);
   if (path.error) return path.error;
   if (path.address.IsNull()) return bad_syntax;
   rcpt->recipient = std::move(path.address);
@@ -336,13 +367,60 @@ std::optional<std::string> DecodeXtext(std::string_view text) {
         return std::nullopt;
       decoded += static_cast<char>(HexValue(text[i + 1]) * 16 + HexValue(text[i + 2]));
       i += 2;
-    } else if (text[i] <= ' ' || text[i] == '=' || text[i] == 127) {
+    } else if (static_cast<unsigned char>(text[i]) <= ' ' || text[i] == '=' || text[i] == 127) {
       return std::nullopt;
     } else {
       decoded += text[i];
     }
   }
   return decoded;
+}
+
+std::optional<std::string> DecodeUtf8Xtext(std::string_view text) {
+  constexpr std::string_view kOpen = "\\x{";
+  constexpr size_t kDigitsMax = 6;
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte <= ' ' || byte == 127 || byte == '=' || byte == '+') return std::nullopt;
+    if (byte != '\\') {
+      decoded += text[i];
+      continue;
+    }
+    const size_t close = text.find('}', i);
+    if (!text.substr(i).starts_with(kOpen) || close == std::string_view::npos) return std::nullopt;
+    const std::string_view digits = text.substr(i + kOpen.size(), close - i - kOpen.size());
+    uint32_t point = 0;
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), point, 16);
+    if (error != std::errc() || end != digits.data() + digits.size() ||
+        digits.size() > kDigitsMax || point == 0) {
+      return std::nullopt;
+    }
+    AppendUtf8(point, &decoded);
+    i = close;
+  }
+  if (!mail::IsUtf8(decoded)) return std::nullopt;
+  return decoded;
+}
+
+std::string EncodeUtf8Xtext(std::string_view text) {
+  std::string encoded;
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const size_t length = byte < 0x80 ? 1 : byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+    if (byte > ' ' && byte < 127 && byte != '+' && byte != '=' && byte != '\\') {
+      encoded += text[i++];
+      continue;
+    }
+    uint32_t point = length == 1 ? byte : byte & (0x7fU >> length);
+    for (size_t k = 1; k < length && i + k < text.size(); ++k) {
+      point = point << 6 | (static_cast<unsigned char>(text[i + k]) & 0x3fU);
+    }
+    AppendCodePoint(point, &encoded);
+    i += length;
+  }
+  return encoded;
 }
 
 std::string EncodeXtext(std::string_view text) {

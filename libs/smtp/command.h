@@ -54,9 +54,10 @@ std::string_view VerbName(Verb verb);
 struct PathSyntax {
   mail::PathOptions path;  // allow_non_ascii is set by MAIL's own SMTPUTF8 parameter as well
   // What EHLO offered. A parameter of a service that is off is answered as Postfix does.
-  bool dsn = true;       // RET, ENVID, NOTIFY, ORCPT
-  bool smtputf8 = true;  // SMTPUTF8
-  bool auth = false;     // AUTH=; off: accepted without effect, as in Postfix
+  bool dsn = true;               // RET, ENVID, NOTIFY, ORCPT
+  bool smtputf8 = true;          // SMTPUTF8
+  bool strict_smtputf8 = false;  // a local part in UTF-8 needs it, too
+  bool auth = false;             // AUTH=; off: accepted without effect, as in Postfix
 };
 
 enum class Body { kUnspecified, k7Bit, k8BitMime };
@@ -92,7 +93,8 @@ struct RcptCommand {
 // `arguments` of MAIL: "FROM:<a@b> SIZE=1". nullopt: good; otherwise the reply:
 //   501 5.5.4 Syntax: MAIL FROM:<address>      501 5.1.7 Bad sender address syntax
 //   501 5.5.4 Bad message size syntax          555 5.5.4 Unsupported option: X
-//   553 5.6.7 Must declare SMTPUTF8 to send unicode address, and those of RET, ENVID, AUTH
+//   553 5.6.7 Must declare SMTPUTF8 to send unicode address (strict_smtputf8), and those of RET,
+//   ENVID, AUTH
 std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syntax,
                                MailCommand* mail);
 // `arguments` of RCPT: "TO:<a@b>". `<>` is an error (501 5.1.3 Bad recipient address syntax).
@@ -109,5 +111,9 @@ std::optional<Reply> ParseBdat(std::string_view arguments, BdatCommand* bdat);
 // xtext (RFC 3461, 4): "+XX" for what is not printable, `+`, `=`. nullopt: not xtext.
 std::optional<std::string> DecodeXtext(std::string_view text);
 std::string EncodeXtext(std::string_view text);
+// RFC 6533, 3: the addresses of type utf-8; "\x{E4}" for U+00E4, or UTF-8 as it is. nullopt: no
+// code point, or not UTF-8. Encoded is ASCII alone; what is not UTF-8 must not come in.
+std::optional<std::string> DecodeUtf8Xtext(std::string_view text);
+std::string EncodeUtf8Xtext(std::string_view text);
 
 }  // namespace postfleet::smtp

@@ -85,15 +85,23 @@ TEST(ParseMail, ServicesThatAreOffRefuseTheirParameters) {
   EXPECT_EQ(MailError("FROM:<a@b> AUTH=<>", {.auth = true}), "good a@b");
 }
 
-TEST(Rfc6531_3, NonAsciiAddressesNeedSmtpUtf8) {
-  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b> SMTPUTF8"), "good \xc3\xa4@b");
-  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b>"),
-            "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
-  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b>", {.smtputf8 = false}),
+TEST(Rfc6531_3, NonAsciiDomainsNeedSmtpUtf8) {
+  EXPECT_EQ(MailError("FROM:<a@\xc3\xa4> SMTPUTF8"), "good a@\xc3\xa4");
+  EXPECT_EQ(MailError("FROM:<a@\xc3\xa4>"), "501 5.1.7 Bad sender address syntax");
+  EXPECT_EQ(MailError("FROM:<a@\xc3\xa4> SMTPUTF8", {.smtputf8 = false}),
             "501 5.1.7 Bad sender address syntax");
+  EXPECT_EQ(RcptError("TO:<a@\xc3\xa4>", kDefault, true), "good a@\xc3\xa4");
+  EXPECT_EQ(RcptError("TO:<a@\xc3\xa4>"), "501 5.1.3 Bad recipient address syntax");
+}
+
+TEST(Rfc6531_3, NonAsciiLocalPartsNeedSmtpUtf8OnlyWhereThatIsStrict) {
+  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b>"), "good \xc3\xa4@b");
   EXPECT_EQ(MailError("FROM:<\xc3@b> SMTPUTF8"), "501 5.1.7 Bad sender address syntax");
-  EXPECT_EQ(RcptError("TO:<\xc3\xa4@b>", kDefault, true), "good \xc3\xa4@b");
-  EXPECT_EQ(RcptError("TO:<\xc3\xa4@b>"),
+  const PathSyntax strict = {.strict_smtputf8 = true};
+  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b> SMTPUTF8", strict), "good \xc3\xa4@b");
+  EXPECT_EQ(MailError("FROM:<\xc3\xa4@b>", strict),
+            "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
+  EXPECT_EQ(RcptError("TO:<\xc3\xa4@b>", strict),
             "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
 }
 
@@ -121,8 +129,9 @@ TEST(Rfc3461_4, NotifyAndOrcpt) {
     EXPECT_EQ(RcptError("TO:<a@b> " + std::string(notify)),
               "501 5.5.4 Error: Bad NOTIFY parameter syntax")
         << notify;
-  for (const char* orcpt : {"ORCPT=", "ORCPT=rfc822", "ORCPT=;x", "ORCPT=rfc822;",
-                            "ORCPT=rfc822;a+", "ORCPT=rfc822;+0D+0A"})
+  for (const char* orcpt :
+       {"ORCPT=", "ORCPT=rfc822", "ORCPT=;x", "ORCPT=rfc822;", "ORCPT=rfc822;a+",
+        "ORCPT=rfc822;+0D+0A", "ORCPT=a\rRSET\r;y", "ORCPT=a@b;y", "ORCPT=\xc3\xa4;y"})
     EXPECT_EQ(RcptError("TO:<a@b> " + std::string(orcpt)),
               "501 5.5.4 Error: Bad ORCPT parameter syntax")
         << orcpt;
@@ -138,6 +147,21 @@ TEST(Rfc3030_2, BdatTakesASizeAndLast) {
   for (const char* arguments : {"", "x", "-1", "1 LASTT", "1 LAST x", "LAST"})
     EXPECT_EQ(ParseBdat(arguments, &bdat)->ToLogText(), "521 5.5.4 Syntax: BDAT count [LAST]")
         << arguments;
+}
+
+TEST(Rfc6533_3, AddressesInUtf8HaveAnEncodingOfTheirOwn) {
+  EXPECT_EQ(DecodeUtf8Xtext("\xc3\xa4@b"), "\xc3\xa4@b");
+  EXPECT_EQ(DecodeUtf8Xtext(R"(\x{E4}\x{1F600}\x{2B}@b)"), "\xc3\xa4\xf0\x9f\x98\x80+@b");
+  for (const char* text : {"\\", "\\x{", "\\x{}", "\\x{0}", "\\x{D800}", "\\x{110000}",
+                           "\\x{1234567}", "\\x{g}", "\\y", "a+b", "a=b", "a b", "\xff"}) {
+    EXPECT_FALSE(DecodeUtf8Xtext(text)) << text;
+  }
+  const std::string all = "a+=\\\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\x7f z";
+  EXPECT_EQ(EncodeUtf8Xtext(all), R"(a\x{2B}\x{3D}\x{5C}\x{E4}\x{20AC}\x{1F600}\x{7F}\x{20}z)");
+  EXPECT_EQ(DecodeUtf8Xtext(EncodeUtf8Xtext(all)), all);
+  RcptCommand rcpt;
+  ASSERT_FALSE(ParseRcpt("TO:<a@b> ORCPT=utf-8;\\x{E4}@z", kDefault, false, &rcpt));
+  EXPECT_EQ(rcpt.orcpt, "utf-8;\xc3\xa4@z");
 }
 
 TEST(Rfc3461_4_Xtext, EncodedTextDecodesBack) {

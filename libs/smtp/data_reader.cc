@@ -67,6 +67,7 @@ bool DataReader::EndLine(char* out, size_t* produced) {
   at_ = At::kStart;
   if (!lone_dot) {
     out[(*produced)++] = '\n';
+    ++lines_;
     return false;
   }
   // The dot is not stored in either case.
@@ -111,6 +112,7 @@ size_t DataReader::FinishChunks(char* out) {
   size_t produced = std::min(held_crs_ + released_crs_, kHeldBytesMax - 1);
   std::memset(out, '\r', produced);
   out[produced++] = '\n';
+  ++lines_;
   content_bytes_ += produced;
   return produced;
 }
@@ -123,6 +125,7 @@ void DataReader::Reset() {
   done_ = false;
   saw_bare_lf_ = false;
   content_bytes_ = 0;
+  lines_ = 0;
 }
 
 }  // namespace postfleet::smtp

@@ -59,6 +59,8 @@ class DataReader {
   bool saw_bare_lf() const { return saw_bare_lf_; }
   // Bytes given out so far. Size limits are the caller's: go on reading, throw away.
   uint64_t content_bytes() const { return content_bytes_; }
+  // The same with each line ended by CRLF, which is how Postfix counts.
+  uint64_t wire_bytes() const { return content_bytes_ + lines_; }
   // kChunk only: gives out what was held back and ends an unfinished last line. At most
   // kHeldBytesMax bytes; sets done().
   size_t FinishChunks(char* out);
@@ -82,6 +84,7 @@ class DataReader {
   bool done_ = false;
   bool saw_bare_lf_ = false;
   uint64_t content_bytes_ = 0;
+  uint64_t lines_ = 0;
 };
 
 }  // namespace postfleet::smtp

@@ -18,13 +18,22 @@ int CodeOf(std::string_view text) {
   return (text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0');
 }
 
-std::string WithoutControls(std::string_view text, char instead) {
-  std::string clean(text);
-  for (char& c : clean) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 32 || byte == 127) c = instead;
+bool IsByteIn(std::string_view text, size_t at, unsigned char first, unsigned char last) {
+  if (at >= text.size()) return false;
+  const auto byte = static_cast<unsigned char>(text[at]);
+  return byte >= first && byte <= last;
+}
+
+// As Postfix's printable(): UTF-8 is looked at by its first bytes only.
+void MakePrintable(std::string* text, bool keep_utf8) {
+  for (size_t i = 0; i < text->size(); ++i) {
+    if (IsByteIn(*text, i, 32, 126)) continue;
+    if (keep_utf8 && IsByteIn(*text, i, 194, 254) && IsByteIn(*text, i + 1, 128, 191)) {
+      while (IsByteIn(*text, i + 1, 128, 191)) ++i;
+      continue;
+    }
+    (*text)[i] = '?';
   }
-  return clean;
 }
 
 std::string LineOf(const Reply& reply, const std::string& text, char separator) {
@@ -94,11 +103,11 @@ void ReplyParser::Reset() {
   line_.clear();
   reply_ = {};
   lines_ = bytes_ = lines_bytes_ = 0;
-  flood_ = false;
+  flood_ = filter_failed_ = false;
 }
 
 ReplyParser::Result ReplyParser::Feed(std::string_view* in) {
-  while (!flood_ && !in->empty()) {
+  while (!flood_ && !filter_failed_ && !in->empty()) {
     const size_t newline = in->find('\n');
     const bool ended = newline != std::string_view::npos;
     const std::string_view piece = in->substr(0, newline);
@@ -112,13 +121,22 @@ ReplyParser::Result ReplyParser::Feed(std::string_view* in) {
     line_.clear();
     if (last) return kReply;
   }
+  if (filter_failed_) return kFailed;
   return flood_ ? kFlood : kNeedMore;
 }
 
 // True: line_ was the last of a reply.
 bool ReplyParser::TakeLine() {
   while (!line_.empty() && line_.back() == '\r') line_.pop_back();
-  std::string line = WithoutControls(line_, '?');
+  // Whatever stands behind a NUL is nobody's business, as in Postfix.
+  line_.resize(std::min(line_.find('\0'), line_.size()));
+  std::string line = line_;
+  MakePrintable(&line, keep_utf8_);
+  if (filter_) {
+    filter_failed_ = !filter_(&line);
+    if (filter_failed_) return false;
+    MakePrintable(&line, keep_utf8_);
+  }
   if (reply_.text.size() < kReplyTextBytesMax) {
     if (!reply_.text.empty()) reply_.text += ' ';
     reply_.text.append(line, 0, kReplyTextBytesMax - reply_.text.size());
@@ -128,7 +146,7 @@ bool ReplyParser::TakeLine() {
       line.size() >= kCodeDigits && IsDigit(line[0]) && IsDigit(line[1]) && IsDigit(line[2]);
   const char separator = line.size() > kCodeDigits ? line[kCodeDigits] : ' ';
   if (!digits || (separator != ' ' && separator != '-')) {
-    reply_.had_junk = true;
+    if (!std::exchange(reply_.had_junk, true)) reply_.junk = line;
     return false;
   }
   std::string_view words = std::string_view(line).substr(std::min(kCodeDigits + 1, line.size()));

@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "libs/mail/enhanced_status.h"
@@ -52,13 +54,13 @@ struct ServerReply {
       status;  // of the last line; without one (or with one of another class than the code): x.0.0
   bool has_enhanced_status = false;
   // As Postfix shows it: the lines, codes included, without line ends, joined by a blank; what is
-  // not printable ASCII (or a byte over 127, which stays) is `?`. "250 2.0.0 Ok: queued as 4jXV",
-  // "550-5.1.1 No such 550 5.1.1 user".
+  // not printable ASCII is `?`. "250 2.0.0 Ok: queued as 4jXV", "550-5.1.1 No such 550 5.1.1 user".
   std::string text;
   // Each line's words behind code and separator: EHLO keywords. At most kReplyTextBytesMax in sum.
   std::vector<std::string> lines;
-  // Lines without a code came before or between. With PIPELINING in use a client gives the session
-  // up (as Postfix does).
+  // The first of the lines without a code that came before or between, as `text` has it. With
+  // PIPELINING it should be logged: the next line with a code may be the answer to another command.
+  std::string junk;
   bool had_junk = false;
 
   bool IsPositive() const { return code >= 200 && code < 300; }
@@ -71,11 +73,20 @@ struct ServerReply {
 //   while (parser.Feed(&in) == ReplyParser::kReply) { use(parser.reply()); parser.Reset(); }
 class ReplyParser {
  public:
+  // May replace a line, its end taken off. False: it cannot say; Feed then returns kFailed.
+  using LineFilter = std::function<bool(std::string* line)>;
+
   enum Result {
     kNeedMore,  // `in` is used up
     kReply,     // reply() is complete; `in` starts behind it
     kFlood,     // more lines or bytes than any honest server sends: close. Stays so until Reset.
+    kFailed,    // the filter has failed. Stays so until Reset.
   };
+  ReplyParser() = default;
+  // `keep_utf8`: what looks like UTF-8 is printable, as with Postfix's smtputf8_enable.
+  explicit ReplyParser(bool keep_utf8, LineFilter filter = nullptr)
+      : keep_utf8_(keep_utf8), filter_(std::move(filter)) {}
+
   // Takes bytes from the front of `in`.
   Result Feed(std::string_view* in);
   const ServerReply& reply() const { return reply_; }
@@ -86,12 +97,15 @@ class ReplyParser {
  private:
   bool TakeLine();
 
+  bool keep_utf8_ = false;
+  LineFilter filter_;
   std::string line_;
   ServerReply reply_;
   size_t lines_ = 0;
   size_t bytes_ = 0;
   size_t lines_bytes_ = 0;
   bool flood_ = false;
+  bool filter_failed_ = false;
 };
 
 }  // namespace postfleet::smtp

@@ -80,7 +80,35 @@ TEST(ReplyParser, JunkIsToleratedAndSaid) {
   EXPECT_EQ(reply.code, 250);
   EXPECT_TRUE(reply.had_junk);
   EXPECT_EQ(reply.lines, (std::vector<std::string>{"ok"}));
+  EXPECT_EQ(reply.junk, "Hello");
   EXPECT_FALSE(Parse("250 ok\r\n").had_junk);
+}
+
+TEST(ReplyParser, Bytes8BitAreQuestionMarksUnlessTheyAreUtf8AndThatIsKept) {
+  const std::string_view line = "550 J\xc3\xb8rn \xe4 \xc3\r\n";
+  EXPECT_EQ(Parse(line).text, "550 J??rn ? ?");
+  ReplyParser keeping(true);
+  std::string_view in = line;
+  ASSERT_EQ(keeping.Feed(&in), ReplyParser::kReply);
+  EXPECT_EQ(keeping.reply().text, "550 J\xc3\xb8rn ? ?");
+}
+
+TEST(ReplyParser, ALineEndsAtItsFirstNul) {
+  EXPECT_EQ(Parse(std::string_view("250 a\0b\r\n", 9)).text, "250 a");
+}
+
+TEST(ReplyParser, TheFilterSeesAndReplacesLinesNotReplies) {
+  ReplyParser parser(false, [](std::string* line) {
+    if (*line == "550-no") *line = "250-yes";
+    if (*line == "550 never") *line = "250 always";
+    return *line != "500 ?";
+  });
+  std::string_view in = "550-no\r\n550 never\r\n500 \xff\r\n";
+  ASSERT_EQ(parser.Feed(&in), ReplyParser::kReply);
+  EXPECT_EQ(parser.reply().code, 250);
+  EXPECT_EQ(parser.reply().text, "250-yes 250 always");
+  parser.Reset();
+  EXPECT_EQ(parser.Feed(&in), ReplyParser::kFailed);
 }
 
 TEST(ReplyParser, CodesOutsideTwoToFiveAreNone) {

@@ -36,9 +36,10 @@ struct FakeServices::ResolvePeer {
 };
 
 struct FakeServices::Services {
-  class Queue : public queue::v1::Queue::WithRawCallbackMethod_Enqueue<
-                    queue::v1::Queue::WithCallbackMethod_Register<
-                        queue::v1::Queue::WithCallbackMethod_Stat<queue::v1::Queue::Service>>> {
+  class Queue
+      : public queue::v1::Queue::WithRawCallbackMethod_Enqueue<
+            queue::v1::Queue::WithCallbackMethod_Register<queue::v1::Queue::WithCallbackMethod_Stat<
+                queue::v1::Queue::WithCallbackMethod_Flush<queue::v1::Queue::Service>>>> {
    public:
     explicit Queue(FakeServices& owner) : owner_(owner) {}
 
@@ -60,6 +61,18 @@ struct FakeServices::Services {
                                    queue::v1::StatResponse*) override {
       auto* reactor = context->DefaultReactor();
       reactor->Finish(owner_.Call());
+      return reactor;
+    }
+    grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext* context,
+                                    const queue::v1::FlushRequest* request,
+                                    queue::v1::FlushResponse*) override {
+      const grpc::Status status = owner_.Call();
+      if (status.ok()) {
+        std::lock_guard lock(owner_.mutex_);
+        owner_.flushed_sites_.push_back(request->site());
+      }
+      auto* reactor = context->DefaultReactor();
+      reactor->Finish(status);
       return reactor;
     }
     rpc::ServerReactor* Enqueue(grpc::CallbackServerContext*) override {
@@ -199,6 +212,11 @@ void FakeServices::OnResolve(ResolvePeer& peer, grpc::ByteBuffer frame) {
 std::vector<FakeServices::Message> FakeServices::messages() {
   std::lock_guard lock(mutex_);
   return messages_;
+}
+
+std::vector<std::string> FakeServices::flushed_sites() {
+  std::lock_guard lock(mutex_);
+  return flushed_sites_;
 }
 
 int FakeServices::registrations() {

@@ -34,6 +34,7 @@ class FakeServices {
 
   std::shared_ptr<grpc::Channel> channel() { return channel_; }
   std::vector<Message> messages();
+  std::vector<std::string> flushed_sites();
   int registrations();
 
   // Blocks until another submission came, after the ones that were waited for.
@@ -80,6 +81,7 @@ class FakeServices {
   size_t waited_for_ = 0;
   std::map<std::string, std::string> uploads_;
   std::vector<Message> messages_;
+  std::vector<std::string> flushed_sites_;
   std::vector<std::shared_ptr<EnqueuePeer>> enqueue_peers_;
   std::vector<std::shared_ptr<ResolvePeer>> resolve_peers_;
 

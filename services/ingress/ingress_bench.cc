@@ -76,7 +76,7 @@ int Main(int argc, char** argv) {
   ListenerOptions listener;
   listener.host = "127.0.0.1";
   listener.session.relay_restrictions = {config::Restriction::kRejectUnauthDestination};
-  listener.session.connection_count_limit = 0;
+  listener.session.client_limits.connection_count = 0;
   options.listeners.push_back(std::move(listener));
   options.queue = options.lookup = services.channel();
   auto ingress = Ingress::Start(std::move(options)).value();

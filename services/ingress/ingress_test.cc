@@ -81,7 +81,7 @@ SessionConfig Config() {
   config.myhostname = "mx.example.com";
   config.banner = "mx.example.com ESMTP Postfleet";
   config.relay_restrictions = {config::Restriction::kRejectUnauthDestination};
-  config.connection_count_limit = 0;
+  config.client_limits.connection_count = 0;
   return config;
 }
 
@@ -110,7 +110,7 @@ TEST_F(IngressTest, AMessageReachesTheQueueWhole) {
   Start();
   Peer peer(port_);
   peer.Read();
-  EXPECT_THAT(peer.Say("EHLO client.example"), EndsWith("250 8BITMIME\r\n"));
+  EXPECT_THAT(peer.Say("EHLO client.example"), EndsWith("250 CHUNKING\r\n"));
   EXPECT_THAT(peer.SendMessage("Subject: x\r\n\r\nhello\r\n"),
               StartsWith("250 2.0.0 Ok: queued as "));
   EXPECT_EQ(peer.Say("QUIT"), "221 2.0.0 Bye\r\n");
@@ -246,7 +246,7 @@ TEST_F(IngressTest, LostLookupsAreAskedAgain) {
 
 TEST_F(IngressTest, ConnectionsOfOneClientAreLimited) {
   SessionConfig config = Config();
-  config.connection_count_limit = 2;
+  config.client_limits.connection_count = 2;
   Start(config);
   Peer first(port_);
   first.Read();
@@ -260,6 +260,22 @@ TEST_F(IngressTest, ConnectionsOfOneClientAreLimited) {
   EXPECT_EQ(first.Read(), "");
   Peer fourth(port_);
   EXPECT_THAT(fourth.Read(), StartsWith("220 "));
+}
+
+TEST_F(IngressTest, EtrnReachesTheQueue) {
+  config::Diagnostics diagnostics;
+  const auto config =
+      config::Config::FromText("fast_flush_domains = relay.example\n", "", {}, diagnostics);
+  SessionConfig session = Config();
+  session.flush_domains = std::make_shared<tables::FastFlushDomains>(
+      tables::FastFlushDomains::Open(config.value()).value());
+  Start(session);
+  Peer peer(port_);
+  peer.Read();
+  EXPECT_EQ(peer.Say("ETRN Relay.Example"), "250 Queuing started\r\n");
+  EXPECT_THAT(services_.flushed_sites(), testing::ElementsAre("relay.example"));
+  services_.queue_away = true;
+  EXPECT_EQ(peer.Say("ETRN relay.example"), "458 Unable to queue messages\r\n");
 }
 
 TEST_F(IngressTest, ASilentClientIsTimedOut) {

@@ -2,6 +2,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/mail/address.h"
 
 namespace postfleet::scheduler {
 namespace {
@@ -58,6 +59,9 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
   result.active_messages_max = static_cast<uint32_t>(config.GetInt("qmgr_message_active_limit"));
   result.recipients_max = static_cast<uint64_t>(config.GetInt("qmgr_message_recipient_limit"));
   result.soft_bounce = config.GetBool("soft_bounce");
+  for (const std::string& name : config.GetList("notify_classes")) {
+    if (mail::LowerCasedAscii(name) == "bounce") result.postmaster_gets_bounces = true;
+  }
   result.minimal_backoff_ms = milliseconds("minimal_backoff_time");
   result.maximal_backoff_ms = milliseconds("maximal_backoff_time");
   result.maximal_queue_lifetime_ms = milliseconds("maximal_queue_lifetime");

@@ -83,6 +83,8 @@ TEST(Options, BoundsAndSoftBouncesAreRead) {
   EXPECT_EQ(config.recipients_max, 123);
   EXPECT_TRUE(config.soft_bounce);
   EXPECT_FALSE(Read("").soft_bounce);
+  EXPECT_TRUE(Read("notify_classes = delay, Bounce\n").postmaster_gets_bounces);
+  EXPECT_FALSE(Read("notify_classes = 2bounce\n").postmaster_gets_bounces);
 }
 
 TEST(Options, NoticesDoNotOutliveMail) {

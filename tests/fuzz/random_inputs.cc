@@ -48,6 +48,11 @@ constexpr std::string_view kTokens[] = {"\r\n",
                                         "\xc3\xa9",
                                         "\xff",
                                         "[1.2.3.4]",
+                                        "=",
+                                        "--b",
+                                        "Content-Type: multipart/mixed; boundary=b\n",
+                                        "Content-Type: message/rfc822\n",
+                                        "Content-Transfer-Encoding: 8bit\n",
                                         "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"};
 
 TEST(RandomInputs, TargetHoldsItsPromises) {

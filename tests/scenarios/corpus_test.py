@@ -1,7 +1,7 @@
 """6,046 real messages over 20 connections: each arrives exactly once, changed only as Postfix changes it.
 
-Half of them go to a virtual Maildir, half to another SMTP server. The client is remote in what it may do:
-smtpd_forbid_bare_newline_exclusions is empty. Each message has a recipient of its own, which is how
+Each goes to a virtual Maildir and to another SMTP server. The client is remote in what it may do:
+smtpd_forbid_bare_newline_exclusions is empty. Each message has recipients of its own, which is how
 arrivals are told apart.
 """
 
@@ -24,8 +24,11 @@ _ARRIVAL_SECONDS_MAX = 120.0
 _SHOWN_MAX = 5
 
 
-def recipient(number):
-    return f"m{number:05}@" + ("box.example" if number % 2 else "peer.example")
+WAYS = ("box.example", "peer.example")
+
+
+def recipient(number, way):
+    return f"m{number:05}@{way}"
 
 
 class _Senders:
@@ -54,8 +57,8 @@ class _Senders:
         try:
             with smtp_client.Client(self._port) as client:
                 while (number := self._next()) is not None:
-                    reply = client.send("sender@client.example", [recipient(number)], self._messages[number],
-                                        " BODY=8BITMIME")
+                    reply = client.send("sender@client.example", [recipient(number, way) for way in WAYS],
+                                        self._messages[number], " BODY=8BITMIME")
                     if reply.code != 250:
                         self.refused.append((number, reply))
                 client.quit()
@@ -106,32 +109,38 @@ class TheCorpus(unittest.TestCase):
             arrived[fields[1].decode().partition(": ")[2]].append(rest)
         return arrived
 
-    def expected(self, number):
+    def expected(self, number, way):
         stored = postfix_form.as_postfix_would(self.messages[number])
-        return stored if number % 2 else postfix_form.folded_for_smtp(stored)
+        return stored if way == "box.example" else postfix_form.folded_for_smtp(stored)
 
     def test_is_accepted_to_the_last_message(self):
         self.assertEqual(self.senders.errors, [])
         self.assertEqual(self.senders.refused[:_SHOWN_MAX], [])
 
     def test_arrives_exactly_once_each(self):
-        counts = collections.Counter(len(self.arrived.get(recipient(number), []))
-                                     for number in range(len(self.messages)))
-        print(f"arrivals of a message -> messages: {dict(counts)}")
-        self.assertEqual(counts, {1: corpus.MESSAGES})
-        self.assertEqual(len(self.arrived), corpus.MESSAGES)
+        for way in WAYS:
+            counts = collections.Counter(len(self.arrived.get(recipient(number, way), []))
+                                         for number in range(len(self.messages)))
+            print(f"{way}: arrivals of a message -> messages: {dict(counts)}")
+            self.assertEqual(counts, {1: corpus.MESSAGES})
+        self.assertEqual(len(self.arrived), len(WAYS) * corpus.MESSAGES)
 
     def test_arrives_byte_for_byte_but_for_what_postfix_changes(self):
+        for way in WAYS:
+            with self.subTest(way):
+                self._check_bytes(way)
+
+    def _check_bytes(self, way):
         different, as_sent, as_postfix = [], 0, 0
         for number, message in enumerate(self.messages):
-            for content in self.arrived.get(recipient(number), []):
+            for content in self.arrived.get(recipient(number, way), []):
                 if content == message:
                     as_sent += 1
-                elif content == self.expected(number):
+                elif content == self.expected(number, way):
                     as_postfix += 1
                 else:
-                    different.append((number, self.expected(number), content))
-        print(f"{as_sent} as they were sent, {as_postfix} with changes that Postfix makes too, "
+                    different.append((number, self.expected(number, way), content))
+        print(f"{way}: {as_sent} as they were sent, {as_postfix} with changes that Postfix makes too, "
               f"{len(different)} different")
         for number, expected, content in different[:_SHOWN_MAX]:
             print(f"message {number}:")

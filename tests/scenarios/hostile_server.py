@@ -14,6 +14,7 @@ _FEATURES = ("SIZE 10240000", "8BITMIME", "ENHANCEDSTATUSCODES")
 _YES = {
     "GREET": b"220 peer.example ESMTP\r\n",
     "HELO": b"250 peer.example\r\n",
+    "XFORWARD": b"250 2.0.0 Ok\r\n",
     "MAIL": b"250 2.1.0 Ok\r\n",
     "RCPT": b"250 2.1.5 Ok\r\n",
     "DATA": b"354 End data with <CR><LF>.<CR><LF>\r\n",
@@ -179,7 +180,7 @@ class _Talk:
             self._session.commands.append(text)
             verb = text.partition(" ")[0].upper()
             if verb != "EHLO" and verb not in _YES:
-                self._writer.write(b"250 2.0.0 Ok\r\n" if verb == "XFORWARD" else b"500 5.5.2 not known\r\n")
+                self._writer.write(b"500 5.5.2 not known\r\n")
                 continue
             await self._command(verb, text)
 

@@ -1,7 +1,11 @@
 #include "services/delivery/bounce/bounce_agent.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <utility>
+#include <vector>
 
 #include "libs/base/concat.h"
 #include "libs/base/crc32c.h"
@@ -12,7 +16,7 @@
 namespace postfleet::delivery {
 namespace {
 
-// Where the header ends, or nullopt while that is still to come.
+// Where the header ends; false while that is still to come.
 bool HasWholeHeader(std::string_view contents, size_t* header_bytes) {
   message::HeaderReader fields(contents);
   while (fields.Next()) {
@@ -23,9 +27,23 @@ bool HasWholeHeader(std::string_view contents, size_t* header_bytes) {
 }
 
 // As the log names them.
-std::string_view KindOf(const scheduler::v1::Delivery& delivery) {
-  return delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_DELAY ? "delay"
-                                                                              : "non-delivery";
+std::string_view NameOf(NoticeKind kind) {
+  switch (kind) {
+    case NoticeKind::kDelay:
+      return "delay";
+    case NoticeKind::kSuccess:
+    case NoticeKind::kVerify:
+      return "delivery status";
+    default:
+      return "non-delivery";
+  }
+}
+
+// The header of a message.
+std::string_view HeaderOf(std::string_view contents) {
+  size_t bytes = 0;
+  HasWholeHeader(contents, &bytes);
+  return contents.substr(0, bytes);
 }
 
 bool HasEightBit(std::string_view text) {
@@ -34,40 +52,127 @@ bool HasEightBit(std::string_view text) {
 
 }  // namespace
 
+namespace {
+
+std::string ReadTemplateFile(const std::string& path, std::vector<std::string>* problems) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kTemplateFileBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.is_open() || file.bad()) {
+    problems->push_back(Concat("open bounce_template_file ", path, ": ",
+                               std::string_view(strerrordesc_np(errno)),
+                               " -- using the built-in templates"));
+    return "";
+  }
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
+}
+
+NoticeTemplates ReadTemplates(const config::Config& config) {
+  std::vector<std::string> problems;
+  NoticeTemplates templates = NoticeTemplates::BuiltIn();
+  const std::string path = config.GetString("bounce_template_file");
+  if (!path.empty()) {
+    templates = ParseTemplates(ReadTemplateFile(path, &problems), path, &problems);
+  }
+  const auto value = [&config](std::string_view name) -> std::optional<std::string> {
+    if (name == "delay_warning_time" || name == "maximal_queue_lifetime") {
+      return std::to_string(absl::ToInt64Seconds(config.GetTime(name)));
+    }
+    const absl::StatusOr<std::string> found = config.FindExpanded(name);
+    return found.ok() ? std::optional(*found) : std::nullopt;
+  };
+  for (NoticeTemplate* read :
+       {&templates.failure, &templates.delay, &templates.success, &templates.verify}) {
+    // Without warnings of delay their text is nobody's.
+    std::vector<std::string> unused;
+    const bool used =
+        read != &templates.delay || config.GetTime("delay_warning_time") > absl::ZeroDuration();
+    read->body = ExpandTemplate(read->body, value, used ? &problems : &unused);
+  }
+  for (const std::string& problem : problems) maillog::Warning("bounce", problem);
+  return templates;
+}
+
+}  // namespace
+
 BounceOptions BounceOptions::FromConfig(const config::Config& config) {
-  return {
-      .names = {.myhostname = config.GetString("myhostname"),
-                .myorigin = config.GetString("myorigin"),
-                .mail_name = config.GetString("mail_name"),
-                .delay_warning_ms = absl::ToInt64Milliseconds(config.GetTime("delay_warning_time")),
-                .maximal_queue_lifetime_ms =
-                    absl::ToInt64Milliseconds(config.GetTime("maximal_queue_lifetime"))},
-      .size_limit = static_cast<uint64_t>(config.GetSize("bounce_size_limit")),
-      .double_bounce_sender = config.GetString("double_bounce_sender")};
+  BounceOptions options = {.names = {.myhostname = config.GetString("myhostname"),
+                                     .myorigin = config.GetString("myorigin"),
+                                     .mail_name = config.GetString("mail_name"),
+                                     .smtputf8 = config.GetBool("smtputf8_enable"),
+                                     .templates = ReadTemplates(config)},
+                           .size_limit = static_cast<uint64_t>(config.GetSize("bounce_size_limit")),
+                           .double_bounce_sender = config.GetString("double_bounce_sender")};
+  const struct {
+    std::string_view name;
+    const char* parameter;
+    std::string* recipient;
+  } classes[] = {
+      {"bounce", "bounce_notice_recipient", &options.bounce_recipient},
+      {"2bounce", "2bounce_notice_recipient", &options.double_bounce_recipient},
+      {"delay", "delay_notice_recipient", &options.delay_recipient},
+  };
+  for (const std::string& name : config.GetList("notify_classes")) {
+    for (const auto& row : classes) {
+      if (!message::EqualsIgnoreCase(name, row.name)) continue;
+      *row.recipient = config.GetString(row.parameter);
+      if (row.recipient->find('@') == std::string::npos) {
+        ConcatTo(row.recipient, "@", options.names.myorigin);
+      }
+    }
+  }
+  return options;
 }
 
 BounceAgent::BounceAgent(BounceOptions options, const Clock& clock)
     : options_(std::move(options)), clock_(clock) {}
 
 void BounceAgent::Start(std::unique_ptr<Attempt> attempt) {
-  const scheduler::v1::Delivery& delivery = attempt->delivery;
-  const uint64_t id = delivery.id();
-  const bool notified = IsNotified(delivery);
-  const bool whole =
-      delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_FAILURE &&
-      delivery.content_bytes() <= std::min<uint64_t>(options_.size_limit, kNoticeBytesMax);
-  running_[id] = {.attempt = std::move(attempt), .whole = whole};
-  if (!notified) return Finish(id, {});
+  const uint64_t id = attempt->delivery.id();
+  Running running = Judge(attempt->delivery);
+  const bool anybody = running.sender || !running.postmaster.empty();
+  running.attempt = std::move(attempt);
+  running_[id] = std::move(running);
+  if (!anybody) return Finish(id, {});
   Read(id);
 }
 
-bool BounceAgent::IsNotified(const scheduler::v1::Delivery& delivery) const {
+bool BounceAgent::IsDoubleBounceSender(const std::string& sender) const {
+  return message::EqualsIgnoreCase(sender, options_.double_bounce_sender) ||
+         message::EqualsIgnoreCase(
+             sender, Concat(options_.double_bounce_sender, "@", options_.names.myorigin));
+}
+
+BounceAgent::Running BounceAgent::Judge(const scheduler::v1::Delivery& delivery) const {
+  Running running;
+  running.kind = KindOf(delivery);
+  const bool failure = running.kind == NoticeKind::kFailure;
   const std::string& sender = delivery.envelope().sender();
-  if (sender.empty() || delivery.envelope().is_notice() || delivery.bounced().empty()) return false;
-  const std::string double_bounce =
-      Concat(options_.double_bounce_sender, "@", options_.names.myorigin);
-  return !message::EqualsIgnoreCase(sender, double_bounce) &&
-         !message::EqualsIgnoreCase(sender, options_.double_bounce_sender);
+  if (delivery.bounced().empty()) return running;
+  if (IsDoubleBounceSender(sender)) {
+    if (failure) {
+      maillog::Warning("bounce", delivery.queue_id(),
+                       ": undeliverable postmaster notification discarded");
+    }
+    return running;
+  }
+  if (sender.empty() || delivery.envelope().is_notice()) {
+    if (failure) running.postmaster = options_.double_bounce_recipient;
+  } else {
+    running.sender = std::any_of(
+        delivery.bounced().begin(), delivery.bounced().end(),
+        [&](const auto& bounced) { return AsksFor(bounced.recipient(), running.kind); });
+    if (failure) running.postmaster = options_.bounce_recipient;
+    if (running.kind == NoticeKind::kDelay) running.postmaster = options_.delay_recipient;
+  }
+  if (delivery.copy_queue_id().empty()) running.postmaster.clear();
+  // The copy of what the sender gets is its header.
+  const bool returns = running.sender || sender.empty();
+  running.whole =
+      failure && returns && delivery.envelope().dsn_return() != mail::v1::Envelope::RETURN_HDRS &&
+      delivery.content_bytes() <= std::min<uint64_t>(options_.size_limit, kNoticeBytesMax);
+  return running;
 }
 
 void BounceAgent::Read(uint64_t delivery_id) {
@@ -94,45 +199,67 @@ void BounceAgent::OnContents(uint64_t delivery_id, const absl::Status& status,
                                              running.contents.size() < kNoticeBytesMax))) {
     return Read(delivery_id);
   }
-  if (!running.whole) {
-    HasWholeHeader(running.contents, &header_bytes);
-    running.contents.resize(header_bytes);
-  }
   Compose(delivery_id);
 }
 
 void BounceAgent::Compose(uint64_t delivery_id) {
-  Running& running = running_.at(delivery_id);
+  const Running& running = running_.at(delivery_id);
   const scheduler::v1::Delivery& delivery = running.attempt->delivery;
+  AttemptResult result;
+  if (running.sender) {
+    Submit(running,
+           {.kind = running.kind,
+            .audience = Audience::kSender,
+            .queue_id = delivery.notice_queue_id(),
+            .recipient = delivery.envelope().sender()},
+           running.whole, result.result.mutable_notice(), &result);
+  }
+  if (!running.postmaster.empty()) {
+    Submit(running,
+           {.kind = running.kind,
+            .audience = Audience::kPostmaster,
+            .queue_id = delivery.copy_queue_id(),
+            .recipient = running.postmaster},
+           running.whole && !running.sender, result.result.mutable_copy(), &result);
+  }
+  Finish(delivery_id, std::move(result));
+}
+
+void BounceAgent::Submit(const Running& running, const NoticeRequest& request, bool whole,
+                         queue::v1::Submission* notice, AttemptResult* result) {
+  const scheduler::v1::Delivery& delivery = running.attempt->delivery;
+  const bool to_sender = request.audience == Audience::kSender;
   const int64_t now_ms = clock_.WallMillis();
   const ReturnedMessage returned = {
-      .contents = running.contents,
-      .part = running.whole ? ReturnedMessage::Part::kWhole : ReturnedMessage::Part::kHeaders};
-  std::string text = ComposeNotice(delivery, returned, options_.names, now_ms);
+      .contents = whole ? std::string_view(running.contents) : HeaderOf(running.contents),
+      .part = whole ? ReturnedMessage::Part::kWhole : ReturnedMessage::Part::kHeaders};
+  std::string text = ComposeNotice(delivery, request, returned, options_.names, now_ms);
 
-  AttemptResult result;
-  queue::v1::Submission* notice = result.result.mutable_notice();
-  notice->set_queue_id(delivery.notice_queue_id());
+  notice->set_queue_id(std::string(request.queue_id));
   notice->set_payload_bytes(static_cast<uint32_t>(text.size()));
   notice->set_payload_crc32c(Crc32c(text));
   queue::v1::NewMessage* message = notice->mutable_message();
   message->set_content_bytes(text.size());
-  message->mutable_envelope()->set_arrival_ms(now_ms);
-  message->mutable_envelope()->set_is_notice(true);
-  message->mutable_envelope()->set_body_8bitmime(HasEightBit(text));
-  message->add_recipients()->set_address(delivery.envelope().sender());
+  mail::v1::Envelope* envelope = message->mutable_envelope();
+  if (!to_sender) {
+    envelope->set_sender(Concat(options_.double_bounce_sender, "@", options_.names.myorigin));
+  }
+  envelope->set_arrival_ms(now_ms);
+  envelope->set_is_notice(true);
+  envelope->set_body_8bitmime(HasEightBit(text));
+  envelope->set_smtputf8(delivery.envelope().smtputf8());
+  message->add_recipients()->set_address(std::string(request.recipient));
 
-  maillog::Info("cleanup", delivery.notice_queue_id(),
-                ": message-id=", NoticeMessageId(delivery.notice_queue_id(), options_.names));
-  maillog::Info("bounce", delivery.queue_id(), ": sender ", KindOf(delivery),
-                " notification: ", delivery.notice_queue_id());
-  result.notice_contents.push_back(rpc::OwningSlice(std::move(text)));
-  Finish(delivery_id, std::move(result));
+  maillog::Info("cleanup", request.queue_id,
+                ": message-id=", NoticeMessageId(std::string(request.queue_id), options_.names));
+  maillog::Info("bounce", delivery.queue_id(), to_sender ? ": sender " : ": postmaster ",
+                NameOf(request.kind), " notification: ", request.queue_id);
+  result->notice_contents.push_back(rpc::OwningSlice(std::move(text)));
 }
 
 void BounceAgent::Fail(uint64_t delivery_id, std::string_view why) {
   const scheduler::v1::Delivery& delivery = running_.at(delivery_id).attempt->delivery;
-  maillog::Warning("bounce", delivery.queue_id(), ": cannot make the ", KindOf(delivery),
+  maillog::Warning("bounce", delivery.queue_id(), ": cannot make the ", NameOf(KindOf(delivery)),
                    " notification now: ", why);
   AttemptResult result;
   result.result.set_notice_failed(true);

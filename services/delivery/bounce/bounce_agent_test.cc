@@ -6,6 +6,7 @@
 #include <deque>
 #include <optional>
 
+#include "libs/base/concat.h"
 #include "libs/base/crc32c.h"
 
 namespace postfleet::delivery {
@@ -175,6 +176,114 @@ TEST_F(BounceAgentTest, NobodyIsToldOfANoticeOrADoubleBounce) {
   attempt->delivery.mutable_envelope()->set_sender("Double-Bounce@test");
   Run(std::move(attempt));
   EXPECT_FALSE(answer_->result.has_notice());
+}
+
+// Who is told of what: an agent with copies of all classes.
+class PostmasterTest : public BounceAgentTest {
+ protected:
+  void RunWith(std::unique_ptr<Attempt> attempt) {
+    attempt->delivery.set_copy_queue_id("4jXcopyOfIt");
+    agent_with_copies_.Start(std::move(attempt));
+    contents_.Run();
+    ASSERT_TRUE(answer_.has_value());
+  }
+  // "notice alice@v.test; copy pm@b from double-bounce@test"
+  std::string Told() const {
+    std::string told;
+    const auto name = [&](const char* what, const queue::v1::Submission& submission) {
+      const auto& message = submission.message();
+      told += Concat(what, " ", message.recipients(0).address(), " from <",
+                     message.envelope().sender(), ">; ");
+      EXPECT_TRUE(message.envelope().is_notice());
+      EXPECT_EQ(message.content_bytes(), submission.payload_bytes());
+    };
+    if (answer_->result.has_notice()) name("notice", answer_->result.notice());
+    if (answer_->result.has_copy()) name("copy", answer_->result.copy());
+    return told;
+  }
+
+  BounceAgent agent_with_copies_{{.names = {.myhostname = "mx.test", .myorigin = "test"},
+                                  .size_limit = 1000,
+                                  .bounce_recipient = "pm@b",
+                                  .double_bounce_recipient = "pm@2",
+                                  .delay_recipient = "pm@d"},
+                                 clock_};
+};
+
+TEST_F(PostmasterTest, GetsTheHeaderOfWhatFailed) {
+  RunWith(NewAttempt({"Subject: x\n\nbody\n"}));
+  EXPECT_EQ(Told(), "notice alice@v.test from <>; copy pm@b from <double-bounce@test>; ");
+  const queue::v1::Submission& copy = answer_->result.copy();
+  EXPECT_EQ(copy.queue_id(), "4jXcopyOfIt");
+  const std::string both = Notice();
+  ASSERT_EQ(both.size(), answer_->result.notice().payload_bytes() + copy.payload_bytes());
+  const std::string text = both.substr(answer_->result.notice().payload_bytes());
+  EXPECT_EQ(copy.payload_crc32c(), Crc32c(text));
+  EXPECT_THAT(text, HasSubstr("\nSubject: Postmaster Copy: Undelivered Mail\n"));
+  EXPECT_THAT(text, HasSubstr("text/rfc822-headers"));
+  EXPECT_THAT(text, Not(HasSubstr("body\n")));
+}
+
+TEST_F(PostmasterTest, GetsTheWholeOfANullSendersMailThatFailed) {
+  for (const bool notice : {false, true}) {
+    answer_.reset();
+    auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+    attempt->delivery.mutable_envelope()->set_sender("");
+    attempt->delivery.mutable_envelope()->set_is_notice(notice);
+    RunWith(std::move(attempt));
+    EXPECT_EQ(Told(), "copy pm@2 from <double-bounce@test>; ");
+    EXPECT_THAT(Notice(), HasSubstr("\nSubject: x\n\nbody\n"));
+  }
+}
+
+TEST_F(PostmasterTest, IsToldOfDelayNotOfSuccess) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "notice alice@v.test from <>; copy pm@d from <double-bounce@test>; ");
+  answer_.reset();
+  attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_SUCCESS);
+  attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+      mail::v1::NOTIFY_FLAG_SUCCESS);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "notice alice@v.test from <>; ");
+  EXPECT_THAT(Notice(), Not(HasSubstr("body\n")));
+}
+
+TEST_F(PostmasterTest, IsToldOfRecipientsWhoseSenderWantsToKnowNothing) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+      mail::v1::NOTIFY_FLAG_NEVER);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "copy pm@b from <double-bounce@test>; ");
+  EXPECT_THAT(Notice(), Not(HasSubstr("body\n")));
+}
+
+TEST_F(PostmasterTest, ACopyThatFailsMakesNoOther) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.mutable_envelope()->set_sender("double-bounce@test");
+  attempt->delivery.mutable_envelope()->set_is_notice(true);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "");
+  EXPECT_EQ(contents_.asked, 0);
+}
+
+TEST_F(BounceAgentTest, RetHdrsReturnsTheHeader) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.mutable_envelope()->set_dsn_return(mail::v1::Envelope::RETURN_HDRS);
+  Run(std::move(attempt));
+  EXPECT_THAT(Notice(), HasSubstr("text/rfc822-headers"));
+  EXPECT_THAT(Notice(), Not(HasSubstr("body\n")));
+}
+
+TEST_F(BounceAgentTest, NobodyIsToldWhoWantsToKnowNothing) {
+  auto attempt = NewAttempt({"x\n"});
+  attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+      mail::v1::NOTIFY_FLAG_NEVER);
+  Run(std::move(attempt));
+  EXPECT_FALSE(answer_->result.has_notice());
+  EXPECT_FALSE(answer_->result.notice_failed());
 }
 
 TEST_F(BounceAgentTest, UnreadableContentsFailTheNotice) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
@@ -55,36 +56,72 @@ std::string Original(const mail::v1::Recipient& recipient) {
   return recipient.original_address().empty() ? recipient.address() : recipient.original_address();
 }
 
-bool WarnsOfDelay(const scheduler::v1::Delivery& delivery) {
-  return delivery.notice_kind() == scheduler::v1::Delivery::NOTICE_KIND_DELAY;
+bool IsAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 128; });
 }
 
-// bounce(5), failure_template. Behind "This is the mail system at host ...".
-constexpr std::string_view kFailureText =
-    "I'm sorry to have to inform you that your message could not\n"
-    "be delivered to one or more recipients. It's attached below.\n\n";
+const NoticeTemplate& TemplateOf(const NoticeTemplates& templates, NoticeKind kind) {
+  switch (kind) {
+    case NoticeKind::kDelay:
+      return templates.delay;
+    case NoticeKind::kSuccess:
+      return templates.success;
+    case NoticeKind::kVerify:
+      return templates.verify;
+    default:
+      return templates.failure;
+  }
+}
 
-// delay_template, with whole hours and days.
-std::string DelayWarningText(const NoticeNames& names) {
-  constexpr int64_t kHourMs = 3'600'000;
-  return Concat(
-      "####################################################################\n"
-      "# THIS IS A WARNING ONLY.  YOU DO NOT NEED TO RESEND YOUR MESSAGE. #\n"
-      "####################################################################\n\n"
-      "Your message could not be delivered for more than ",
-      names.delay_warning_ms / kHourMs, " hour(s).\nIt will be retried until it is ",
-      names.maximal_queue_lifetime_ms / (24 * kHourMs), " day(s) old.\n\n");
+// "Mail Delivery System <MAILER-DAEMON>" with the domain that an address of ours has.
+std::string FromField(const std::string& from, const std::string& myorigin) {
+  const size_t close = from.rfind('>');
+  if (from.find('@') != std::string::npos) return from;
+  return close == std::string::npos
+             ? Concat(from, "@", myorigin)
+             : Concat(from.substr(0, close), "@", myorigin, from.substr(close));
+}
+
+std::string_view ActionOf(NoticeKind kind, const mail::v1::Outcome& outcome) {
+  if (kind == NoticeKind::kDelay) return "delayed";
+  if (kind == NoticeKind::kFailure) return "failed";
+  if (outcome.action() == mail::v1::Outcome::ACTION_BOUNCED) {
+    return kind == NoticeKind::kVerify ? "undeliverable" : "failed";
+  }
+  if (kind == NoticeKind::kVerify) return "deliverable";
+  switch (outcome.success()) {
+    case mail::v1::Outcome::SUCCESS_RELAYED:
+      return "relayed";
+    case mail::v1::Outcome::SUCCESS_EXPANDED:
+      return "expanded";
+    default:
+      return "delivered";
+  }
 }
 
 std::string Date(int64_t ms) { return message::FormatMailDate({.seconds = ms / 1000}); }
 
 class Notice {
  public:
-  Notice(const scheduler::v1::Delivery& delivery, const NoticeNames& names, int64_t now_ms)
+  Notice(const scheduler::v1::Delivery& delivery, const NoticeRequest& request,
+         const NoticeNames& names, int64_t now_ms)
       : delivery_(delivery),
+        request_(request),
         names_(names),
+        template_(TemplateOf(names.templates, request.kind)),
         now_ms_(now_ms),
-        boundary_(Concat(delivery.queue_id(), ".", now_ms / 1000, "/", names.myhostname)) {}
+        utf8_(delivery.envelope().smtputf8()),
+        eight_bit_(names.smtputf8 || delivery.envelope().body_8bitmime()),
+        sender_(delivery.envelope().sender().empty() ? Concat("MAILER-DAEMON@", names.myorigin)
+                                                     : Quoted(delivery.envelope().sender())),
+        boundary_(Concat(delivery.queue_id(), ".", now_ms / 1000, "/", names.myhostname)) {
+    for (const auto& bounced : delivery.bounced()) {
+      if (request.audience == Audience::kPostmaster || AsksFor(bounced.recipient(), request.kind)) {
+        told_.push_back(&bounced);
+      }
+    }
+  }
 
   std::string Compose(const ReturnedMessage& returned) {
     AppendHeader();
@@ -104,64 +141,72 @@ class Notice {
   std::string RecipientReport(const queue::v1::BouncedRecipient& bounced, size_t detail) const;
   void ChooseDetail();
   size_t RoomForReturned(size_t part_header) const;
+  std::string_view Encoding() const {
+    return eight_bit_ ? "Content-Transfer-Encoding: 8bit\n" : "";
+  }
+  // Of an address in the report.
+  std::string_view AddressType(std::string_view address) const {
+    return utf8_ && !IsAscii(address) ? "utf-8" : "rfc822";
+  }
+  std::string OriginalRecipient(const mail::v1::Recipient& recipient) const;
 
   const scheduler::v1::Delivery& delivery_;
+  const NoticeRequest& request_;
   const NoticeNames& names_;
+  const NoticeTemplate& template_;
   const int64_t now_ms_;
+  const bool utf8_;
+  const bool eight_bit_;
+  const std::string sender_;
   const std::string boundary_;
+  std::vector<const queue::v1::BouncedRecipient*> told_;
   size_t detail_ = kDetailBytes[0];
-  int listed_ = 0;
+  size_t listed_ = 0;
   std::string out_;
 };
 
 void Notice::AppendHeader() {
-  const std::string& id = delivery_.notice_queue_id();
-  out_ += message::FormatLocalReceived(names_.myhostname, names_.mail_name, id, -1,
+  const bool to_sender = request_.audience == Audience::kSender;
+  out_ += message::FormatLocalReceived(names_.myhostname, names_.mail_name, request_.queue_id, -1,
                                        {.seconds = now_ms_ / 1000});
-  ConcatTo(&out_, "Date: ", Date(now_ms_), "\nFrom: Mail Delivery System <MAILER-DAEMON@",
-           names_.myorigin, ">\nSubject: ",
-           WarnsOfDelay(delivery_) ? "Delayed Mail (still being retried)"
-                                   : "Undelivered Mail Returned to Sender",
-           "\nTo: ", Quoted(delivery_.envelope().sender()),
-           "\nAuto-Submitted: auto-replied\nMIME-Version: 1.0\n"
+  ConcatTo(&out_, "Date: ", Date(now_ms_), "\nFrom: ", FromField(template_.from, names_.myorigin),
+           "\nSubject: ", to_sender ? template_.subject : template_.postmaster_subject,
+           "\nTo: ", Quoted(request_.recipient),
+           "\nAuto-Submitted: ", to_sender ? "auto-replied" : "auto-generated",
+           "\nMIME-Version: 1.0\n"
            "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"",
-           boundary_,
-           "\"\nContent-Transfer-Encoding: 8bit\nMessage-Id: ", NoticeMessageId(id, names_),
+           boundary_, "\"\n", Encoding(),
+           "Message-Id: ", NoticeMessageId(std::string(request_.queue_id), names_),
            "\n\nThis is a MIME-encapsulated message.\n\n");
 }
 
 void Notice::AppendText() {
   ConcatTo(&out_, "--", boundary_,
-           "\nContent-Description: Notification\nContent-Type: text/plain; charset=utf-8\n"
-           "Content-Transfer-Encoding: 8bit\n\n"
-           "This is the mail system at host ",
-           names_.myhostname, ".\n\n",
-           WarnsOfDelay(delivery_) ? DelayWarningText(names_) : std::string(kFailureText),
-           "For further assistance, please send mail to postmaster.\n\n"
-           "If you do so, please include this problem report. You can\n"
-           "delete your own text from the attached returned message.\n\n"
-           "                   The mail system\n\n");
+           "\nContent-Description: Notification\nContent-Type: text/plain; charset=",
+           eight_bit_ ? std::string_view("utf-8") : template_.charset, "\n", Encoding(), "\n");
+  if (request_.audience == Audience::kSender) out_ += template_.body;
+  out_ += '\n';
   ChooseDetail();
-  for (int i = 0; i < listed_; ++i)
-    ConcatTo(&out_, RecipientText(delivery_.bounced(i), detail_), "\n");
-  if (listed_ < delivery_.bounced_size()) {
-    ConcatTo(&out_, "There are ", delivery_.bounced_size() - listed_,
+  for (size_t i = 0; i < listed_; ++i) {
+    ConcatTo(&out_, RecipientText(*told_[i], detail_), "\n");
+  }
+  if (listed_ < told_.size()) {
+    ConcatTo(&out_, "There are ", told_.size() - listed_,
              " more recipients, too many to be listed here.\n\n");
   }
 }
 
 void Notice::ChooseDetail() {
   const size_t room = kNoticeBytesMax - kReturnedBytesMin;
-  const int all = delivery_.bounced_size();
   for (size_t detail : kDetailBytes) {
     detail_ = detail;
     size_t bytes = 2 * out_.size();
-    for (listed_ = 0; listed_ < all; ++listed_) {
-      const auto& bounced = delivery_.bounced(listed_);
+    for (listed_ = 0; listed_ < told_.size(); ++listed_) {
+      const auto& bounced = *told_[listed_];
       bytes += RecipientText(bounced, detail).size() + RecipientReport(bounced, detail).size() + 1;
       if (bytes > room) break;
     }
-    if (listed_ == all) return;
+    if (listed_ == told_.size()) return;
   }
 }
 
@@ -178,23 +223,33 @@ std::string Notice::RecipientText(const queue::v1::BouncedRecipient& bounced, si
 }
 
 void Notice::AppendReport() {
-  ConcatTo(&out_, "--", boundary_,
-           "\nContent-Description: Delivery report\nContent-Type: message/delivery-status\n\n"
-           "Reporting-MTA: dns; ",
-           names_.myhostname, "\nX-Postfix-Queue-ID: ", delivery_.queue_id(),
-           "\nX-Postfix-Sender: rfc822; ", Quoted(delivery_.envelope().sender()),
+  ConcatTo(&out_, "--", boundary_, "\nContent-Description: Delivery report\nContent-Type: ",
+           utf8_ ? "message/global-delivery-status\nContent-Transfer-Encoding: 8bit"
+                 : "message/delivery-status",
+           "\n\nReporting-MTA: dns; ", names_.myhostname, "\n");
+  if (!delivery_.envelope().dsn_envid().empty()) {
+    ConcatTo(&out_, "Original-Envelope-Id: ",
+             PrintableText(delivery_.envelope().dsn_envid(), kAddressBytesMax), "\n");
+  }
+  ConcatTo(&out_, "X-Postfix-Queue-ID: ", delivery_.queue_id(),
+           "\nX-Postfix-Sender: ", AddressType(sender_), "; ", sender_,
            "\nArrival-Date: ", Date(delivery_.envelope().arrival_ms()), "\n\n");
-  for (int i = 0; i < listed_; ++i) out_ += RecipientReport(delivery_.bounced(i), detail_);
+  for (size_t i = 0; i < listed_; ++i) out_ += RecipientReport(*told_[i], detail_);
+}
+
+std::string Notice::OriginalRecipient(const mail::v1::Recipient& recipient) const {
+  if (!recipient.dsn_orcpt().empty()) return PrintableText(recipient.dsn_orcpt(), kAddressBytesMax);
+  return Concat("rfc822;", Quoted(Original(recipient)));
 }
 
 std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
                                     size_t detail) const {
   const mail::v1::Outcome& outcome = bounced.outcome();
-  std::string report =
-      Concat("Final-Recipient: rfc822; ", Quoted(bounced.recipient().address()),
-             "\nOriginal-Recipient: rfc822;", Quoted(Original(bounced.recipient())),
-             "\nAction: ", WarnsOfDelay(delivery_) ? "delayed" : "failed",
-             "\nStatus: ", PrintableText(outcome.status(), 20), "\n");
+  const std::string address = Quoted(bounced.recipient().address());
+  std::string report = Concat("Final-Recipient: ", AddressType(address), "; ", address,
+                              "\nOriginal-Recipient: ", OriginalRecipient(bounced.recipient()),
+                              "\nAction: ", ActionOf(request_.kind, outcome),
+                              "\nStatus: ", PrintableText(outcome.status(), 20), "\n");
   if (!outcome.remote_mta().empty()) {
     ConcatTo(&report, "Remote-MTA: dns; ", PrintableText(outcome.remote_mta(), 255), "\n");
   }
@@ -202,7 +257,7 @@ std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
   AppendWrapped(Concat("Diagnostic-Code: ", by_server ? "smtp; " : "X-Postfix; ",
                        PrintableText(by_server ? outcome.diagnostic() : outcome.text(), detail)),
                 &report);
-  if (WarnsOfDelay(delivery_)) {
+  if (request_.kind == NoticeKind::kDelay) {
     ConcatTo(&report, "Will-Retry-Until: ", Date(delivery_.retry_until_ms()), "\n");
   }
   return report += "\n";
@@ -225,11 +280,14 @@ void Notice::AppendReturned(const ReturnedMessage& returned) {
     }
     contents = contents.substr(0, fields.offset());
   }
-  const std::string header =
-      Concat("--", boundary_, "\nContent-Description: Undelivered Message", whole ? "" : " Headers",
-             "\nContent-Type: ", whole ? "message/rfc822" : "text/rfc822-headers",
-             "\nContent-Transfer-Encoding: 8bit\n\nReturn-Path: <",
-             Quoted(delivery_.envelope().sender()), ">\n");
+  const bool arrived =
+      request_.kind == NoticeKind::kSuccess || request_.kind == NoticeKind::kVerify;
+  const std::string header = Concat(
+      "--", boundary_, "\nContent-Description: ", arrived ? "Message" : "Undelivered Message",
+      whole ? "" : " Headers", "\nContent-Type: ",
+      utf8_ ? (whole ? "message/global" : "message/global-headers")
+            : (whole ? "message/rfc822" : "text/rfc822-headers"),
+      "\n", Encoding(), "\nReturn-Path: <", sender_, ">\n");
   const size_t room = RoomForReturned(header.size());
   if (contents.size() > room) {
     // Whole lines.
@@ -283,9 +341,36 @@ std::string PrintableText(std::string_view text, size_t bytes_max) {
   return printable;
 }
 
-std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const ReturnedMessage& returned,
-                          const NoticeNames& names, int64_t now_ms) {
-  return Notice(delivery, names, now_ms).Compose(returned);
+NoticeKind KindOf(const scheduler::v1::Delivery& delivery) {
+  switch (delivery.notice_kind()) {
+    case scheduler::v1::Delivery::NOTICE_KIND_DELAY:
+      return NoticeKind::kDelay;
+    case scheduler::v1::Delivery::NOTICE_KIND_SUCCESS:
+      return NoticeKind::kSuccess;
+    default:
+      return NoticeKind::kFailure;
+  }
+}
+
+bool AsksFor(const mail::v1::Recipient& recipient, NoticeKind kind) {
+  const uint32_t asked = recipient.dsn_notify();
+  switch (kind) {
+    case NoticeKind::kFailure:
+      return asked == 0 || (asked & mail::v1::NOTIFY_FLAG_FAILURE) != 0;
+    case NoticeKind::kDelay:
+      return asked == 0 || (asked & mail::v1::NOTIFY_FLAG_DELAY) != 0;
+    case NoticeKind::kSuccess:
+      return (asked & mail::v1::NOTIFY_FLAG_SUCCESS) != 0;
+    case NoticeKind::kVerify:
+      return true;
+  }
+  return true;
+}
+
+std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const NoticeRequest& request,
+                          const ReturnedMessage& returned, const NoticeNames& names,
+                          int64_t now_ms) {
+  return Notice(delivery, request, names, now_ms).Compose(returned);
 }
 
 }  // namespace postfleet::delivery

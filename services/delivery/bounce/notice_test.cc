@@ -11,7 +11,37 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr int64_t kNowMs = 1795371599000;  // Sun, 22 Nov 2026 18:19:59 UTC
-const NoticeNames kNames = {.myhostname = "mx.oracle.test", .myorigin = "mx.oracle.test"};
+// The built-in templates of a site with these parameters, or what they mean there in seconds.
+NoticeTemplates Expanded(int64_t delay_warning_s, int64_t lifetime_s) {
+  NoticeTemplates templates = NoticeTemplates::BuiltIn();
+  std::vector<std::string> problems;
+  for (NoticeTemplate* read :
+       {&templates.failure, &templates.delay, &templates.success, &templates.verify}) {
+    read->body = ExpandTemplate(
+        read->body,
+        [&](std::string_view name) -> std::optional<std::string> {
+          if (name == "myhostname") return "mx.oracle.test";
+          return std::to_string(name == "delay_warning_time" ? delay_warning_s : lifetime_s);
+        },
+        &problems);
+  }
+  EXPECT_TRUE(problems.empty());
+  return templates;
+}
+
+const NoticeNames kNames = {.myhostname = "mx.oracle.test",
+                            .myorigin = "mx.oracle.test",
+                            .templates = Expanded(7'199, 5 * 86'400)};
+
+// The sender's.
+std::string Compose(const scheduler::v1::Delivery& delivery, const ReturnedMessage& returned,
+                    const NoticeNames& names = kNames) {
+  return ComposeNotice(delivery,
+                       {.kind = KindOf(delivery),
+                        .queue_id = delivery.notice_queue_id(),
+                        .recipient = delivery.envelope().sender()},
+                       returned, names, kNowMs);
+}
 
 queue::v1::BouncedRecipient Bounced(const std::string& address, const std::string& status,
                                     const std::string& text, const std::string& remote_mta = "",
@@ -50,8 +80,7 @@ TEST(Notice, IsPostfixsByteForByte) {
                                     "host 127.0.0.1[127.0.0.1] said: 550 5.1.1 <x> no such user "
                                     "here (in reply to RCPT TO command)",
                                     "127.0.0.1", "550 5.1.1 <x> no such user here");
-  EXPECT_EQ(ComposeNotice(delivery, {.contents = "From: a@b.test\nSubject: hello\n\nbody line\n"},
-                          kNames, kNowMs),
+  EXPECT_EQ(Compose(delivery, {.contents = "From: a@b.test\nSubject: hello\n\nbody line\n"}),
             R"(Received: by mx.oracle.test (Postfix)
 	id 4jXckZ66YFz1bgW9; Sun, 22 Nov 2026 18:19:59 +0000 (UTC)
 Date: Sun, 22 Nov 2026 18:19:59 +0000 (UTC)
@@ -130,17 +159,12 @@ TEST(Notice, AWarningOfDelayIsPostfixsByteForByte) {
   scheduler::v1::Delivery delivery = Delivery();
   delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
   delivery.set_retry_until_ms(kNowMs + 5 * 86'400'000LL);
-  NoticeNames names = kNames;
-  names.delay_warning_ms = 7'199'000;  // an hour, and not yet two
-  names.maximal_queue_lifetime_ms = 5 * 86'400'000LL;
   for (const char* address : {"x@r.test", "No.Such+e@r2.test"}) {
     *delivery.add_bounced() =
         Bounced(address, "4.4.1", "connect to 127.0.0.1[127.0.0.1]:1: Connection refused");
   }
-  EXPECT_EQ(ComposeNotice(delivery,
-                          {.contents = "From: a@v.test\nSubject: hello\n",
-                           .part = ReturnedMessage::Part::kHeaders},
-                          names, kNowMs),
+  EXPECT_EQ(Compose(delivery, {.contents = "From: a@v.test\nSubject: hello\n",
+                               .part = ReturnedMessage::Part::kHeaders}),
             R"(Received: by mx.oracle.test (Postfix)
 	id 4jXckZ66YFz1bgW9; Sun, 22 Nov 2026 18:19:59 +0000 (UTC)
 Date: Sun, 22 Nov 2026 18:19:59 +0000 (UTC)
@@ -230,7 +254,7 @@ TEST(Notice, LongRepliesFoldAndAddressesAreQuotedAsPostfixDoes) {
       Bounced("x y@r.test", "5.1.1",
               "host 127.0.0.1[127.0.0.1] said: " + reply + " (in reply to RCPT TO command)",
               "127.0.0.1", reply);
-  const std::string notice = ComposeNotice(delivery, {.contents = "A: b\n"}, kNames, kNowMs);
+  const std::string notice = Compose(delivery, {.contents = "A: b\n"});
   EXPECT_EQ(Lines(notice, "<\"x y\"@r.test>", "command)\n"),
             R"(<"x y"@r.test>: host 127.0.0.1[127.0.0.1] said: 550-5.1.1 first line  with
     blanks?tab and
@@ -258,7 +282,7 @@ TEST(Notice, TheAddressBeforeAliasingIsNamed) {
   *bounced = Bounced("Target.User@r.test", "5.1.1",
                      "host 127.0.0.1[127.0.0.1] said: 550-5.1.1 first line  with  blanks?tab and");
   bounced->mutable_recipient()->set_original_address("al@r.test");
-  const std::string notice = ComposeNotice(delivery, {}, kNames, kNowMs);
+  const std::string notice = Compose(delivery, {});
   EXPECT_THAT(notice, HasSubstr(R"(
 <Target.User@r.test> (expanded from <al@r.test>): host 127.0.0.1[127.0.0.1]
     said: 550-5.1.1 first line  with  blanks?tab and
@@ -268,9 +292,8 @@ TEST(Notice, TheAddressBeforeAliasingIsNamed) {
 }
 
 TEST(Notice, TheHeaderAloneIsAnotherType) {
-  const std::string notice = ComposeNotice(
-      Delivery(), {.contents = "Subject: big\nX-a: b\n", .part = ReturnedMessage::Part::kHeaders},
-      kNames, kNowMs);
+  const std::string notice = Compose(
+      Delivery(), {.contents = "Subject: big\nX-a: b\n", .part = ReturnedMessage::Part::kHeaders});
   EXPECT_THAT(notice, HasSubstr(R"(
 Content-Description: Undelivered Message Headers
 Content-Type: text/rfc822-headers
@@ -289,7 +312,7 @@ TEST(Notice, ForeignTextCannotBreakTheLayout) {
   auto* bounced = delivery.add_bounced();
   *bounced = Bounced("x@r.test\nBcc: evil@x", "5.1.1\nX: 1", "a\r\n\r\n--boundary\nX: 2",
                      "mx\nX: 3", "550 no\n\nFinal-Recipient: rfc822; other@x");
-  const std::string notice = ComposeNotice(delivery, {}, kNames, kNowMs);
+  const std::string notice = Compose(delivery, {});
   for (const char* forged : {"\nBcc:", "\nX: 1", "\nX: 2", "\nX: 3", "other@x\n\nFinal", "\r"}) {
     EXPECT_THAT(notice, Not(HasSubstr(forged)));
   }
@@ -300,7 +323,7 @@ TEST(Notice, DetailsAreCutAtAThousandBytes) {
   scheduler::v1::Delivery delivery = Delivery();
   *delivery.add_bounced() =
       Bounced("x@r.test", "5.1.1", std::string(5000, 'T'), "mx", std::string(5000, 'D'));
-  const std::string notice = ComposeNotice(delivery, {}, kNames, kNowMs);
+  const std::string notice = Compose(delivery, {});
   EXPECT_THAT(notice, HasSubstr(std::string(kDetailBytesMax, 'T')));
   EXPECT_THAT(notice, Not(HasSubstr(std::string(kDetailBytesMax + 1, 'T'))));
   EXPECT_THAT(notice, HasSubstr(std::string(kDetailBytesMax, 'D')));
@@ -319,8 +342,8 @@ TEST(Notice, IsBoundedWhateverItIsAbout) {
                 Bounced(std::string(address, 'a') + std::to_string(i) + "@r.test", "5.1.1",
                         std::string(detail, 't'), "mx", std::string(detail, 'd'));
           }
-          const std::string notice = ComposeNotice(
-              delivery, {.contents = header + std::string(contents, 'x')}, kNames, kNowMs);
+          const std::string notice =
+              Compose(delivery, {.contents = header + std::string(contents, 'x')});
           EXPECT_LE(notice.size(), kNoticeBytesMax)
               << recipients << " " << address << " " << detail;
           // Complete to its end.
@@ -338,23 +361,168 @@ TEST(Notice, ManyRecipientsShortenDetailsBeforeAnyIsLeftOut) {
     *delivery.add_bounced() = Bounced("user" + std::to_string(i) + "@r.test", "5.1.1",
                                       std::string(1000, 't'), "mx", std::string(1000, 'd'));
   }
-  const std::string notice = ComposeNotice(delivery, {}, kNames, kNowMs);
+  const std::string notice = Compose(delivery, {});
   EXPECT_THAT(notice, HasSubstr("Final-Recipient: rfc822; user999@r.test\n"));
   EXPECT_THAT(notice, Not(HasSubstr("too many to be listed")));
   EXPECT_THAT(notice, Not(HasSubstr(std::string(301, 't'))));
   for (auto& bounced : *delivery.mutable_bounced()) {
     bounced.mutable_recipient()->set_address(std::string(2000, 'a') + "@r.test");
   }
-  EXPECT_THAT(ComposeNotice(delivery, {}, kNames, kNowMs),
-              HasSubstr(" more recipients, too many to be listed here.\n"));
+  EXPECT_THAT(Compose(delivery, {}), HasSubstr(" more recipients, too many to be listed here.\n"));
 }
 
 TEST(Notice, AMessageThatDoesNotFitReturnsAsItsHeader) {
   const std::string notice =
-      ComposeNotice(Delivery(), {.contents = "Subject: s\n\n" + std::string(kNoticeBytesMax, 'x')},
-                    kNames, kNowMs);
+      Compose(Delivery(), {.contents = "Subject: s\n\n" + std::string(kNoticeBytesMax, 'x')});
   EXPECT_THAT(notice, HasSubstr("text/rfc822-headers"));
   EXPECT_THAT(notice, HasSubstr("\nSubject: s\n\n--"));
+}
+
+TEST(Notice, OfSuccessIsPostfixsByteForByte) {
+  scheduler::v1::Delivery delivery = Delivery();
+  delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_SUCCESS);
+  delivery.mutable_envelope()->set_dsn_envid("e+v");
+  struct Row {
+    const char* address;
+    mail::v1::Outcome::Success success;
+  };
+  for (const Row& row : {Row{"bob@v.test", mail::v1::Outcome::SUCCESS_DELIVERED},
+                         Row{"carl@r.test", mail::v1::Outcome::SUCCESS_RELAYED}}) {
+    auto* sent = delivery.add_bounced();
+    *sent = Bounced(row.address, "2.0.0", "delivery via virtual: delivered to maildir");
+    sent->mutable_outcome()->set_action(mail::v1::Outcome::ACTION_SENT);
+    sent->mutable_outcome()->set_success(row.success);
+    sent->mutable_recipient()->set_dsn_notify(mail::v1::NOTIFY_FLAG_SUCCESS);
+    sent->mutable_recipient()->set_dsn_orcpt("rfc822;orig@z");
+  }
+  const std::string notice =
+      Compose(delivery, {.contents = "Subject: x\n", .part = ReturnedMessage::Part::kHeaders});
+  EXPECT_THAT(notice, HasSubstr("\nSubject: Successful Mail Delivery Report\n"));
+  EXPECT_THAT(notice, HasSubstr(R"(
+This is the mail system at host mx.oracle.test.
+
+Your message was successfully delivered to the destination(s)
+listed below. If the message was delivered to mailbox you will
+receive no further notifications. Otherwise you may still receive
+notifications of mail delivery errors from other systems.
+
+                   The mail system
+
+<bob@v.test>: delivery via virtual: delivered to maildir
+
+<carl@r.test>: delivery via virtual: delivered to maildir
+
+--)"));
+  EXPECT_THAT(notice, HasSubstr(R"(
+Reporting-MTA: dns; mx.oracle.test
+Original-Envelope-Id: e+v
+X-Postfix-Queue-ID: 4jXckZ5tKjz1bgVq
+)"));
+  EXPECT_THAT(notice, HasSubstr(R"(
+Final-Recipient: rfc822; bob@v.test
+Original-Recipient: rfc822;orig@z
+Action: delivered
+Status: 2.0.0
+Diagnostic-Code: X-Postfix; delivery via virtual: delivered to maildir
+)"));
+  EXPECT_THAT(notice, HasSubstr("\nAction: relayed\n"));
+  EXPECT_THAT(notice, HasSubstr("\nContent-Description: Message Headers\n"));
+}
+
+TEST(Rfc6533, MailInUtf8HasItsOwnTypes) {
+  scheduler::v1::Delivery delivery = Delivery();
+  delivery.mutable_envelope()->set_smtputf8(true);
+  *delivery.add_bounced() = Bounced("\xc3\xa4@bad.example", "5.1.6", "no longer here");
+  *delivery.add_bounced() = Bounced("a@bad.example", "5.1.6", "no longer here");
+  const std::string whole = Compose(delivery, {.contents = "Subject: \xc3\xa4\n\nb\n"});
+  EXPECT_THAT(whole, HasSubstr("\nContent-Type: message/global-delivery-status\n"
+                               "Content-Transfer-Encoding: 8bit\n\nReporting-MTA"));
+  EXPECT_THAT(whole, HasSubstr("\nFinal-Recipient: utf-8; \xc3\xa4@bad.example\n"
+                               "Original-Recipient: rfc822;\xc3\xa4@bad.example\n"));
+  EXPECT_THAT(whole, HasSubstr("\nFinal-Recipient: rfc822; a@bad.example\n"));
+  EXPECT_THAT(whole, HasSubstr("\nContent-Type: message/global\n"));
+  EXPECT_THAT(Compose(delivery, {.contents = "S: x\n", .part = ReturnedMessage::Part::kHeaders}),
+              HasSubstr("\nContent-Type: message/global-headers\n"));
+}
+
+TEST(Notice, ForThePostmasterHasNoTextAndNamesAll) {
+  scheduler::v1::Delivery delivery = Delivery();
+  *delivery.add_bounced() = Bounced("a@bad.example", "5.1.6", "no longer here");
+  delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(mail::v1::NOTIFY_FLAG_NEVER);
+  const auto copy = [&](NoticeKind kind) {
+    return ComposeNotice(delivery,
+                         {.kind = kind,
+                          .audience = Audience::kPostmaster,
+                          .queue_id = "4jXcopy",
+                          .recipient = "postmaster@mx.oracle.test"},
+                         {.contents = "S: x\n", .part = ReturnedMessage::Part::kHeaders}, kNames,
+                         kNowMs);
+  };
+  const std::string notice = copy(NoticeKind::kFailure);
+  EXPECT_THAT(notice, HasSubstr(R"(
+From: Mail Delivery System <MAILER-DAEMON@mx.oracle.test>
+Subject: Postmaster Copy: Undelivered Mail
+To: postmaster@mx.oracle.test
+Auto-Submitted: auto-generated
+)"));
+  EXPECT_THAT(notice, HasSubstr("\nMessage-Id: <4jXcopy@mx.oracle.test>\n"));
+  EXPECT_THAT(notice, HasSubstr(R"(
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: 8bit
+
+
+<a@bad.example>: no longer here
+
+--)"));
+  EXPECT_THAT(copy(NoticeKind::kDelay), HasSubstr("\nSubject: Postmaster Warning: Delayed Mail\n"));
+}
+
+TEST(Notice, OfTheNullSenderNamesMailerDaemon) {
+  scheduler::v1::Delivery delivery = Delivery();
+  delivery.mutable_envelope()->set_sender("");
+  *delivery.add_bounced() = Bounced("a@bad.example", "5.1.6", "no longer here");
+  const std::string notice = Compose(delivery, {.contents = "S: x\n\nb\n"});
+  EXPECT_THAT(notice, HasSubstr("\nX-Postfix-Sender: rfc822; MAILER-DAEMON@mx.oracle.test\n"));
+  EXPECT_THAT(notice, HasSubstr("\nReturn-Path: <MAILER-DAEMON@mx.oracle.test>\n"));
+}
+
+TEST(Rfc3461, WhoDidNotAskIsNotInTheNotice) {
+  scheduler::v1::Delivery delivery = Delivery();
+  const uint32_t asked[] = {0, mail::v1::NOTIFY_FLAG_NEVER, mail::v1::NOTIFY_FLAG_SUCCESS,
+                            mail::v1::NOTIFY_FLAG_FAILURE, mail::v1::NOTIFY_FLAG_DELAY};
+  for (size_t i = 0; i < std::size(asked); ++i) {
+    *delivery.add_bounced() = Bounced("r" + std::to_string(i) + "@r.test", "5.1.1", "no");
+    delivery.mutable_bounced(static_cast<int>(i))->mutable_recipient()->set_dsn_notify(asked[i]);
+  }
+  const auto told = [&] {
+    const std::string notice = Compose(delivery, {});
+    std::string found;
+    for (size_t i = 0; i < std::size(asked); ++i) {
+      const std::string address = "r" + std::to_string(i) + "@r.test";
+      const bool named = notice.find("\n<" + address) != std::string::npos;
+      EXPECT_EQ(named, notice.find("rfc822; " + address) != std::string::npos);
+      if (named) found += std::to_string(i);
+    }
+    return found;
+  };
+  EXPECT_EQ(told(), "03");
+  delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  EXPECT_EQ(told(), "04");
+  delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_SUCCESS);
+  EXPECT_EQ(told(), "2");
+}
+
+TEST(Notice, WithoutSmtputf8TheTemplatesCharsetHolds) {
+  NoticeNames names = kNames;
+  names.smtputf8 = false;
+  scheduler::v1::Delivery delivery = Delivery();
+  *delivery.add_bounced() = Bounced("a@bad.example", "5.1.6", "no longer here");
+  const std::string plain = Compose(delivery, {.contents = "S: x\n\nb\n"}, names);
+  EXPECT_THAT(plain, HasSubstr("\nContent-Type: text/plain; charset=us-ascii\n\n"));
+  EXPECT_THAT(plain, Not(HasSubstr("Content-Transfer-Encoding")));
+  delivery.mutable_envelope()->set_body_8bitmime(true);
+  EXPECT_THAT(Compose(delivery, {.contents = "S: x\n\nb\n"}, names),
+              HasSubstr("charset=utf-8\nContent-Transfer-Encoding: 8bit\n"));
 }
 
 TEST(PrintableText, KeepsUtf8AndCutsBetweenCharacters) {

@@ -16,6 +16,7 @@ mail::v1::Outcome AnswerOf(AnsweringAgent::Kind kind, std::string_view text) {
   const char own_class = discard ? '2' : '5';
   mail::v1::Outcome outcome;
   outcome.set_action(discard ? mail::v1::Outcome::ACTION_SENT : mail::v1::Outcome::ACTION_BOUNCED);
+  if (discard) outcome.set_success(mail::v1::Outcome::SUCCESS_DELIVERED);
   outcome.set_status(std::string(1, own_class) + ".0.0");
   size_t length = 0;
   if (const auto status = mail::ParseEnhancedStatusPrefix(text, &length)) {
@@ -45,8 +46,8 @@ void AnsweringAgent::Start(std::unique_ptr<Attempt> attempt) {
     mail::v1::Outcome& outcome = *result.result.add_outcomes();
     outcome = AnswerOf(kind_, delivery.nexthop());
     outcome.set_recipient_number(recipient.number());
-    maillog::Write(program, RecipientLineAndSoften(delivery.queue_id(), recipient, "none", times,
-                                                   soft_bounce_, &outcome));
+    maillog::Write(program, LineAndFinalOutcome(delivery.queue_id(), recipient, "none", times,
+                                                soft_bounce_, &outcome));
   }
   attempt->done(std::move(result));
 }

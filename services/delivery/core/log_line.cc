@@ -52,11 +52,16 @@ std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& 
   return Line(queue_id, recipient, relay, times, outcome, StatusWord(outcome.action()));
 }
 
-std::string RecipientLineAndSoften(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                                   std::string_view relay, const AttemptTimes& times,
-                                   bool soft_bounce, mail::v1::Outcome* outcome) {
+std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                                std::string_view relay, const AttemptTimes& times, bool soft_bounce,
+                                mail::v1::Outcome* outcome) {
   if (!soft_bounce || outcome->action() != mail::v1::Outcome::ACTION_BOUNCED) {
-    return RecipientLine(queue_id, recipient, relay, times, *outcome);
+    std::string line = RecipientLine(queue_id, recipient, relay, times, *outcome);
+    if (outcome->action() == mail::v1::Outcome::ACTION_SENT &&
+        (recipient.dsn_notify() & mail::v1::NOTIFY_FLAG_SUCCESS) != 0) {
+      outcome->set_text(Concat("delivery via ", relay, ": ", outcome->text()));
+    }
+    return line;
   }
   std::string line = Line(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
   outcome->set_action(mail::v1::Outcome::ACTION_DEFERRED);

@@ -29,10 +29,11 @@ std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& 
                           std::string_view relay, const AttemptTimes& times,
                           const mail::v1::Outcome& outcome);
 
-// With soft_bounce, what would be returned is deferred: the line has the status as it was, and
-// status=SOFTBOUNCE; `outcome` becomes deferred, 4.x.
-std::string RecipientLineAndSoften(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                                   std::string_view relay, const AttemptTimes& times,
-                                   bool soft_bounce, mail::v1::Outcome* outcome);
+// The line, and what follows of it. With soft_bounce, what would be returned is deferred: the line
+// has the status as it was, and status=SOFTBOUNCE; `outcome` becomes deferred, 4.x. The outcome of
+// mail that was sent, and of which the sender wants to know, names the relay as notices do.
+std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                                std::string_view relay, const AttemptTimes& times, bool soft_bounce,
+                                mail::v1::Outcome* outcome);
 
 }  // namespace postfleet::delivery

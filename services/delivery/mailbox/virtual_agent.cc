@@ -45,8 +45,11 @@ std::string MailboxHeader(const std::string& sender, const mail::v1::Recipient& 
 Outcome OutcomeOf(const privileged::TargetResult& result) {
   const std::string text = Concat("maildir delivery failed: ", result.text);
   switch (result.code) {
-    case privileged::Code::kDelivered:
-      return MakeOutcome(Outcome::ACTION_SENT, "2.0.0", "delivered to maildir");
+    case privileged::Code::kDelivered: {
+      Outcome delivered = MakeOutcome(Outcome::ACTION_SENT, "2.0.0", "delivered to maildir");
+      delivered.set_success(Outcome::SUCCESS_DELIVERED);
+      return delivered;
+    }
     case privileged::Code::kRefused:
       return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.5", text);
     case privileged::Code::kAbandoned:
@@ -161,8 +164,8 @@ void VirtualAgent::Decide(Running& running, int recipient, Outcome outcome) {
   outcome.set_recipient_number(delivery.recipients(recipient).number());
   running.times.end_ms = clock_.WallMillis();
   maillog::Write(options_.program,
-                 RecipientLine(delivery.queue_id(), delivery.recipients(recipient), "virtual",
-                               running.times, outcome));
+                 LineAndFinalOutcome(delivery.queue_id(), delivery.recipients(recipient), "virtual",
+                                     running.times, options_.soft_bounce, &outcome));
   *running.result.result.add_outcomes() = std::move(outcome);
 }
 

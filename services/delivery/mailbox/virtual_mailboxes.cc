@@ -41,6 +41,7 @@ VirtualOptions VirtualOptions::FromConfig(const config::Config& config) {
   options.minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"));
   options.file_bytes_max = static_cast<uint64_t>(config.GetSize("virtual_mailbox_limit"));
   options.recipient_delimiter = config.GetString("recipient_delimiter");
+  options.soft_bounce = config.GetBool("soft_bounce");
   options.tables.default_type = config.GetString("default_database_type");
   return options;
 }

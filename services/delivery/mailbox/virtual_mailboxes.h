@@ -36,6 +36,7 @@ struct VirtualOptions {
   uid_t minimum_uid = 100;
   uint64_t file_bytes_max = 51200000;  // virtual_mailbox_limit; 0: no limit
   std::string recipient_delimiter;
+  bool soft_bounce = false;
   tables::OpenOptions tables;
 
   static VirtualOptions FromConfig(const config::Config& config);

@@ -25,7 +25,12 @@ AttemptRun::AttemptRun(std::shared_ptr<AgentParts> parts, std::unique_ptr<Attemp
     : parts_(std::move(parts)),
       attempt_(std::move(attempt)),
       over_(std::move(over)),
-      contents_(attempt_->contents.get(), attempt_->delivery.content_bytes()) {
+      generic_header_(parts_->generic == nullptr
+                          ? std::nullopt
+                          : std::optional<GenericHeader>(std::in_place, parts_->generic)),
+      contents_(attempt_->contents.get(), attempt_->delivery.content_bytes(),
+                parts_->options.content_limits,
+                generic_header_.has_value() ? &*generic_header_ : nullptr) {
   const scheduler::v1::Delivery& delivery = attempt_->delivery;
   times_.arrival_ms = delivery.envelope().arrival_ms();
   times_.active_ms = delivery.active_ms();
@@ -84,6 +89,7 @@ void AttemptRun::OnHosts(Hosts hosts) {
   next_host_ = 0;
   const bool loops = hosts_.candidates.empty() && hosts_.status == "5.4.6";
   if (hosts_.found_self || loops) last_destination_ = true;
+  if (!hosts_.candidates.empty()) best_preference_ = hosts_.candidates.front().preference;
   if (hosts_.candidates.empty() && last_.empty()) why_ = OutcomeOf(hosts_.status, hosts_.text);
   // Hosts that a kept connection has already spoken for.
   std::erase_if(hosts_.candidates,
@@ -103,8 +109,11 @@ void AttemptRun::TryNext() {
     return Begin();
   }
   ++parts_->connections_opened;
-  connection_ = std::make_shared<Connection>(parts_, parts_->options, parts_->world,
-                                             parts_->deadlines, nexthop, host);
+  connection_ = std::make_shared<Connection>(
+      parts_, parts_->options, parts_->world, *parts_->tables, parts_->deadlines, nexthop, host,
+      ConnectionPurpose{.queue_id = queue_id(),
+                        .arrival_ms = times_.arrival_ms,
+                        .is_best_host = host.preference == best_preference_});
   connection_->Connect(this);
 }
 
@@ -134,10 +143,33 @@ void AttemptRun::Begin() {
   if (++sessions_ == parts_->options.mx_sessions_max) sessions_used_up_ = true;
   why_.reset();
   relay_ = connection_->relay();
-  connection_->Begin({.envelope = &attempt_->delivery.envelope(),
-                      .recipients = open_,
-                      .content_bytes = attempt_->delivery.content_bytes()},
-                     &contents_);
+  Transaction transaction{.queue_id = queue_id(),
+                          .envelope = &attempt_->delivery.envelope(),
+                          .recipients = open_,
+                          .content_bytes = attempt_->delivery.content_bytes()};
+  if (parts_->generic != nullptr && !MapAddresses(&transaction)) return;
+  connection_->Begin(std::move(transaction), &contents_);
+}
+
+bool AttemptRun::MapAddresses(Transaction* transaction) {
+  sent_envelope_ = *transaction->envelope;
+  sent_recipients_.clear();
+  for (const mail::v1::Recipient* recipient : open_) sent_recipients_.push_back(*recipient);
+  if (!parts_->generic->MapEnvelope(&sent_envelope_, &sent_recipients_).ok()) {
+    const auto self = shared_from_this();
+    stopped_ = true;
+    relay_ = "none";
+    LetConnectionGo();
+    SettleRest(OutcomeOf("4.3.0", std::string(GenericMaps::kFailureText)));
+    Finish();
+    return false;
+  }
+  transaction->envelope = &sent_envelope_;
+  transaction->recipients.clear();
+  for (const mail::v1::Recipient& recipient : sent_recipients_) {
+    transaction->recipients.push_back(&recipient);
+  }
+  return true;
 }
 
 void AttemptRun::OnSession(Connection& connection) {
@@ -226,7 +258,7 @@ void AttemptRun::Settle(const mail::v1::Recipient& recipient, Outcome outcome,
   times_.end_ms = parts_->world.clock->WallMillis();
   times_.connection_use = connection_use;
   maillog::Write(parts_->options.program,
-                 RecipientLineAndSoften(queue_id(), recipient, relay_, times_,
+                 LineAndFinalOutcome(queue_id(), recipient, relay_, times_,
                                         parts_->options.soft_bounce, &outcome));
   *result_.result.add_outcomes() = std::move(outcome);
 }

@@ -19,7 +19,9 @@
 #include "services/delivery/core/log_line.h"
 #include "services/delivery/smtp/connection_cache.h"
 #include "services/delivery/smtp/contents.h"
+#include "services/delivery/smtp/generic_maps.h"
 #include "services/delivery/smtp/host_lookup.h"
+#include "services/delivery/smtp/host_tables.h"
 
 namespace postfleet::delivery::smtp {
 
@@ -29,6 +31,8 @@ struct AgentParts {
   const SmtpWorld& world;
   Deadlines& deadlines;
   ConnectionCache& cache;
+  HostTables* tables = nullptr;
+  GenericMaps* generic = nullptr;  // or none
   uint64_t connections_opened = 0;
 };
 
@@ -56,6 +60,8 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   void TryNext();
   void ListDestinations();
   void Begin();
+  // False: the attempt is over.
+  bool MapAddresses(Transaction* transaction);
   void OnTransactionOver();
   // The session, or the search for hosts, failed for everybody who is left.
   void OnFailure(Outcome failure);
@@ -85,7 +91,11 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   const std::shared_ptr<AgentParts> parts_;
   const std::unique_ptr<Attempt> attempt_;
   std::function<void()> over_;
+  std::optional<GenericHeader> generic_header_;
   Contents contents_;
+  // With generic maps: what the transaction says instead of the delivery.
+  mail::v1::Envelope sent_envelope_;
+  std::vector<mail::v1::Recipient> sent_recipients_;
   AttemptTimes times_;
   AttemptResult result_;
   // Without a final outcome, and what the last host said about each (empty: no host has).
@@ -106,6 +116,7 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   // Of the destination that is being tried.
   bool hosts_known_ = false;
   Hosts hosts_;
+  uint16_t best_preference_ = 0;
   size_t next_host_ = 0;
   size_t sessions_ = 0;
   bool sessions_used_up_ = false;

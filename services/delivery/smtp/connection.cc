@@ -21,17 +21,40 @@ using Endpoint = asio::generic::stream_protocol::endpoint;
 // What sun_path holds beside its final zero.
 constexpr size_t kUnixPathBytesMax = 107;
 
-SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& host) {
+Peer PeerOf(const Candidate& host) {
+  return {.host = host.host,
+          .address = host.path.empty() ? host.address.to_string() : host.path,
+          .port = host.path.empty() ? host.port : uint16_t{0}};
+}
+
+// `prepared`: whether the tables could be asked.
+SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& host,
+                                const ConnectionPurpose& purpose, int64_t now_ms,
+                                HostTables& tables, absl::Status* prepared) {
+  const Peer peer = PeerOf(host);
+  absl::StatusOr<EhloKeywords> discarded = tables.DiscardedKeywords(peer.address);
+  absl::StatusOr<PixWorkarounds> pix = tables.WorkaroundsFor(peer.address);
+  *prepared = discarded.ok() ? pix.status() : discarded.status();
+  if (!prepared->ok()) return {};
+  // Young mail is tried without the pause first.
+  if (now_ms - purpose.arrival_ms < options.pix_threshold.count()) pix->delay_dotcrlf = false;
   return {.lmtp = options.protocol == ClientProtocol::kLmtp,
           .lmtp_assume_final = options.assume_final,
           .helo_name = options.helo_name,
+          .queue_id = purpose.queue_id,
           .myhostname = options.myhostname,
           .detect_loop = host.path.empty() && host.port == options.loop_port,
-          .skip_5xx_greeting = options.skip_5xx_greeting};
-}
-
-Peer PeerOf(const Candidate& host) {
-  return {.host = host.host, .address = host.path.empty() ? host.address.to_string() : host.path};
+          .skip_5xx_greeting = options.skip_5xx_greeting,
+          .convert_content = options.convert_content,
+          .is_best_host = purpose.is_best_host,
+          .always_send_ehlo = options.always_send_ehlo,
+          .never_send_ehlo = options.never_send_ehlo,
+          .discarded_keywords = *std::move(discarded),
+          .pix_workarounds = *pix,
+          .quote_addresses = options.quote_addresses,
+          .send_xforward = options.send_xforward,
+          .keep_utf8_replies = options.smtputf8,
+          .reply_filter = tables.ReplyFilter(peer.WithPort())};
 }
 
 // As Postfix, whose working folder is the queue directory.
@@ -46,8 +69,9 @@ bool WouldBlock(const std::error_code& error) {
 }  // namespace
 
 Connection::Connection(std::shared_ptr<const void> parts, const SmtpOptions& options,
-                       const SmtpWorld& world, Deadlines& deadlines, std::string destination,
-                       const Candidate& host)
+                       const SmtpWorld& world, HostTables& tables, Deadlines& deadlines,
+                       std::string destination, const Candidate& host,
+                       const ConnectionPurpose& purpose)
     : KeepsParts{std::move(parts)},
       TimeLimited(deadlines),
       options_(options),
@@ -56,11 +80,17 @@ Connection::Connection(std::shared_ptr<const void> parts, const SmtpOptions& opt
       host_(host),
       relay_(RelayName(host)),
       socket_(world.loop->io()),
-      session_(PeerOf(host), destination_, SessionOptionsOf(options, host)),
+      session_(
+          PeerOf(host), destination_,
+          SessionOptionsOf(options, host, purpose, world.clock->WallMillis(), tables, &prepared_)),
       writer_(options.line_bytes_max) {}
 
 void Connection::Connect(ConnectionUser* user) {
   user_ = user;
+  if (!prepared_.ok()) {
+    maillog::Warning(options_.program, std::string(prepared_.message()));
+    return Fail("4.3.0", Concat("local data error while talking to ", relay_));
+  }
   Endpoint endpoint;
   std::error_code error;
   if (host_.path.empty()) {
@@ -140,8 +170,10 @@ void Connection::Begin(Transaction transaction, Contents* contents) {
   contents_ = contents;
   writer_.Reset();
   dot_written_ = false;
+  dot_pause_ = DotPause::kNotYet;
   send_begin_ = send_end_ = 0;
   session_.Begin(std::move(transaction));
+  if (session_.converts()) contents_->Convert();
   contents_->Prefetch();
   Advance();
 }
@@ -153,6 +185,7 @@ void Connection::Reset() {
 
 // Sends what the session has to say, then leaves the turn to the server, the contents or the user.
 void Connection::Advance() {
+  LogNotes();
   const bool flushed = FlushCommands();
   if (session_.state() == Session::State::kBody && flushed) SendBody();
   switch (session_.state()) {
@@ -168,10 +201,17 @@ void Connection::Advance() {
   }
   ClearDeadline();
   DropContents();
-  if (const std::string warning = session_.TakeWarning(); !warning.empty()) {
-    maillog::Warning(options_.program, warning);
-  }
   if (user_ != nullptr) user_->OnSession(*this);
+}
+
+void Connection::LogNotes() {
+  for (const SessionNote& note : session_.TakeNotes()) {
+    if (note.is_warning) {
+      maillog::Warning(options_.program, note.text);
+    } else {
+      maillog::Info(options_.program, note.text);
+    }
+  }
 }
 
 // Lines of a reply but the last have a hyphen behind the code.
@@ -188,6 +228,7 @@ void Connection::CountReplies(std::string_view bytes) {
 }
 
 void Connection::ExtendDeadline() {
+  if (session_.state() == Session::State::kBody && dot_pause_ == DotPause::kPausing) return;
   const SmtpTimeouts& timeouts = options_.timeouts;
   const Session::Step step = session_.step();
   const auto now = world_.clock->Monotonic();
@@ -212,6 +253,9 @@ std::chrono::milliseconds Connection::TimeLimitOf(Session::Step step) const {
     case Session::Step::kEhlo:
     case Session::Step::kHelo:
       return timeouts.helo;
+    case Session::Step::kXforwardName:
+    case Session::Step::kXforwardHelo:
+      return timeouts.xforward;
     case Session::Step::kMail:
       return timeouts.mail;
     case Session::Step::kRcpt:
@@ -279,13 +323,25 @@ bool Connection::FillSendBuffer() {
         break;
       }
       case Contents::State::kEnd:
+        if (session_.delays_dot() && dot_pause_ != DotPause::kOver) {
+          if (send_end_ != 0) return true;
+          if (dot_pause_ == DotPause::kNotYet) {
+            SetDeadline(world_.clock->Monotonic() + options_.pix_delay);
+          }
+          dot_pause_ = DotPause::kPausing;
+          return false;
+        }
         send_end_ += writer_.Finish(out);
         dot_written_ = true;
         return true;
       case Contents::State::kWait:
         return send_end_ != 0;
       case Contents::State::kFailed:
-        session_.ContentFailed(contents_->failure());
+        if (contents_->unfit()) {
+          session_.ContentUnfit(Contents::kUnfitStatus, std::string(contents_->failure()));
+        } else {
+          session_.ContentFailed(contents_->failure());
+        }
         return false;
     }
   }
@@ -317,7 +373,9 @@ void Connection::Close(const std::shared_ptr<size_t>& quits) {
   DropContents();
   if (!socket_.is_open() || quits_ != nullptr) return;
   const Session::State state = session_.state();
-  if (session_.reusable() && (state == Session::State::kReady || state == Session::State::kDone)) {
+  if (connected_ && session_.can_quit() &&
+      (state == Session::State::kReady || state == Session::State::kDone ||
+       state == Session::State::kFailed)) {
     session_.Quit();
     const bool said = FlushCommands();
     if (said && quits != nullptr && *quits < options_.quitting_connections_max) {
@@ -348,6 +406,10 @@ void Connection::OnDeadline() {
   if (session_.state() == Session::State::kReady) {
     if (user_ != nullptr) user_->OnIdleOver(*this);
     return;
+  }
+  if (session_.state() == Session::State::kBody && dot_pause_ == DotPause::kPausing) {
+    dot_pause_ = DotPause::kOver;
+    return Advance();
   }
   session_.TimedOut();
   Advance();

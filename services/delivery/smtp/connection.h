@@ -22,11 +22,20 @@
 #include "services/delivery/smtp/contents.h"
 #include "services/delivery/smtp/core/session.h"
 #include "services/delivery/smtp/deadlines.h"
+#include "services/delivery/smtp/host_tables.h"
 #include "services/delivery/smtp/smtp_agent.h"
 
 namespace postfleet::delivery::smtp {
 
 class Connection;
+
+// What a connection is made for.
+struct ConnectionPurpose {
+  std::string queue_id;
+  int64_t arrival_ms = 0;
+  // See SessionOptions.
+  bool is_best_host = true;
+};
 
 class ConnectionUser {
  public:
@@ -56,7 +65,8 @@ class Connection : public std::enable_shared_from_this<Connection>,
   // `parts` own what the references refer to: a closed connection may live until its loop has let
   // go of it.
   Connection(std::shared_ptr<const void> parts, const SmtpOptions& options, const SmtpWorld& world,
-             Deadlines& deadlines, std::string destination, const Candidate& host);
+             HostTables& tables, Deadlines& deadlines, std::string destination,
+             const Candidate& host, const ConnectionPurpose& purpose);
 
   void Connect(ConnectionUser* user);
   // kReady only. The contents must live until the state is kDone.
@@ -100,6 +110,7 @@ class Connection : public std::enable_shared_from_this<Connection>,
   void SendBody();
   // True: there is something to send.
   bool FillSendBuffer();
+  void LogNotes();
   void WaitWritable();
   void DropContents();
   void Fail(const char* status, const std::string& why);
@@ -109,6 +120,8 @@ class Connection : public std::enable_shared_from_this<Connection>,
   const std::string destination_;
   const Candidate host_;
   const std::string relay_;
+  // What tables say of the host; not known: no connection.
+  absl::Status prepared_;
   asio::generic::stream_protocol::socket socket_;
   Session session_;
   ConnectionUser* user_ = nullptr;
@@ -131,6 +144,8 @@ class Connection : public std::enable_shared_from_this<Connection>,
   Contents* contents_ = nullptr;
   postfleet::smtp::DataWriter writer_;
   bool dot_written_ = false;  // to the send buffer
+  // smtp_pix_workarounds: the dot waits for the deadline, or has waited.
+  enum class DotPause { kNotYet, kPausing, kOver } dot_pause_ = DotPause::kNotYet;
   std::unique_ptr<char[]> send_buffer_;
   size_t send_begin_ = 0;
   size_t send_end_ = 0;

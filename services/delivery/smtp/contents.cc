@@ -4,7 +4,58 @@
 
 namespace postfleet::delivery::smtp {
 
+namespace {
+
+// What one step of an edit takes: its output is held whole.
+constexpr size_t kEditBytesMax = 16 * 1024;
+
+}  // namespace
+
 Contents::State Contents::Peek(std::string_view* piece, std::function<void()> ready) {
+  const bool edited = converting_ || editor_ != nullptr;
+  return edited ? PeekEdited(piece, std::move(ready)) : PeekStored(piece, std::move(ready));
+}
+
+Contents::State Contents::PeekEdited(std::string_view* piece, std::function<void()> ready) {
+  if (!edit_.has_value()) {
+    message::DowngradeOptions options = limits_;
+    options.convert = converting_;
+    options.editor = editor_;
+    edit_.emplace(options);
+  }
+  while (edited_offset_ == edited_.size()) {
+    edited_.clear();
+    edited_offset_ = 0;
+    if (EditFailed()) return State::kFailed;
+    std::string_view stored;
+    const State state = PeekStored(&stored, ready);
+    if (state == State::kEnd && !std::exchange(finished_, true)) {
+      edit_->Finish(&edited_);
+    } else if (state == State::kBytes) {
+      stored = stored.substr(0, kEditBytesMax);
+      edit_->Take(stored, &edited_);
+      offset_ += stored.size();
+    } else {
+      return state;
+    }
+    if (EditFailed()) return State::kFailed;
+  }
+  *piece = std::string_view(edited_).substr(edited_offset_);
+  return State::kBytes;
+}
+
+bool Contents::EditFailed() {
+  unconvertible_ = edit_->too_deep();
+  if (unconvertible_) failure_ = message::Downgrade::kTooDeepText;
+  if (editor_ == nullptr || editor_->failure().empty()) return unconvertible_;
+  failure_ = editor_->failure();
+  unconvertible_ = false;
+  return true;
+}
+
+void Contents::Consume(size_t bytes) { (edit_.has_value() ? edited_offset_ : offset_) += bytes; }
+
+Contents::State Contents::PeekStored(std::string_view* piece, std::function<void()> ready) {
   while (slice_ < slices_.size()) {
     *piece = rpc::AsView(slices_[slice_]).substr(offset_);
     if (!piece->empty()) return State::kBytes;
@@ -30,6 +81,10 @@ void Contents::Prefetch() {
 bool Contents::Rewind() {
   ready_ = nullptr;
   slice_ = offset_ = 0;
+  converting_ = unconvertible_ = finished_ = false;
+  edit_.reset();
+  edited_.clear();
+  edited_offset_ = 0;
   return !dropped_;
 }
 

@@ -1,8 +1,10 @@
 #include "services/delivery/smtp/smtp_agent.h"
 
+#include <cstdlib>
 #include <unordered_map>
 #include <utility>
 
+#include "libs/base/maillog.h"
 #include "services/delivery/smtp/attempt_run.h"
 
 namespace postfleet::delivery::smtp {
@@ -16,6 +18,25 @@ class SmtpAgent::Core : public AgentParts {
         world_(std::move(world)),
         deadlines_(*world_.loop, *world_.clock, options_.tick),
         cache_(options_, world_) {
+    std::vector<std::string> own_addresses;
+    for (const asio::ip::address& own : options_.own_addresses) {
+      own_addresses.push_back(own.to_string());
+    }
+    auto maps = GenericMaps::Open(options_.generic, options_.program, std::move(own_addresses));
+    // FromConfig has opened them. Without them no mail may leave.
+    if (!maps.ok()) {
+      maillog::Warning(options_.program, std::string(maps.status().message()));
+      std::abort();
+    }
+    generic_maps_ = *std::move(maps);
+    generic = generic_maps_.get();
+    auto tables = HostTables::Open(options_.host_tables, options_.program);
+    if (!tables.ok()) {
+      maillog::Warning(options_.program, std::string(tables.status().message()));
+      std::abort();
+    }
+    host_tables_ = *std::move(tables);
+    this->tables = host_tables_.get();
     deadlines_.set_on_tick([this] { return cache_.Sweep(); });
   }
 
@@ -54,6 +75,8 @@ class SmtpAgent::Core : public AgentParts {
   const SmtpWorld world_;
   Deadlines deadlines_;
   ConnectionCache cache_;
+  std::unique_ptr<HostTables> host_tables_;
+  std::unique_ptr<GenericMaps> generic_maps_;
   std::unordered_map<uint64_t, std::shared_ptr<AttemptRun>> runs_;
 };
 

@@ -44,6 +44,46 @@ TEST_F(SmtpAgentTest, ALargeMessageGoesInPiecesAndArrivesWhole) {
   EXPECT_TRUE(server_.bodies[0] == expected);
 }
 
+TEST_F(SmtpAgentTest, EightBitContentIsConvertedWhere8BitmimeIsNotOffered) {
+  const std::vector<std::string> pieces = {"Content-Transfer-Encoding: 8bit\n\n\xc3", "\xa4=\n"};
+  Deliver({.pieces = pieces});
+  server_.behaviours = {{.ehlo = "250-mx.test\r\n250-SIZE\r\n250 PIPELINING"}};
+  Deliver({.nexthop = "[mx.test]", .pieces = pieces});
+  EXPECT_THAT(server_.bodies,
+              ElementsAre("Content-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa4=\r\n",
+                          "Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A4=3D\r\n"));
+}
+
+TEST_F(SmtpAgentTest, ConversionCanBeDisabled) {
+  options_.convert_content = false;
+  server_.behaviours = {{.ehlo = "250-mx.test\r\n250 PIPELINING"}};
+  Deliver({.pieces = {"Content-Transfer-Encoding: 8bit\n\n\xc3\xa4\n"}});
+  EXPECT_THAT(server_.bodies, ElementsAre("Content-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa4\r\n"));
+}
+
+TEST_F(SmtpAgentTest, TheNextHostGetsTheContentsInTheFormThatItTakes) {
+  resolver_.AddAddress("mx2.test", "127.0.0.2");
+  ScriptedServer second(loop_.io(), asio::ip::make_address("127.0.0.2"), server_.port());
+  resolver_.AddMx("example.test", 20, "mx2.test");
+  server_.behaviours = {{.ehlo = "250 mx.test", .replies = {{".", "450 4.2.1 later"}}}};
+  EXPECT_THAT(Texts(Deliver({.pieces = {"Content-Transfer-Encoding: 8bit\n\n\xc3\xa4\n"}})),
+              ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(server_.bodies, ElementsAre(HasSubstr("=C3=A4")));
+  EXPECT_THAT(second.bodies, ElementsAre(HasSubstr("\xc3\xa4")));
+}
+
+TEST_F(SmtpAgentTest, ContentsThatCannotBeConvertedBounce) {
+  options_.content_limits.nesting_max = 0;
+  server_.behaviours = {{.ehlo = "250 mx.test"}};
+  std::string content;
+  for (int i = 0; i < 3; ++i) {
+    content += "Content-Type: multipart/mixed; boundary=b\n\n--b\n";
+  }
+  EXPECT_THAT(Texts(Deliver({.pieces = {content}})),
+              ElementsAre("bounced 5.6.0 MIME nesting exceeds safety limit"));
+  EXPECT_THAT(server_.bodies, ElementsAre());
+}
+
 TEST_F(SmtpAgentTest, LongLinesAreFolded) {
   Deliver({.pieces = {std::string(1000, 'x') + "\n"}});
   EXPECT_THAT(server_.bodies, ElementsAre(std::string(998, 'x') + "\r\n xx\r\n"));

@@ -44,6 +44,16 @@ struct Names {
   const char* connection_cache_time_limit;
   const char* connection_reuse_time_limit;
   const char* connection_reuse_count_limit;
+  const char* xforward_timeout;
+  const char* discard_keywords;
+  const char* discard_keyword_maps;
+  const char* pix_workarounds;
+  const char* pix_workaround_maps;
+  const char* pix_threshold;
+  const char* pix_delay;
+  const char* reply_filter;
+  const char* quote_envelope;
+  const char* send_xforward;
 };
 
 constexpr Names kSmtpNames = {.connect_timeout = "smtp_connect_timeout",
@@ -79,7 +89,17 @@ constexpr Names kSmtpNames = {.connect_timeout = "smtp_connect_timeout",
                               .connection_cache_destinations = "smtp_connection_cache_destinations",
                               .connection_cache_time_limit = "smtp_connection_cache_time_limit",
                               .connection_reuse_time_limit = "smtp_connection_reuse_time_limit",
-                              .connection_reuse_count_limit = "smtp_connection_reuse_count_limit"};
+                              .connection_reuse_count_limit = "smtp_connection_reuse_count_limit",
+                              .xforward_timeout = "smtp_xforward_timeout",
+                              .discard_keywords = "smtp_discard_ehlo_keywords",
+                              .discard_keyword_maps = "smtp_discard_ehlo_keyword_address_maps",
+                              .pix_workarounds = "smtp_pix_workarounds",
+                              .pix_workaround_maps = "smtp_pix_workaround_maps",
+                              .pix_threshold = "smtp_pix_workaround_threshold_time",
+                              .pix_delay = "smtp_pix_workaround_delay_time",
+                              .reply_filter = "smtp_reply_filter",
+                              .quote_envelope = "smtp_quote_rfc821_envelope",
+                              .send_xforward = "smtp_send_xforward_command"};
 
 constexpr Names kLmtpNames = {.connect_timeout = "lmtp_connect_timeout",
                               .helo_timeout = "lmtp_lhlo_timeout",
@@ -114,7 +134,17 @@ constexpr Names kLmtpNames = {.connect_timeout = "lmtp_connect_timeout",
                               .connection_cache_destinations = "lmtp_connection_cache_destinations",
                               .connection_cache_time_limit = "lmtp_connection_cache_time_limit",
                               .connection_reuse_time_limit = "lmtp_connection_reuse_time_limit",
-                              .connection_reuse_count_limit = "lmtp_connection_reuse_count_limit"};
+                              .connection_reuse_count_limit = "lmtp_connection_reuse_count_limit",
+                              .xforward_timeout = "lmtp_xforward_timeout",
+                              .discard_keywords = "lmtp_discard_lhlo_keywords",
+                              .discard_keyword_maps = "lmtp_discard_lhlo_keyword_address_maps",
+                              .pix_workarounds = "lmtp_pix_workarounds",
+                              .pix_workaround_maps = "lmtp_pix_workaround_maps",
+                              .pix_threshold = "lmtp_pix_workaround_threshold_time",
+                              .pix_delay = "lmtp_pix_workaround_delay_time",
+                              .reply_filter = "lmtp_reply_filter",
+                              .quote_envelope = "lmtp_quote_rfc821_envelope",
+                              .send_xforward = "lmtp_send_xforward_command"};
 
 std::chrono::milliseconds Time(const config::Config& config, std::string_view name) {
   return absl::ToChronoMilliseconds(config.GetTime(name));
@@ -160,6 +190,7 @@ void ReadFamilies(const config::Config& config, SmtpOptions* options) {
 SmtpTimeouts ReadTimeouts(const config::Config& config, const Names& names) {
   SmtpTimeouts timeouts{.connect = Time(config, names.connect_timeout),
                         .helo = Time(config, names.helo_timeout),
+                        .xforward = Time(config, names.xforward_timeout),
                         .mail = Time(config, names.mail_timeout),
                         .rcpt = Time(config, names.rcpt_timeout),
                         .data_init = Time(config, names.data_init_timeout),
@@ -172,6 +203,15 @@ SmtpTimeouts ReadTimeouts(const config::Config& config, const Names& names) {
   // 0 leaves it to the system, whose own limit is below this.
   if (timeouts.connect.count() == 0) timeouts.connect = std::chrono::hours(1);
   return timeouts;
+}
+
+HostTablesOptions ReadHostTables(const config::Config& config, const Names& names) {
+  return {.discarded_keywords = config.GetString(names.discard_keywords),
+          .discarded_keyword_maps = config.GetList(names.discard_keyword_maps),
+          .pix_workarounds = config.GetString(names.pix_workarounds),
+          .pix_workaround_maps = config.GetList(names.pix_workaround_maps),
+          .reply_filter = config.GetList(names.reply_filter),
+          .default_table_type = config.GetString("default_database_type")};
 }
 
 OrderOptions ReadOrder(const config::Config& config, const Names& names) {
@@ -275,6 +315,19 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .cname_names_server = config.GetBool(names.cname_overrides_servername),
       .skip_5xx_greeting = config.GetBool(names.skip_5xx_greeting),
       .line_bytes_max = Count(config, names.line_length_limit),
+      .content_limits = {.header_bytes_max = Count(config, "header_size_limit"),
+                         .boundary_bytes_max = Count(config, "mime_boundary_length_limit"),
+                         .nesting_max = Count(config, "mime_nesting_limit")},
+      .convert_content = !config.GetBool("disable_mime_output_conversion"),
+      .generic = GenericOptions::FromConfig(config, lmtp),
+      .host_tables = ReadHostTables(config, names),
+      .pix_threshold = Time(config, names.pix_threshold),
+      .pix_delay = Time(config, names.pix_delay),
+      .always_send_ehlo = config.GetBool("smtp_always_send_ehlo"),
+      .never_send_ehlo = config.GetBool("smtp_never_send_ehlo"),
+      .quote_addresses = config.GetBool(names.quote_envelope),
+      .send_xforward = config.GetBool(names.send_xforward),
+      .smtputf8 = config.GetBool("smtputf8_enable"),
       .timeouts = ReadTimeouts(config, names),
       .skip_quit_reply = config.GetBool(names.skip_quit_response),
       .soft_bounce = config.GetBool("soft_bounce"),
@@ -292,6 +345,8 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
     status = ReadBindAddress(config, names.bind_address, false, &options.bind_address);
   if (status.ok())
     status = ReadBindAddress(config, names.bind_address6, true, &options.bind_address6);
+  if (status.ok()) status = HostTables::Open(options.host_tables, options.program).status();
+  if (status.ok()) status = GenericMaps::Open(options.generic, options.program).status();
   if (!status.ok()) return status;
   ReadOwnAddresses(config, &options);
   return options;

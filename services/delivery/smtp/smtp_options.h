@@ -12,7 +12,10 @@
 
 #include "absl/status/statusor.h"
 #include "libs/config/config.h"
+#include "libs/message/downgrade.h"
 #include "services/delivery/smtp/core/hosts.h"
+#include "services/delivery/smtp/generic_maps.h"
+#include "services/delivery/smtp/host_tables.h"
 
 namespace postfleet::delivery::smtp {
 
@@ -21,6 +24,7 @@ enum class ClientProtocol { kSmtp, kLmtp };
 struct SmtpTimeouts {
   std::chrono::milliseconds connect{30'000};
   std::chrono::milliseconds helo{300'000};  // also for the greeting
+  std::chrono::milliseconds xforward{300'000};
   std::chrono::milliseconds mail{300'000};
   std::chrono::milliseconds rcpt{300'000};
   std::chrono::milliseconds data_init{120'000};
@@ -75,6 +79,20 @@ struct SmtpOptions {
   bool cname_names_server = false;
   bool skip_5xx_greeting = true;
   size_t line_bytes_max = 998;  // 0: no limit
+  message::DowngradeOptions content_limits;
+  // Where 8BITMIME is not offered, 8-bit content becomes quoted-printable.
+  bool convert_content = true;
+  GenericOptions generic;
+  HostTablesOptions host_tables;
+  // Mail that is younger is sent without the pause before the dot that PIX firewalls need.
+  std::chrono::milliseconds pix_threshold{500'000};
+  std::chrono::milliseconds pix_delay{10'000};
+  // See SessionOptions.
+  bool always_send_ehlo = true;
+  bool never_send_ehlo = false;
+  bool quote_addresses = true;
+  bool send_xforward = false;
+  bool smtputf8 = false;  // smtputf8_enable
   SmtpTimeouts timeouts;
   // The reply to QUIT is not waited for.
   bool skip_quit_reply = true;

@@ -19,12 +19,11 @@ constexpr int kReadsMax = 16;
 }  // namespace
 
 Connection::Connection(Server& server, Listener& listener, asio::ip::tcp::socket socket,
-                       ConnectionFacts facts, std::string count_key)
+                       ConnectionFacts facts)
     : server_(server),
       listener_(listener),
       socket_(std::move(socket)),
       session_(listener.session_config, std::move(facts), server),
-      count_key_(std::move(count_key)),
       active_at_(server.clock().Monotonic()) {}
 
 template <typename Event>
@@ -36,22 +35,19 @@ void Connection::Handle(const Event& event) {
   Perform(actions);
 }
 
-void Connection::Start(int over_limit, bool ready) {
-  limited_ = over_limit > 0;
-  listener_.metrics.Opened(limited_);
+void Connection::Start(bool ready) {
   Handle([&](Actions& actions) {
-    if (limited_) {
-      session_.OnTooManyConnections(over_limit, &actions);
-    } else if (!ready) {
-      session_.OnNotReady(&actions);
-    } else {
-      session_.OnConnect(&actions);
-    }
+    ready ? session_.OnConnect(&actions) : session_.OnNotReady(&actions);
+    listener_.metrics.Opened(actions.limited);
   });
 }
 
 void Connection::OnResolved(const lookup::v1::Answer& answer) {
   Handle([&](Actions& actions) { session_.OnResolved(answer, &actions); });
+}
+
+void Connection::OnFlushed(bool started) {
+  Handle([&](Actions& actions) { session_.OnFlushed(started, &actions); });
 }
 
 void Connection::OnEnqueued(const std::string& queue_id, bool final,
@@ -100,6 +96,7 @@ void Connection::Perform(Actions& actions) {
     server_.enqueue().Send(std::move(submit), abandon ? nullptr : shared_from_this());
   }
   if (actions.resolve) server_.resolve().Ask(*actions.resolve, shared_from_this());
+  if (actions.flush) server_.enqueue().Flush(*actions.flush, shared_from_this());
   unsent_ += actions.reply;
   if (actions.close) close_after_flush_ = true;
   if (actions.delay_ms > 0) StartDelay(actions.delay_ms);

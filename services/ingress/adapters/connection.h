@@ -22,11 +22,11 @@ struct Listener;
 class Connection : public Requester, public std::enable_shared_from_this<Connection> {
  public:
   Connection(Server& server, Listener& listener, asio::ip::tcp::socket socket,
-             ConnectionFacts facts, std::string count_key);
+             ConnectionFacts facts);
 
-  // `over_limit`: connections of this client, if they are too many.
-  void Start(int over_limit, bool ready);
+  void Start(bool ready);
   void OnResolved(const lookup::v1::Answer& answer) override;
+  void OnFlushed(bool started) override;
   void OnEnqueued(const std::string& queue_id, bool final,
                   queue::v1::EnqueueResult::Code code) override;
   // The listener's time limit has passed without a byte from or to the client.
@@ -36,8 +36,6 @@ class Connection : public Requester, public std::enable_shared_from_this<Connect
   void Drop();
 
   std::chrono::steady_clock::time_point active_at() const { return active_at_; }
-  const std::string& count_key() const { return count_key_; }
-  bool limited() const { return limited_; }
 
  private:
   friend class Server;
@@ -59,13 +57,11 @@ class Connection : public Requester, public std::enable_shared_from_this<Connect
   Listener& listener_;
   asio::ip::tcp::socket socket_;
   Session session_;
-  const std::string count_key_;
   std::string unsent_;
   std::unique_ptr<asio::steady_timer> delay_;
   size_t accounted_bytes_ = 0;
   std::chrono::steady_clock::time_point active_at_;
   std::list<std::shared_ptr<Connection>>::iterator place_;  // in the listener's list
-  bool limited_ = false;
   bool reading_ = false;
   bool writing_ = false;
   bool close_after_flush_ = false;

@@ -23,10 +23,37 @@ void EnqueueClient::Start() { stream_.Start(options_.channel); }
 
 void EnqueueClient::Stop() {
   stream_.Stop();
+  {
+    std::unique_lock lock(flushes_.mutex);
+    for (grpc::ClientContext* context : flushes_.open) context->TryCancel();
+    flushes_.changed.wait(lock, [this] { return flushes_.open.empty(); });
+  }
   loop_.RunAndWait([this] {
     outbox_.TakeAll();
     unanswered_.clear();
   });
+}
+
+void EnqueueClient::Flush(std::string site, std::shared_ptr<Requester> requester) {
+  struct Call {
+    grpc::ClientContext context;
+    queue::v1::FlushRequest request;
+    queue::v1::FlushResponse response;
+  };
+  auto call = std::make_shared<Call>();
+  call->context.set_deadline(std::chrono::system_clock::now() + kFlushMax);
+  call->request.set_site(std::move(site));
+  {
+    std::lock_guard lock(flushes_.mutex);
+    flushes_.open.insert(&call->context);
+  }
+  stub_->async()->Flush(&call->context, &call->request, &call->response,
+                        [this, call, requester = std::move(requester)](const grpc::Status& status) {
+                          loop_.Post([requester, ok = status.ok()] { requester->OnFlushed(ok); });
+                          std::lock_guard lock(flushes_.mutex);
+                          flushes_.open.erase(&call->context);
+                          flushes_.changed.notify_all();
+                        });
 }
 
 // An incarnation outlives streams; with one, the sign of life is Stat.

@@ -11,8 +11,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -56,6 +59,9 @@ class EnqueueClient {
   std::string NextQueueId();
   // `requester` may be null: nobody waits (an abandon).
   void Send(Submit submit, std::shared_ptr<Requester> requester);
+  // Deferred mail of `site` is to be tried now: answered within kFlushMax.
+  static constexpr std::chrono::seconds kFlushMax{10};
+  void Flush(std::string site, std::shared_ptr<Requester> requester);
   // Answers what was resent for too long. To be called now and then.
   void GiveUpOld();
 
@@ -66,6 +72,13 @@ class EnqueueClient {
     std::shared_ptr<Requester> requester;
     // When it was first without a stream.
     std::optional<std::chrono::steady_clock::time_point> cut_off_at;
+  };
+
+  // Calls of Flush that are open; they may end on any thread.
+  struct Flushes {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::set<grpc::ClientContext*> open;
   };
 
   bool NextFrame(grpc::ByteBuffer* frame);
@@ -83,6 +96,8 @@ class EnqueueClient {
   const std::unique_ptr<queue::v1::Queue::Stub> stub_;
   rpc::LastingStream stream_;
   rpc::Outbox<std::shared_ptr<Entry>> outbox_;  // of the stream that is open
+
+  Flushes flushes_;
 
   uint64_t incarnation_ = 0;
   uint64_t next_sequence_ = 1;

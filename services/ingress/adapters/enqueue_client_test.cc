@@ -24,6 +24,7 @@ constexpr std::chrono::milliseconds kResendMax{5000};
 class Client : public Requester {
  public:
   void OnResolved(const lookup::v1::Answer&) override {}
+  void OnFlushed(bool) override {}
   void OnEnqueued(const std::string&, bool, EnqueueResult::Code code) override {
     {
       std::lock_guard lock(mutex_);

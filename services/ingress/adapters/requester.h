@@ -13,6 +13,7 @@ class Requester {
  public:
   virtual ~Requester() = default;
   virtual void OnResolved(const lookup::v1::Answer& answer) = 0;
+  virtual void OnFlushed(bool started) = 0;
   // `final`: the answer to the submission that has the message.
   virtual void OnEnqueued(const std::string& queue_id, bool final,
                           queue::v1::EnqueueResult::Code code) = 0;

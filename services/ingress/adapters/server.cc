@@ -94,6 +94,12 @@ Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Regist
   for (size_t i = 0; i < listeners.size(); ++i) {
     listeners_.push_back(
         std::make_unique<Listener>(loop, registry, std::move(listeners[i]), listening_fds[i]));
+    Listener& listener = *listeners_.back();
+    const ClientLimits& limits = listener.session_config.client_limits;
+    if (!limits.any()) continue;
+    auto& rates = rates_of_[listener.session_config.service];
+    if (rates == nullptr) rates = std::make_shared<ClientRates>(limits);
+    listener.rates = rates;
   }
 }
 
@@ -170,28 +176,20 @@ void Server::Admit(Listener& listener, int fd, const config::IpAddress& address)
   facts.bare_newline_excluded = memberships.bare_newline_excluded;
   facts.early_bytes = EarlyBytes(fd);
 
-  const int limit = listener.session_config.connection_count_limit;
-  std::string count_key;
-  int over_limit = 0;
-  if (limit > 0 && !memberships.event_limit_excepted) {
+  if (listener.rates != nullptr && !memberships.event_limit_excepted) {
     const auto network = listener.clients.CountedNetwork(address);
     const auto& bytes = network.address().bytes();
-    count_key.assign(bytes.begin(), bytes.end());
-    const int count = ++connections_of_[count_key];
-    if (count > limit) over_limit = count;
+    facts.visit = std::make_shared<ClientVisit>(
+        listener.rates, std::string(bytes.begin(), bytes.end()), WallMillis());
   }
-  auto connection = std::make_shared<Connection>(*this, listener, std::move(socket),
-                                                 std::move(facts), std::move(count_key));
+  auto connection =
+      std::make_shared<Connection>(*this, listener, std::move(socket), std::move(facts));
   sessions_.fetch_add(1, std::memory_order_relaxed);
   connection->place_ = listener.connections.insert(listener.connections.end(), connection);
-  connection->Start(over_limit, enqueue_.NextQueueIdIsKnown());
+  connection->Start(enqueue_.NextQueueIdIsKnown());
 }
 
 void Server::Closed(Connection& connection, Listener& listener) {
-  if (!connection.count_key().empty()) {
-    const auto it = connections_of_.find(connection.count_key());
-    if (it != connections_of_.end() && --it->second == 0) connections_of_.erase(it);
-  }
   listener.connections.erase(connection.place_);
   {
     std::lock_guard lock(drain_mutex_);

@@ -33,6 +33,7 @@ struct Listener {
   uint16_t port = 0;
   bool accepting = false;
   ListenerMetrics metrics;
+  std::shared_ptr<ClientRates> rates;  // of its service; null: no limits
   // The longest without activity first.
   std::list<std::shared_ptr<Connection>> connections;
 };
@@ -91,7 +92,7 @@ class Server : public Surroundings {
   runtime::Timer accept_again_;
   Actions actions_;
   std::string read_buffer_;
-  absl::flat_hash_map<std::string, int> connections_of_;  // by counted network
+  absl::flat_hash_map<std::string, std::shared_ptr<ClientRates>> rates_of_;  // by service
   bool accepting_ = false;
   bool draining_ = false;
 

@@ -22,6 +22,8 @@ std::string_view Refused(Stage stage) {
       return "Data command";
     case Stage::kEndOfData:
       return "End-of-data";
+    case Stage::kEtrn:
+      return "Etrn command";
   }
   return "";
 }

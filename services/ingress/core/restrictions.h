@@ -13,7 +13,7 @@
 
 namespace postfleet::ingress {
 
-enum class Stage { kClient, kHelo, kSender, kRecipient, kData, kEndOfData };
+enum class Stage { kClient, kHelo, kSender, kRecipient, kData, kEndOfData, kEtrn };
 
 // Whether a client is on a list. kUnknown: a table of the list could not be read.
 enum class Membership { kNo, kYes, kUnknown };

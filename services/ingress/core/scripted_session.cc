@@ -77,6 +77,10 @@ void ScriptedSession::Take(Actions& actions, std::string* out) {
   for (const RejectEvent& event : actions.rejects) rejects.push_back(event);
   for (Submit& submit : actions.submits) submits.push_back(std::move(submit));
   if (actions.resolve) resolve_ = std::move(actions.resolve);
+  if (actions.flush) {
+    flushes.push_back(*std::move(actions.flush));
+    flush_waits_ = true;
+  }
   *out += actions.reply;
   delay_ms_ += actions.delay_ms;
   delayed_ms += actions.delay_ms;
@@ -96,6 +100,9 @@ std::string ScriptedSession::Perform(Actions& actions) {
     } else if (auto_answer && resolve_) {
       const Resolve resolve = *std::exchange(resolve_, std::nullopt);
       session_->OnResolved(Answer(resolve.recipient, resolve.check_listed), &actions);
+    } else if (auto_answer && flush_waits_) {
+      flush_waits_ = false;
+      session_->OnFlushed(flush_starts, &actions);
     } else if (auto_answer && answered_submits_ < submits.size()) {
       const queue::v1::Submission submission = submits[answered_submits_++].submission;
       if (submission.abandon()) continue;

@@ -40,6 +40,7 @@ class ScriptedSession : public Surroundings {
   std::vector<std::string> log;
   std::vector<RejectEvent> rejects;
   std::vector<Submit> submits;
+  std::vector<std::string> flushes;
   int64_t delayed_ms = 0;  // in sum
   bool closed = false;
   bool accepted = false;
@@ -54,6 +55,7 @@ class ScriptedSession : public Surroundings {
   bool disk_nearly_full = false;
   bool queue_is_behind = false;
   bool buffers_full = false;
+  bool flush_starts = true;
   FakeClock clock;
 
   // All contents of a queue id, chunk after chunk.
@@ -76,6 +78,7 @@ class ScriptedSession : public Surroundings {
   std::unique_ptr<Session> session_;
   int ids_ = 0;
   std::optional<Resolve> resolve_;
+  bool flush_waits_ = false;
   size_t answered_submits_ = 0;
   int64_t delay_ms_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
 #include "services/ingress/core/transaction.h"
 
 namespace postfleet::ingress {
@@ -48,6 +49,19 @@ std::string Escaped(std::string_view text) {
 
 bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
+RejectReason ReasonOf(const Refusal& refusal) {
+  switch (refusal.kind) {
+    case Refusal::Kind::kRelay:
+      return RejectReason::kRelay;
+    case Refusal::Kind::kUnlisted:
+      return RejectReason::kUnlisted;
+    case Refusal::Kind::kLookup:
+      return RejectReason::kLookup;
+    default:
+      return RejectReason::kAccess;
+  }
+}
+
 // What no mail client says: HTTP, or a message header. smtpd_forbidden_commands' default, and the
 // header check of smtpd(8).
 bool IsForeignProtocol(const smtp::Command& command) {
@@ -72,9 +86,11 @@ void Actions::Clear() {
   rejects.clear();
   submits.clear();
   resolve.reset();
+  flush.reset();
   reply.clear();
   delay_ms = 0;
   accepted = false;
+  limited = false;
   close = false;
 }
 
@@ -92,6 +108,7 @@ Session::~Session() = default;
 
 void Session::OnConnect(Actions* actions) {
   Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
+  if (TooManyConnections(actions)) return;
   if (!facts_.early_bytes.empty()) {
     Log(LogProgram::kSmtpd,
         Concat("improper command pipelining after CONNECT from ", client_, ": ",
@@ -114,19 +131,6 @@ void Session::OnConnect(Actions* actions) {
     }
   }
   Reply(220, config_.banner, actions);
-}
-
-void Session::OnTooManyConnections(int count, Actions* actions) {
-  Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
-  Reply(421,
-        Concat("4.7.0 ", config_.myhostname, " Error: too many connections from ", facts_.address),
-        actions);
-  Log(LogProgram::kSmtpd,
-      Concat("warning: Connection concurrency limit exceeded: ", count, " from ", client_,
-             " for service ", config_.service),
-      actions);
-  actions->rejects.push_back({"CONNECT", 421, RejectReason::kLimit});
-  End("", actions);
 }
 
 void Session::OnNotReady(Actions* actions) {
@@ -205,6 +209,8 @@ void Session::Continue(std::string_view in, Actions* actions) {
     if (in.empty()) break;
     if (phase_ == Phase::kData) {
       ReadData(&in, actions);
+    } else if (phase_ == Phase::kSkip) {
+      SkipData(&in, actions);
     } else {
       ReadCommand(&in, actions);
     }
@@ -265,8 +271,8 @@ const Session::VerbRow Session::kVerbs[] = {
     {Verb::kQuit, "QUIT", &Session::Quit},
     {Verb::kAuth, "AUTH", &Session::Auth},
     {Verb::kStarttls, "STARTTLS", &Session::NotImplemented},
-    {Verb::kEtrn, "ETRN", &Session::NotImplemented, false, true},
-    {Verb::kBdat, "BDAT", &Session::NotImplemented},
+    {Verb::kEtrn, "ETRN", &Session::Etrn, false, true},
+    {Verb::kBdat, "BDAT", &Session::Bdat},
     {Verb::kXclient, "XCLIENT", &Session::NotAuthorized},
     {Verb::kXforward, "XFORWARD", &Session::NotAuthorized},
 };
@@ -287,6 +293,13 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
     where_ = "UNKNOWN";
     counts_.Came(Verb::kUnknown);
     FinishCommand(Verb::kUnknown, Fail(500, "5.5.2 Error: bad syntax", actions), actions);
+    return;
+  }
+  if (config_.utf8_commands && !mail::IsUtf8(line.text)) {
+    // Not one of the commands that the line at the end counts, as in Postfix.
+    Fail(500, "5.5.2 Error: bad UTF-8 syntax", actions);
+    counts_.Replied(Verb::kUnknown, last_code_);
+    ++errors_;
     return;
   }
   if (row == nullptr) {
@@ -314,6 +327,8 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
   }
   if (SentAhead(*row, rest, actions)) return;
   const bool good = (this->*row->handler)(command, actions);
+  // A chunk counts when it is over.
+  if (command.verb == Verb::kBdat) return;
   if (phase_ != Phase::kAwaitingAnswer && phase_ != Phase::kData) {
     FinishCommand(command.verb, good, actions);
   }
@@ -376,8 +391,8 @@ bool Session::Fail(int code, std::string_view text, Actions* actions) {
   return false;
 }
 
-bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
-                     Actions* actions) {
+void Session::NoteRefusal(std::string_view stage, RejectReason reason, int code,
+                          std::string_view text, Actions* actions) {
   int shown = code;
   std::string what(text);
   if (config_.soft_bounce && code >= 500) {
@@ -386,16 +401,17 @@ bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std:
   }
   LogReject(stage, Concat(shown, ' ', what), actions);
   actions->rejects.push_back({stage, shown, reason});
+}
+
+bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
+                     Actions* actions) {
+  NoteRefusal(stage, reason, code, text, actions);
   Reply(code, text, actions);
   return false;
 }
 
 bool Session::Refuse(std::string_view stage, const Refusal& refusal, Actions* actions) {
-  RejectReason reason = RejectReason::kAccess;
-  if (refusal.kind == Refusal::Kind::kRelay) reason = RejectReason::kRelay;
-  if (refusal.kind == Refusal::Kind::kUnlisted) reason = RejectReason::kUnlisted;
-  if (refusal.kind == Refusal::Kind::kLookup) reason = RejectReason::kLookup;
-  return Refuse(stage, reason, refusal.code, refusal.text, actions);
+  return Refuse(stage, ReasonOf(refusal), refusal.code, refusal.text, actions);
 }
 
 void Session::LogReject(std::string_view stage, std::string_view what, Actions* actions) {
@@ -423,7 +439,7 @@ void Session::End(std::string_view reason, Actions* actions) {
   if (!reason.empty() && !contented) {
     std::string text = Concat(reason, " after ", where_);
     if (phase_ == Phase::kData) {
-      text = Concat(reason, " after DATA (", transaction_->content->bytes_read, " bytes)");
+      text = Concat(reason, " after ", where_, " (", transaction_->content->bytes_read, " bytes)");
     }
     Log(LogProgram::kSmtpd, Concat(text, " from ", client_), actions);
   }

@@ -24,9 +24,11 @@
 #include "libs/message/cleanup.h"
 #include "libs/message/received.h"
 #include "libs/smtp/command.h"
+#include "libs/smtp/data_reader.h"
 #include "libs/smtp/line_reader.h"
 #include "proto/postfleet/lookup/v1/lookup.pb.h"
 #include "proto/postfleet/queue/v1/queue.pb.h"
+#include "services/ingress/core/client_rates.h"
 #include "services/ingress/core/command_counts.h"
 #include "services/ingress/core/restrictions.h"
 #include "services/ingress/core/session_config.h"
@@ -39,6 +41,8 @@ struct ConnectionFacts {
   std::string address;  // "192.0.2.1", "2001:db8::1"
   Membership mynetworks = Membership::kNo;
   bool bare_newline_excluded = false;
+  // Null: nothing limits this client.
+  std::shared_ptr<ClientVisit> visit;
   // Bytes that came before the banner, for smtpd_forbid_unauth_pipelining; at most 100.
   std::string early_bytes;
 };
@@ -104,11 +108,13 @@ struct Actions {
   std::vector<RejectEvent> rejects;
   std::vector<Submit> submits;  // in this order
   std::optional<Resolve> resolve;
+  std::optional<std::string> flush;  // deferred mail of this site is to be tried now
   // To the client. While AwaitsService() it may be held back, so that pipelined replies leave
   // together.
   std::string reply;
   int64_t delay_ms = 0;   // call OnDelayOver after this time; 0: none
   bool accepted = false;  // a message got its final 250
+  bool limited = false;   // the connection was refused: the client has too many
   bool close = false;     // after the reply is sent; the session is over
 
   void Clear();
@@ -124,14 +130,14 @@ class Session {
 
   // First: the banner.
   void OnConnect(Actions* actions);
-  // In place of OnConnect: too many connections of this client.
-  void OnTooManyConnections(int count, Actions* actions);
   // In place of OnConnect: queue or lookup were never reached.
   void OnNotReady(Actions* actions);
   // Only while WantsInput().
   void OnBytes(std::string_view bytes, Actions* actions);
   // The answer to Actions::resolve.
   void OnResolved(const lookup::v1::Answer& answer, Actions* actions);
+  // The answer to Actions::flush.
+  void OnFlushed(bool started, Actions* actions);
   // The answer to one of Actions::submits, in any order.
   // `final`: of the submission that has the message. Answers about messages that are over are
   // ignored.
@@ -147,7 +153,7 @@ class Session {
 
   bool WantsInput() const { return !ended_ && !Paused(); }
   bool AwaitsService() const;
-  bool InData() const { return phase_ == Phase::kData; }
+  bool InData() const { return phase_ == Phase::kData || phase_ == Phase::kSkip; }
   bool ended() const { return ended_; }
   // Contents held here; what was submitted is the caller's.
   size_t buffered_bytes() const;
@@ -157,8 +163,20 @@ class Session {
   int64_t mail_ms() const { return mail_ms_; }
 
  private:
-  enum class Phase { kCommand, kData, kAwaitingAnswer, kAwaitingCommit, kOver };
+  // kSkip: a chunk of BDAT is thrown away.
+  enum class Phase { kCommand, kData, kSkip, kAwaitingAnswer, kAwaitingCommit, kOver };
   struct Transaction;
+  // The current or last BDAT of a message.
+  struct Chunk {
+    // kFailed: what follows is thrown away, up to the last chunk or RSET.
+    enum State { kNone, kOpen, kFailed } state = kNone;
+    uint64_t size = 0;
+    uint64_t left = 0;
+    bool last = false;
+    // Of a chunk that is thrown away: the answer behind it.
+    int code = 0;
+    std::string text;
+  };
   using Handler = bool (Session::*)(const smtp::Command&, Actions*);
   struct VerbRow {
     smtp::Verb verb;
@@ -171,6 +189,11 @@ class Session {
   static const VerbRow* FindVerb(smtp::Verb verb);
 
   bool Paused() const;
+  bool TooManyConnections(Actions* actions);
+  // The client has sent too much in a unit of time: replied and logged.
+  bool TooManyMessages(Actions* actions);
+  bool TooManyRecipients(Actions* actions);
+  bool RefuseRate(std::string_view what, std::string_view counted, int rate, Actions* actions);
   void Continue(std::string_view in, Actions* actions);
   void Resume(Actions* actions);
   void ReadCommand(std::string_view* in, Actions* actions);
@@ -185,9 +208,11 @@ class Session {
   smtp::PathSyntax Syntax() const;
   bool Rcpt(const smtp::Command& command, Actions* actions);
   bool Data(const smtp::Command& command, Actions* actions);
+  bool Bdat(const smtp::Command& command, Actions* actions);
   bool Rset(const smtp::Command& command, Actions* actions);
   bool Noop(const smtp::Command& command, Actions* actions);
   bool Vrfy(const smtp::Command& command, Actions* actions);
+  bool Etrn(const smtp::Command& command, Actions* actions);
   bool Help(const smtp::Command& command, Actions* actions);
   bool Quit(const smtp::Command& command, Actions* actions);
   bool Auth(const smtp::Command& command, Actions* actions);
@@ -199,15 +224,25 @@ class Session {
   bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
   void Greet(const smtp::Command& command, bool esmtp);
 
-  void BeginData();
+  bool BeginChunks(Actions* actions);
+  bool ReadChunk(std::string_view id, Actions* actions);
+  void EndOfChunk(Actions* actions);
+  bool SkipChunk(int code, std::string text, Actions* actions);
+  void SkipData(std::string_view* in, Actions* actions);
+  void EndOfSkip(Actions* actions);
+  void FailChunks(Actions* actions);
+
+  void BeginData(smtp::DataReader::Framing framing);
   void ReadData(std::string_view* in, Actions* actions);
-  void TakeContent(std::string_view* in, Actions* actions);
+  size_t TakeContent(std::string_view in, Actions* actions);
+  void FinishContent();
   void SubmitChunk(Actions* actions);
   void EndOfData(Actions* actions);
   bool RefuseContent(Actions* actions);
   void SubmitMessage(Actions* actions);
   void OnChunkEnqueued(queue::v1::EnqueueResult::Code code, Actions* actions);
   void AnswerMessage(queue::v1::EnqueueResult::Code code, Actions* actions);
+  void ReplyFailure(queue::v1::EnqueueResult::Code code, Actions* actions);
   void DropTransaction(Actions* actions);
   void Abandon(Actions* actions);
 
@@ -222,10 +257,14 @@ class Session {
   bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
               Actions* actions);
   bool Refuse(std::string_view stage, const Refusal& refusal, Actions* actions);
+  // The same without the reply.
+  void NoteRefusal(std::string_view stage, RejectReason reason, int code, std::string_view text,
+                   Actions* actions);
   void LogReject(std::string_view stage, std::string_view what, Actions* actions);
   std::optional<Refusal> Check(const Restrictions& list, Stage stage, std::string_view subject,
                                std::string_view recipient, const lookup::v1::Answer* answer) const;
   std::optional<Refusal> CheckRecipient(const lookup::v1::Answer& answer) const;
+  std::optional<Refusal> CheckEtrn(std::string_view site) const;
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, std::string text, Actions* actions);
@@ -264,6 +303,7 @@ class Session {
   smtp::RcptCommand asked_;                          // its address
   int64_t mail_ms_ = 0;
   std::unique_ptr<Transaction> transaction_;
+  Chunk chunk_;
 };
 
 }  // namespace postfleet::ingress

@@ -75,13 +75,86 @@ bool Session::JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions)
 }
 
 void Session::OnResolved(const lookup::v1::Answer& answer, Actions* actions) {
-  if (phase_ != Phase::kAwaitingAnswer) return;
+  if (phase_ != Phase::kAwaitingAnswer || awaiting_verb_ == smtp::Verb::kEtrn) return;
   phase_ = Phase::kCommand;
   const bool good = JudgeRecipient(answer, actions);
   FinishCommand(awaiting_verb_, good, actions);
   awaiting_verb_ = smtp::Verb::kUnknown;
   asked_ = {};
   Resume(actions);
+}
+
+std::optional<Refusal> Session::CheckEtrn(std::string_view site) const {
+  if (config_.delay_reject) {
+    if (auto refusal = Check(config_.client_restrictions, Stage::kClient, client_, {}, nullptr)) {
+      return refusal;
+    }
+    if (!helo_.empty()) {
+      if (auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
+        return refusal;
+      }
+    }
+  }
+  return Check(config_.etrn_restrictions, Stage::kEtrn, site, {}, nullptr);
+}
+
+void Session::OnFlushed(bool started, Actions* actions) {
+  if (phase_ != Phase::kAwaitingAnswer || awaiting_verb_ != smtp::Verb::kEtrn) return;
+  phase_ = Phase::kCommand;
+  awaiting_verb_ = smtp::Verb::kUnknown;
+  if (started) {
+    Reply(250, "Queuing started", actions);
+  } else {
+    Fail(458, "Unable to queue messages", actions);
+  }
+  FinishCommand(smtp::Verb::kEtrn, started, actions);
+  Resume(actions);
+}
+
+bool Session::TooManyConnections(Actions* actions) {
+  if (facts_.visit == nullptr) return false;
+  const ClientLimits& limits = facts_.visit->limits();
+  const ClientRates::Connections& now = facts_.visit->connections();
+  const bool too_many = limits.connection_count > 0 && now.count > limits.connection_count;
+  const bool too_fast = limits.connection_rate > 0 && now.rate > limits.connection_rate;
+  if (!too_many && !too_fast) return false;
+  Reply(421,
+        Concat("4.7.0 ", config_.myhostname, " Error: too many connections from ", facts_.address),
+        actions);
+  Log(LogProgram::kSmtpd,
+      Concat("warning: Connection ", too_many ? "concurrency" : "rate", " limit exceeded: ",
+             too_many ? now.count : now.rate, " from ", client_, " for service ", config_.service),
+      actions);
+  actions->rejects.push_back({"CONNECT", 421, RejectReason::kLimit});
+  actions->limited = true;
+  End("", actions);
+  return true;
+}
+
+bool Session::TooManyMessages(Actions* actions) {
+  if (facts_.visit == nullptr || facts_.visit->limits().message_rate == 0) return false;
+  const int rate = facts_.visit->CountMessage(surroundings_.WallMillis());
+  if (rate <= facts_.visit->limits().message_rate) return false;
+  return RefuseRate("mail", "Message delivery request", rate, actions);
+}
+
+bool Session::TooManyRecipients(Actions* actions) {
+  if (facts_.visit == nullptr || facts_.visit->limits().recipient_rate == 0) return false;
+  const int rate = facts_.visit->CountRecipient(surroundings_.WallMillis());
+  if (rate <= facts_.visit->limits().recipient_rate) return false;
+  return RefuseRate("recipients", "Recipient address", rate, actions);
+}
+
+bool Session::RefuseRate(std::string_view what, std::string_view counted, int rate,
+                         Actions* actions) {
+  const std::string_view much = what == "mail" ? "much " : "many ";
+  Reply(450, Concat("4.7.1 Error: too ", much, what, " from ", facts_.address), actions);
+  Log(LogProgram::kSmtpd,
+      Concat("warning: ", counted, " rate limit exceeded: ", rate, " from ", client_,
+             " for service ", config_.service),
+      actions);
+  actions->rejects.push_back({where_, 450, RejectReason::kLimit});
+  return true;
 }
 
 }  // namespace postfleet::ingress

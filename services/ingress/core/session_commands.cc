@@ -1,7 +1,9 @@
 // HELO to QUIT, in the words of smtpd(8).
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
 #include "libs/message/address_rewriting.h"
 #include "services/ingress/core/session.h"
 #include "services/ingress/core/transaction.h"
@@ -9,6 +11,26 @@
 namespace postfleet::ingress {
 
 using smtp::Verb;
+
+namespace {
+
+// No "FROM:<...>" or "TO:<...>": it does not count against rates, as in Postfix.
+bool IsUnreadable(const std::optional<smtp::Reply>& error) {
+  return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
+}
+
+// Without quotes and routes, the domain in the letters that it came in.
+std::string OriginalAddress(const smtp::RcptCommand& rcpt) {
+  const std::string& domain = rcpt.recipient.domain;
+  if (domain.empty()) return rcpt.recipient.local_part;
+  std::string_view text = rcpt.recipient_text;
+  if (text.ends_with('.')) text.remove_suffix(1);
+  const std::string_view end = text.substr(text.size() - std::min(text.size(), domain.size()));
+  return Concat(rcpt.recipient.local_part, "@",
+                mail::LowerCasedAscii(end) == mail::LowerCasedAscii(domain) ? end : domain);
+}
+
+}  // namespace
 
 void Session::Greet(const smtp::Command& command, bool esmtp) {
   helo_ = std::string(command.arguments);
@@ -54,10 +76,12 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
       {!config_.discard_pipelining, "PIPELINING"},
       {!config_.discard_size, size},
       {!config_.discard_vrfy && !config_.disable_vrfy, "VRFY"},
+      {config_.etrn, "ETRN"},
       {!config_.discard_enhanced_status_codes, "ENHANCEDSTATUSCODES"},
       {!config_.discard_8bitmime, "8BITMIME"},
       {config_.dsn, "DSN"},
       {config_.smtputf8, "SMTPUTF8"},
+      {config_.chunking, "CHUNKING"},
   };
   std::string lines;
   std::string_view last = config_.myhostname;
@@ -94,7 +118,10 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
 }
 
 smtp::PathSyntax Session::Syntax() const {
-  return {.dsn = config_.dsn, .smtputf8 = config_.smtputf8, .auth = false};
+  return {.dsn = config_.dsn,
+          .smtputf8 = config_.smtputf8,
+          .strict_smtputf8 = config_.strict_smtputf8,
+          .auth = false};
 }
 
 bool Session::Mail(const smtp::Command& command, Actions* actions) {
@@ -102,10 +129,11 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
     return Fail(503, "5.5.1 Error: send HELO/EHLO first", actions);
   }
   if (transaction_ != nullptr) return Fail(503, "5.5.1 Error: nested MAIL command", actions);
+  if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: MAIL after BDAT", actions);
   smtp::MailCommand mail;
-  if (const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail)) {
-    return FailParsing(*bad, command, actions);
-  }
+  const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail);
+  if (!IsUnreadable(bad) && TooManyMessages(actions)) return false;
+  if (bad) return FailParsing(*bad, command, actions);
   transaction_ = std::make_unique<Transaction>();
   Transaction& transaction = *transaction_;
   transaction.sender = std::move(mail.sender);
@@ -150,11 +178,11 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
 
 bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
   if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need MAIL command", actions);
+  if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: RCPT after BDAT", actions);
   smtp::RcptCommand rcpt;
-  if (const auto bad =
-          smtp::ParseRcpt(command.arguments, Syntax(), transaction_->smtputf8, &rcpt)) {
-    return FailParsing(*bad, command, actions);
-  }
+  const auto bad = smtp::ParseRcpt(command.arguments, Syntax(), transaction_->smtputf8, &rcpt);
+  if (!IsUnreadable(bad) && TooManyRecipients(actions)) return false;
+  if (bad) return FailParsing(*bad, command, actions);
   if (transaction_->recipients.size() >= static_cast<size_t>(config_.recipient_limit)) {
     Reply(452, "4.5.3 Error: too many recipients", actions);
     actions->rejects.push_back({"RCPT", 452, RejectReason::kLimit});
@@ -186,9 +214,14 @@ bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions
     // Where Postfix does: before anything of the message is taken in.
     if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
   }
+  std::string given = OriginalAddress(asked_);
+  // A notice names the recipient as it was written.
+  if (asked_.orcpt.empty() && asked_.recipient_text != mail::QuoteAddress(given)) {
+    asked_.orcpt = Concat("rfc822;", asked_.recipient_text);
+  }
   transaction.recipients.push_back(
       {.address = answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),
-       .given = std::move(asked_.recipient_text),
+       .given = std::move(given),
        .dsn_notify = static_cast<uint32_t>(asked_.notify),
        .dsn_orcpt = std::move(asked_.orcpt)});
   Reply(250, "2.1.5 Ok", actions);
@@ -201,6 +234,7 @@ bool Session::FailForQueue(std::string_view stage, Actions* actions) {
 }
 
 bool Session::Data(const smtp::Command& command, Actions* actions) {
+  if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: DATA after BDAT", actions);
   if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need RCPT command", actions);
   if (transaction_->recipients.empty()) {
     return Fail(554, "5.5.1 Error: no valid recipients", actions);
@@ -213,7 +247,7 @@ bool Session::Data(const smtp::Command& command, Actions* actions) {
   if (surroundings_.BuffersFull()) {
     return Refuse("DATA", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
   }
-  BeginData();
+  BeginData(smtp::DataReader::Framing::kData);
   Reply(354, "End data with <CR><LF>.<CR><LF>", actions);
   return true;
 }
@@ -232,20 +266,59 @@ bool Session::Noop(const smtp::Command&, Actions* actions) {
 
 bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   if (config_.disable_vrfy) return Fail(502, "5.5.1 VRFY command is disabled", actions);
-  if (command.arguments.empty()) return Fail(501, "5.5.4 Syntax: VRFY address", actions);
+  std::string_view address = command.arguments;
+  constexpr std::string_view kUtf8 = " smtputf8";
+  const bool utf8 =
+      config_.smtputf8 && mail::LowerCasedAscii(Concat(' ', address)).ends_with(kUtf8);
+  if (utf8) address.remove_suffix(std::min(address.size(), kUtf8.size()));
+  if (address.empty()) {
+    return Fail(501, Concat("5.5.4 Syntax: VRFY address", config_.smtputf8 ? " [SMTPUTF8]" : ""),
+                actions);
+  }
+  if (TooManyRecipients(actions)) return false;
   smtp::RcptCommand rcpt;
-  const auto bad = smtp::ParseRcpt(Concat("TO:", command.arguments), Syntax(), false, &rcpt);
+  const auto bad = smtp::ParseRcpt(Concat("TO:", address), Syntax(), utf8, &rcpt);
   if (bad) {
     return FailParsing(smtp::Reply(501, {5, 1, 3}, "Bad recipient address syntax"), command,
                        actions);
   }
-  rcpt.orcpt = std::string(command.arguments);  // what a 252 repeats
+  rcpt.orcpt = std::string(address);  // what a 252 repeats
   asked_ = std::move(rcpt);
   return AskLookup(Verb::kVrfy, asked_.recipient.ToString(), actions);
 }
 
+// RFC 1985. Its replies have no enhanced status codes in Postfix either.
+bool Session::Etrn(const smtp::Command& command, Actions* actions) {
+  if (config_.helo_required && !greeted_) {
+    return Fail(503, "Error: send HELO/EHLO first", actions);
+  }
+  if (transaction_ != nullptr) return Fail(503, "Error: MAIL transaction in progress", actions);
+  std::string_view site = command.arguments;
+  if (site.empty() || site.find_first_of(" \t") != site.npos) {
+    return Fail(500, "Syntax: ETRN domain", actions);
+  }
+  if (site.front() == '@' || site.front() == '#') site.remove_prefix(1);
+  if (!tables::FastFlushDomains::IsSite(site)) {
+    return Fail(501, "Error: invalid parameter syntax", actions);
+  }
+  if (const auto refusal = CheckEtrn(site)) return Refuse("ETRN", *refusal, actions);
+  const absl::StatusOr<bool> may_be = config_.flush_domains == nullptr
+                                          ? absl::StatusOr<bool>(false)
+                                          : config_.flush_domains->Contains(std::string(site));
+  if (!may_be.ok()) return Fail(458, "Unable to queue messages", actions);
+  if (!*may_be) {
+    Log(LogProgram::kSmtpd, Concat("warning: reject: ETRN ", site, "... from ", client_), actions);
+    return Fail(459, Concat("<", site, ">: service unavailable"), actions);
+  }
+  awaiting_verb_ = Verb::kEtrn;
+  phase_ = Phase::kAwaitingAnswer;
+  actions->flush = mail::LowerCasedAscii(site);
+  return true;
+}
+
 bool Session::Help(const smtp::Command&, Actions* actions) {
-  Reply(214, "2.0.0 Commands: DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET VRFY", actions);
+  Reply(214, "2.0.0 Commands: BDAT DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET VRFY",
+        actions);
   return true;
 }
 
@@ -266,6 +339,7 @@ bool Session::NotImplemented(const smtp::Command& command, Actions* actions) {
   // A chunk follows a BDAT: it cannot be told from commands, so the session ends.
   if (command.verb == Verb::kBdat) {
     Reply(521, "5.5.1 Error: command not implemented", actions);
+    FinishCommand(Verb::kBdat, false, actions);
     End("", actions);
     return false;
   }

@@ -26,6 +26,7 @@ absl::Status ReadRestrictions(const Config& config, SessionConfig* session) {
       {"smtpd_recipient_restrictions", &session->recipient_restrictions},
       {"smtpd_data_restrictions", &session->data_restrictions},
       {"smtpd_end_of_data_restrictions", &session->end_of_data_restrictions},
+      {"smtpd_etrn_restrictions", &session->etrn_restrictions},
   };
   for (const auto& row : rows) {
     absl::StatusOr<Restrictions> list =
@@ -95,7 +96,12 @@ void ReadLimits(const Config& config, SessionConfig* session) {
   session->hard_error_limit = integer("smtpd_hard_error_limit");
   session->junk_command_limit = integer("smtpd_junk_command_limit");
   session->hopcount_limit = integer("hopcount_limit");
-  session->connection_count_limit = integer("smtpd_client_connection_count_limit");
+  session->client_limits = {
+      .connection_count = integer("smtpd_client_connection_count_limit"),
+      .connection_rate = integer("smtpd_client_connection_rate_limit"),
+      .message_rate = integer("smtpd_client_message_rate_limit"),
+      .recipient_rate = integer("smtpd_client_recipient_rate_limit"),
+      .unit_ms = absl::ToInt64Milliseconds(config.GetTime("anvil_rate_time_unit"))};
   session->error_sleep_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_error_sleep_time"));
   session->timeout_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_timeout"));
 }
@@ -110,6 +116,8 @@ void ReadManners(const Config& config, SessionConfig* session) {
   session->replace_stray_cr = config.GetBool("cleanup_replace_stray_cr_lf");
   session->drop_headers = config.GetList("message_drop_headers");
   for (std::string& name : session->drop_headers) mail::LowerCaseAscii(&name);
+  session->utf8_commands = session->smtputf8 = config.GetBool("smtputf8_enable");
+  session->strict_smtputf8 = config.GetBool("strict_smtputf8");
   for (std::string keyword : config.GetList("smtpd_discard_ehlo_keywords")) {
     mail::LowerCaseAscii(&keyword);
     if (keyword == "pipelining") session->discard_pipelining = true;
@@ -117,6 +125,10 @@ void ReadManners(const Config& config, SessionConfig* session) {
     if (keyword == "vrfy") session->discard_vrfy = true;
     if (keyword == "enhancedstatuscodes") session->discard_enhanced_status_codes = true;
     if (keyword == "8bitmime") session->discard_8bitmime = true;
+    if (keyword == "dsn") session->dsn = false;
+    if (keyword == "smtputf8") session->smtputf8 = false;
+    if (keyword == "chunking") session->chunking = false;
+    if (keyword == "etrn") session->etrn = false;
   }
 }
 
@@ -149,6 +161,9 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   if (absl::Status status = ReadInFlowDelay(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRestrictions(config, &session); !status.ok()) return status;
+  absl::StatusOr<tables::FastFlushDomains> sites = tables::FastFlushDomains::Open(config);
+  if (!sites.ok()) return sites.status();
+  session.flush_domains = std::make_shared<tables::FastFlushDomains>(*std::move(sites));
   return session;
 }
 

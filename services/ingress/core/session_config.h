@@ -14,6 +14,8 @@
 #include "libs/message/address_rewriting.h"
 #include "libs/smtp/data_reader.h"
 #include "libs/smtp/line_reader.h"
+#include "libs/tables/fast_flush.h"
+#include "services/ingress/core/client_rates.h"
 
 namespace postfleet::ingress {
 
@@ -39,6 +41,8 @@ struct SessionConfig {
   // Whose headers are local; null: nobody's. It may read tables, so it is no value; sessions of one
   // loop share it.
   std::shared_ptr<HeaderRewriteClients> header_rewrite_clients;
+  // What ETRN may name; null: nothing.
+  std::shared_ptr<tables::FastFlushDomains> flush_domains;
 
   // Sizes, in bytes. The limit of a message counts its content, our Received included.
   uint64_t message_size_limit = 10'240'000;  // 0: none
@@ -53,7 +57,7 @@ struct SessionConfig {
   int hard_error_limit = 20;
   int junk_command_limit = 100;
   int hopcount_limit = 50;
-  int connection_count_limit = 50;  // 0: none
+  ClientLimits client_limits;
   int64_t error_sleep_ms = 1000;
   int64_t in_flow_delay_ms = 1000;  // 0: none
   int64_t timeout_ms = 300'000;
@@ -69,9 +73,12 @@ struct SessionConfig {
   bool discard_vrfy = false;
   bool discard_enhanced_status_codes = false;
   bool discard_8bitmime = false;
-  // Not offered yet: nobody makes notices of success, or notices in RFC 6533's forms.
-  bool dsn = false;
-  bool smtputf8 = false;
+  bool dsn = true;
+  bool smtputf8 = true;
+  bool chunking = true;
+  bool etrn = true;
+  bool utf8_commands = true;  // smtputf8_enable: a command that is not UTF-8 is an error
+  bool strict_smtputf8 = false;
 
   // Access.
   bool delay_reject = true;
@@ -93,6 +100,7 @@ struct SessionConfig {
   Restrictions relay_restrictions;
   Restrictions recipient_restrictions;
   Restrictions data_restrictions;
+  Restrictions etrn_restrictions;
   Restrictions end_of_data_restrictions;
 
   // Errors: a restriction or a kind of local_header_rewrite_clients that is not supported; nothing

@@ -22,6 +22,11 @@ constexpr size_t kScratchBytes = 4096;
 // would cost the queue more than it saves here.
 constexpr size_t kEarlyChunkBytesMin = 16 * 1024;
 
+smtp::Verb VerbOf(const Content& content) {
+  return content.framing == smtp::DataReader::Framing::kChunk ? smtp::Verb::kBdat
+                                                              : smtp::Verb::kData;
+}
+
 bool HasEightBit(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; });
 }
@@ -55,7 +60,7 @@ message::CleanupOptions Session::MakeCleanupOptions() const {
   return options;
 }
 
-void Session::BeginData() {
+void Session::BeginData(smtp::DataReader::Framing framing) {
   Transaction& transaction = *transaction_;
   const smtp::BareNewline mode =
       facts_.bare_newline_excluded ? smtp::BareNewline::kNo : config_.bare_newline;
@@ -68,11 +73,11 @@ void Session::BeginData() {
       .protocol = message::ProtocolName(esmtp_, false, false, transaction.smtputf8),
       .queue_id = transaction.queue_id,
       .recipient = transaction.recipients.size() == 1
-                       ? std::string_view(transaction.recipients.front().given)
-                       : std::string_view(),
+                       ? mail::QuoteAddress(transaction.recipients.front().given)
+                       : std::string(),
       .time = surroundings_.MailTimeAt(surroundings_.WallMillis()),
   });
-  transaction.content = std::make_unique<Content>(mode, MakeCleanupOptions(), received);
+  transaction.content = std::make_unique<Content>(mode, framing, MakeCleanupOptions(), received);
   size_t capacity = kFirstChunkCapacity;
   if (transaction.size_hint > capacity) capacity = transaction.size_hint + 1024;
   transaction.content->chunk.reserve(std::min(capacity, config_.chunk_bytes));
@@ -82,38 +87,53 @@ void Session::BeginData() {
 
 void Session::ReadData(std::string_view* in, Actions* actions) {
   Content& content = *transaction_->content;
+  const bool chunked = content.framing == smtp::DataReader::Framing::kChunk;
+  const std::string_view part = chunked ? in->substr(0, chunk_.left) : *in;
+  size_t consumed = 0;
   if (content.discarding) {
     char scratch[kScratchBytes];
-    const auto progress = content.reader.Read(*in, scratch, sizeof(scratch));
-    content.bytes_read += progress.consumed;
-    in->remove_prefix(progress.consumed);
+    consumed = content.reader.Read(part, scratch, sizeof(scratch)).consumed;
   } else {
-    TakeContent(in, actions);
+    consumed = TakeContent(part, actions);
   }
-  if (content.reader.done()) EndOfData(actions);
+  content.bytes_read += consumed;
+  in->remove_prefix(consumed);
+  if (!chunked) {
+    if (content.reader.done()) EndOfData(actions);
+    return;
+  }
+  chunk_.left -= consumed;
+  if (chunk_.left == 0) EndOfChunk(actions);
 }
 
-void Session::TakeContent(std::string_view* in, Actions* actions) {
+// The last line of the last chunk may lack its end.
+void Session::FinishContent() {
+  Content& content = *transaction_->content;
+  char rest[smtp::DataReader::kHeldBytesMax];
+  const size_t size = content.reader.FinishChunks(rest);
+  if (!content.discarding) content.cleanup.Append({rest, size}, &content.chunk);
+}
+
+// Returns how much of `in` it took.
+size_t Session::TakeContent(std::string_view in, Actions* actions) {
   Content& content = *transaction_->content;
   size_t consumed = 0;
   if (content.cleanup.in_body()) {
     // Straight into the chunk: the only copy of the body.
     const size_t old_size = content.chunk.size();
     const size_t room = std::max(config_.chunk_bytes, old_size + 1) - old_size;
-    const size_t size = std::min(in->size(), room) + smtp::DataReader::kHeldBytesMax + 1;
+    const size_t size = std::min(in.size(), room) + smtp::DataReader::kHeldBytesMax + 1;
     content.chunk.resize(old_size + size);
-    const auto progress = content.reader.Read(*in, content.chunk.data() + old_size, size);
+    const auto progress = content.reader.Read(in, content.chunk.data() + old_size, size);
     content.chunk.resize(old_size + progress.produced);
     content.cleanup.FilterBody(content.chunk.data() + old_size, progress.produced);
     consumed = progress.consumed;
   } else {
     char scratch[kScratchBytes];
-    const auto progress = content.reader.Read(*in, scratch, sizeof(scratch));
+    const auto progress = content.reader.Read(in, scratch, sizeof(scratch));
     content.cleanup.Append({scratch, progress.produced}, &content.chunk);
     consumed = progress.consumed;
   }
-  content.bytes_read += consumed;
-  in->remove_prefix(consumed);
 
   const bool too_big =
       config_.message_size_limit > 0 && content.cleanup.output_bytes() > config_.message_size_limit;
@@ -121,12 +141,13 @@ void Session::TakeContent(std::string_view* in, Actions* actions) {
     content.discarding = true;
     Abandon(actions);
     content.chunk = {};
-    return;
+    return consumed;
   }
   const bool early = content.chunk.size() >= kEarlyChunkBytesMin && surroundings_.BuffersFull();
   if ((content.chunk.size() >= config_.chunk_bytes || early) && !content.reader.done()) {
     SubmitChunk(actions);
   }
+  return consumed;
 }
 
 namespace {
@@ -177,8 +198,9 @@ void Session::EndOfData(Actions* actions) {
     SubmitMessage(actions);
     return;
   }
+  const smtp::Verb verb = VerbOf(content);
   DropTransaction(actions);
-  FinishCommand(smtp::Verb::kData, false, actions);
+  FinishCommand(verb, false, actions);
 }
 
 bool Session::RefuseContent(Actions* actions) {
@@ -266,6 +288,7 @@ void Session::SubmitMessage(Actions* actions) {
     needs_utf8 = needs_utf8 || HasEightBit(recipient->address());
   }
   envelope->set_smtputf8(transaction.smtputf8 && needs_utf8);
+  transaction.wire_bytes = content.reader.wire_bytes();
   transaction.content.reset();
   phase_ = Phase::kAwaitingCommit;
   actions->submits.push_back(std::move(submit));
@@ -303,28 +326,35 @@ void Session::OnEnqueued(std::string_view queue_id, bool final, EnqueueResult::C
 
 void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
   const std::string queue_id = std::move(transaction_->queue_id);
+  const bool chunked = chunk_.state != Chunk::kNone;
+  const uint64_t wire_bytes = transaction_->wire_bytes;
   transaction_.reset();
+  chunk_ = {};
   phase_ = Phase::kCommand;
-  bool good = false;
-  switch (code) {
-    case EnqueueResult::COMMITTED:
-      // The error count is forgiven before the reply, so that it is not delayed.
-      errors_ = 0;
-      junk_commands_ = 0;
-      actions->accepted = true;
-      Reply(250, Concat("2.0.0 Ok: queued as ", queue_id), actions);
-      good = true;
-      break;
-    case EnqueueResult::DISK_FULL:
-      actions->rejects.push_back({"END-OF-MESSAGE", 452, RejectReason::kSpace});
-      Reply(452, "4.3.1 Insufficient system storage", actions);
-      break;
-    default:
-      actions->rejects.push_back({"END-OF-MESSAGE", 451, RejectReason::kQueue});
-      Reply(451, "4.3.0 Error: queue file write error", actions);
-      break;
+  const bool good = code == EnqueueResult::COMMITTED;
+  if (good) {
+    // The error count is forgiven before the reply, so that it is not delayed.
+    errors_ = 0;
+    junk_commands_ = 0;
+    actions->accepted = true;
+    Reply(250,
+          chunked ? Concat("2.0.0 Ok: ", wire_bytes, " bytes queued as ", queue_id)
+                  : Concat("2.0.0 Ok: queued as ", queue_id),
+          actions);
+  } else {
+    ReplyFailure(code, actions);
   }
-  FinishCommand(smtp::Verb::kData, good, actions);
+  FinishCommand(chunked ? smtp::Verb::kBdat : smtp::Verb::kData, good, actions);
+}
+
+void Session::ReplyFailure(EnqueueResult::Code code, Actions* actions) {
+  if (code == EnqueueResult::DISK_FULL) {
+    actions->rejects.push_back({"END-OF-MESSAGE", 452, RejectReason::kSpace});
+    Reply(452, "4.3.1 Insufficient system storage", actions);
+  } else {
+    actions->rejects.push_back({"END-OF-MESSAGE", 451, RejectReason::kQueue});
+    Reply(451, "4.3.0 Error: queue file write error", actions);
+  }
 }
 
 void Session::Abandon(Actions* actions) {
@@ -341,6 +371,7 @@ void Session::Abandon(Actions* actions) {
 void Session::DropTransaction(Actions* actions) {
   Abandon(actions);
   transaction_.reset();
+  chunk_ = {};
 }
 
 }  // namespace postfleet::ingress

@@ -53,18 +53,13 @@ TEST(Rfc5321_4_1_1_1, EhloNamesOnlyWhatThereIs) {
   ScriptedSession client;
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
-            "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n"
-            "250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n");
-}
-
-SessionConfig WithExtensions() {
-  SessionConfig config = ScriptedSession::Config();
-  config.dsn = config.smtputf8 = true;
-  return config;
+            "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-VRFY\r\n250-ETRN\r\n"
+            "250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n"
+            "250 CHUNKING\r\n");
 }
 
 TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
-  ScriptedSession client(WithExtensions());
+  ScriptedSession client;
   client.Connect();
   client.SayLine("EHLO a");
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS ENVID=x+2By"), "250 2.1.0 Ok\r\n");
@@ -85,7 +80,9 @@ TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
 }
 
 TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
-  ScriptedSession client;
+  SessionConfig config = ScriptedSession::Config();
+  config.dsn = false;
+  ScriptedSession client(config);
   client.Connect();
   EXPECT_THAT(client.SayLine("EHLO a"), Not(HasSubstr("DSN")));
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b> RET=HDRS"), "501 5.7.1 DSN support is disabled\r\n");
@@ -94,7 +91,7 @@ TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
 // The envelope of a message to `recipient` with `header`.
 mail::v1::Envelope EnvelopeOf(std::string_view parameters, std::string_view recipient,
                               std::string_view header) {
-  ScriptedSession client(WithExtensions());
+  ScriptedSession client;
   client.Connect();
   client.SayLine("EHLO a");
   client.SayLine(Concat("MAIL FROM:<a@b>", parameters));
@@ -112,17 +109,44 @@ TEST(Rfc6531, TheEnvelopeNeedsSmtpUtf8WhereItWasAskedForAndIsUsed) {
   EXPECT_FALSE(EnvelopeOf("", "carl@relay.example", "Subject: \xc3\xa4").smtputf8());
 }
 
-TEST(Rfc6531, AnAddressInUtf8NeedsTheParameter) {
-  ScriptedSession client(WithExtensions());
+TEST(Rfc6531, ADomainInUtf8NeedsTheParameter) {
+  ScriptedSession client;
   client.Connect();
   client.SayLine("EHLO a");
   client.SayLine("MAIL FROM:<a@b>");
-  EXPECT_THAT(client.SayLine("RCPT TO:<\xc3\xa4@relay.example>"), StartsWith("553 5.6.7"));
+  EXPECT_THAT(client.SayLine("RCPT TO:<a@\xc3\xa4.example>"), StartsWith("501 5.1.3"));
+  client.SayLine("RSET");
+  client.SayLine("MAIL FROM:<a@b> SMTPUTF8");
+  EXPECT_THAT(client.SayLine("RCPT TO:<\xc3\xa4@relay.example>"), Not(StartsWith("501")));
+}
+
+TEST(Rfc6531, AStrictServerTakesNoLocalPartInUtf8WithoutTheParameter) {
+  SessionConfig config = ScriptedSession::Config();
+  config.strict_smtputf8 = true;
+  ScriptedSession client(config);
+  client.Connect();
+  client.SayLine("EHLO a");
+  EXPECT_THAT(client.SayLine("MAIL FROM:<\xc3\xa4@b>"), StartsWith("553 5.6.7"));
+}
+
+TEST(Rfc6531, ACommandThatIsNotUtf8IsAnErrorOfNoVerb) {
+  ScriptedSession client;
+  client.Connect();
+  EXPECT_EQ(client.SayLine("NOOP \xff"), "500 5.5.2 Error: bad UTF-8 syntax\r\n");
+  client.SayLine("QUIT");
+  EXPECT_THAT(client.log, Contains(HasSubstr(" quit=1 commands=1")));
+
+  SessionConfig config = ScriptedSession::Config();
+  config.utf8_commands = config.smtputf8 = false;
+  ScriptedSession other(config);
+  other.Connect();
+  EXPECT_EQ(other.SayLine("NOOP \xff"), "250 2.0.0 Ok\r\n");
 }
 
 TEST(Rfc5321_4_1_1_1, DiscardedKeywordsAreNotNamed) {
   SessionConfig config = ScriptedSession::Config();
   config.discard_8bitmime = config.discard_size = config.disable_vrfy = true;
+  config.dsn = config.smtputf8 = config.chunking = config.etrn = false;
   ScriptedSession client(config);
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
@@ -361,6 +385,63 @@ TEST(Message, AnswersAboutAnEarlierMessageAreIgnored) {
   client.session().OnEnqueued("4jXQUEUEID1", true, EnqueueResult::COMMITTED, &actions);
   EXPECT_EQ(actions.reply, "");
   EXPECT_FALSE(actions.accepted);
+}
+
+// ---- Limits of one client (anvil) ----
+
+// The facts of a connection of a client with these limits.
+ConnectionFacts Limited(const std::shared_ptr<ClientRates>& rates) {
+  ConnectionFacts facts = ScriptedSession::Facts();
+  facts.visit = std::make_shared<ClientVisit>(rates, "a", 0);
+  return facts;
+}
+
+TEST(Anvil, TooManyConnectionsAtOnceOrInAUnitAreTurnedAway) {
+  for (const bool at_once : {true, false}) {
+    ClientLimits limits{.connection_count = 0};
+    (at_once ? limits.connection_count : limits.connection_rate) = 1;
+    const auto rates = std::make_shared<ClientRates>(limits);
+    ScriptedSession first(ScriptedSession::Config(), Limited(rates));
+    EXPECT_THAT(first.Connect(), StartsWith("220 "));
+    ScriptedSession second(ScriptedSession::Config(), Limited(rates));
+    EXPECT_EQ(second.Connect(),
+              "421 4.7.0 mx.example.com Error: too many connections from 127.0.0.3\r\n");
+    EXPECT_TRUE(second.closed);
+    EXPECT_THAT(second.log,
+                Contains(Concat("smtpd: warning: Connection ", at_once ? "concurrency" : "rate",
+                                " limit exceeded: 2 from unknown[127.0.0.3] for service smtp")));
+  }
+}
+
+TEST(Anvil, MessagesInAUnitAreLimited) {
+  const auto rates = std::make_shared<ClientRates>(ClientLimits{.message_rate = 1});
+  ScriptedSession client(ScriptedSession::Config(), Limited(rates));
+  client.Connect();
+  client.SayLine("EHLO a");
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+  client.SayLine("RSET");
+  EXPECT_THAT(client.SayLine("MAIL FROM"), StartsWith("501 5.5.4 Syntax"));
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "450 4.7.1 Error: too much mail from 127.0.0.3\r\n");
+  EXPECT_THAT(client.log,
+              Contains("smtpd: warning: Message delivery request rate limit exceeded: 2 from "
+                       "unknown[127.0.0.3] for service smtp"));
+  client.clock.AdvanceMillis(60'000);
+  EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+}
+
+TEST(Anvil, RecipientsOfRcptAndVrfyInAUnitAreLimited) {
+  const auto rates = std::make_shared<ClientRates>(ClientLimits{.recipient_rate = 2});
+  ScriptedSession client(ScriptedSession::Config(), Limited(rates));
+  client.Connect();
+  client.SayLine("EHLO a");
+  client.SayLine("MAIL FROM:<a@b>");
+  EXPECT_EQ(client.SayLine("RCPT TO:<bob@localhost>"), "250 2.1.5 Ok\r\n");
+  EXPECT_THAT(client.SayLine("VRFY bob@localhost"), StartsWith("25"));
+  for (const char* line : {"RCPT TO:<bob@localhost>", "RCPT TO:<@>", "VRFY bob"}) {
+    EXPECT_EQ(client.SayLine(line), "450 4.7.1 Error: too many recipients from 127.0.0.3\r\n");
+  }
+  EXPECT_THAT(client.log, Contains("smtpd: warning: Recipient address rate limit exceeded: 3 from "
+                                   "unknown[127.0.0.3] for service smtp"));
 }
 
 // ---- Smuggling: only CRLF.CRLF ends DATA ----

@@ -14,16 +14,18 @@ namespace postfleet::ingress {
 
 struct AcceptedRecipient {
   std::string address;  // completed by lookup
-  std::string given;    // as in RCPT
+  std::string given;    // as in RCPT, without quotes and routes
   uint32_t dsn_notify = 0;
   std::string dsn_orcpt;
 };
 
-// DATA and what follows.
+// DATA or BDAT, and what follows.
 struct Content {
-  Content(smtp::BareNewline mode, message::CleanupOptions options, std::string received)
-      : reader(mode), cleanup(std::move(options), std::move(received)) {}
+  Content(smtp::BareNewline mode, smtp::DataReader::Framing how, message::CleanupOptions options,
+          std::string received)
+      : framing(how), reader(mode, how), cleanup(std::move(options), std::move(received)) {}
 
+  const smtp::DataReader::Framing framing;
   smtp::DataReader reader;
   message::Cleanup cleanup;
   std::string chunk;
@@ -53,6 +55,7 @@ struct Session::Transaction {
   int overshoot = 0;
 
   std::unique_ptr<Content> content;
+  uint64_t wire_bytes = 0;  // of a whole content, each line with CRLF
   int unacknowledged_chunks = 0;
   // The first bad answer to a chunk.
   queue::v1::EnqueueResult::Code failure = queue::v1::EnqueueResult::COMMITTED;

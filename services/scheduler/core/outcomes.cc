@@ -257,9 +257,8 @@ void State::FinishRound(Message* message) {
 
 void State::CloseUntold(Message* message) {
   // The agent decides what is to be told about mail that has no sender: the postmaster may be.
-  const bool nobody = message->envelope.is_notice() && !message->envelope.sender().empty();
-  const auto told = [nobody](const queue::v1::BouncedRecipient& one) {
-    return !nobody && Wants(one.recipient(), mail::v1::NOTIFY_FLAG_FAILURE);
+  const auto told = [this](const queue::v1::BouncedRecipient& one) {
+    return config.postmaster_gets_bounces || Wants(one.recipient(), mail::v1::NOTIFY_FLAG_FAILURE);
   };
   std::vector<queue::v1::BouncedRecipient>& bounced = message->bounced;
   const auto untold = std::stable_partition(bounced.begin(), bounced.end(), told);

@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "libs/base/concat.h"
+#include "libs/dns/internationalized.h"
 #include "libs/dns/resolver.h"
 #include "libs/mail/address.h"
 
@@ -102,8 +103,8 @@ absl::StatusOr<Nexthop> ParseNexthop(std::string_view text, uint16_t default_por
     asio::ip::make_address_v4(std::string(host), error);
     nexthop.is_address = !error;
   }
-  if (!nexthop.is_address && !dns::IsHostName(host)) return Bad(text);
-  nexthop.host = std::string(host);
+  nexthop.host = nexthop.is_address ? std::string(host) : dns::AsciiName(host);
+  if (!nexthop.is_address && !dns::IsHostName(nexthop.host)) return Bad(text);
   return nexthop;
 }
 

@@ -17,7 +17,7 @@ namespace postfleet::delivery::smtp {
 // "example.com", "example.com:587", "[mx.example.com]:submission", "[192.0.2.1]",
 // "[2001:db8::1]:25", "[IPv6:2001:db8::1]".
 struct Nexthop {
-  std::string host;  // without brackets
+  std::string host;  // without brackets; of a name in UTF-8 the A-labels
   // As written; empty: the default one.
   std::string service;
   uint16_t port = 0;

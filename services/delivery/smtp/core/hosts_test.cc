@@ -40,6 +40,12 @@ TEST(Nexthop, BracketsMeanAHostOrAnAddress) {
   EXPECT_EQ(ParseNexthop("[IPv6:2001:db8::1]", 25)->host, "2001:db8::1");
 }
 
+TEST(Nexthop, NamesInUtf8AreALabels) {
+  EXPECT_EQ(ParseNexthop("b\xc3\xbc\x63her.example:587", 25)->host, "xn--bcher-kva.example");
+  EXPECT_EQ(ParseNexthop("[\xc3\xa4.example]", 25)->host, "xn--4ca.example");
+  EXPECT_FALSE(ParseNexthop("\xff.example", 25).ok());
+}
+
 TEST(Nexthop, WhatIsNoHostIsRefused) {
   for (const char* text : {"", "[", "[]", "[mx", "[mx]x", "[mx]:", "mx:", "mx:0", "mx:99999",
                            "mx:no-such-service", "a b", "192.0.2.1", "a..b"}) {

@@ -14,13 +14,26 @@
 // 550 5.1.1 ... (in reply to RCPT TO command)", "lost connection with mx[192.0.2.1] while sending
 // RCPT TO". A reply of 4xx defers, 5xx bounces, anything unexpected bounces with 5.5.0.
 //
-// EHLO, then HELO when EHLO is refused. Used when offered: PIPELINING (RFC 2920; MAIL, all RCPT and
-// DATA go as one group), SIZE (RFC 1870; a message over the server's limit bounces with 5.3.4
-// unsent), 8BITMIME (RFC 6152; BODY=8BITMIME is passed on when the message declared it), DSN (RFC
-// 3461; what the sender asked for is passed on, and ORCPT is the original address where nobody said
-// one), SMTPUTF8 (RFC 6531; mail that needs it bounces with 5.6.7 unsent where it is not offered).
-// Not here: STARTTLS, AUTH, XFORWARD, CHUNKING, and conversion to quoted-printable: 8-bit content
-// goes as it is to a server without 8BITMIME.
+// EHLO, then HELO when EHLO is refused (or as always_send_ehlo and never_send_ehlo have it). Used
+// when offered and not discarded: PIPELINING (RFC 2920; XFORWARD, MAIL, all RCPT and DATA go as one
+// group), SIZE (RFC 1870; a message over the server's limit bounces with 5.3.4 unsent), 8BITMIME
+// (RFC 6152; BODY=8BITMIME is passed on when the message declared it; without it, converts() says
+// that the contents go as 7 bit), DSN (RFC 3461; what the sender asked for is passed on, and ORCPT
+// is the original address where nobody said one), SMTPUTF8 (RFC 6531; mail that needs it bounces
+// with 5.6.7 unsent where it is not offered), XFORWARD (Postfix's; NAME, ADDR, PROTO, HELO and
+// IDENT of what the envelope knows; never PORT and SOURCE).
+//
+// A banner of nothing but "220" and stars is a PIX firewall's; the workarounds are Postfix's.
+//
+// A line without a reply code is no reply: the next one is waited for, as in Postfix. In a group of
+// commands that can be the answer to another command, so notes() has a warning of it.
+//
+// STARTTLS (RFC 3207) and AUTH (RFC 4954) are not here. Their place is Introduced(), behind the
+// reply to EHLO: it is where the session becomes kReady, and where features_ are to be forgotten
+// and EHLO said again once the bytes go through TLS. Not here, too: CHUNKING.
+//
+// Files: session.cc (life and failures), session_greeting.cc (to kReady), session_envelope.cc (what
+// is said of a transaction), session_transaction.cc (what the server says to it), session_words.h.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +45,7 @@
 
 #include "libs/smtp/reply.h"
 #include "proto/postfleet/mail/v1/mail.pb.h"
+#include "services/delivery/smtp/core/ehlo_keywords.h"
 
 namespace postfleet::delivery::smtp {
 
@@ -43,8 +57,18 @@ inline constexpr std::string_view kStoppedText = "delivery was stopped before it
 struct Peer {
   std::string host;
   std::string address;
+  uint16_t port = 0;  // 0: a unix socket
 
   std::string ToString() const { return host + "[" + address + "]"; }
+  std::string WithPort() const {
+    return port == 0 ? ToString() : ToString() + ":" + std::to_string(port);
+  }
+};
+
+// A line for the log that is about the session, not a recipient.
+struct SessionNote {
+  bool is_warning = false;
+  std::string text;
 };
 
 struct SessionOptions {
@@ -53,15 +77,35 @@ struct SessionOptions {
   // LMTP, without DSN: what was sent is in a mailbox now, rather than relayed.
   bool lmtp_assume_final = false;
   std::string helo_name;
+  // Whose mail the connection was made for; for notes.
+  std::string queue_id;
   // A server that answers EHLO with this name is ourselves: 5.4.6. Looked at only with detect_loop.
   std::string myhostname;
   bool detect_loop = true;
   // A 5xx greeting is taken as 4xx.
   bool skip_5xx_greeting = true;
+  // See converts().
+  bool convert_content = true;
+  // The host is one of the best: no other could do better where it turns out to be ourselves.
+  bool is_best_host = true;
+  // SMTP: EHLO even where the banner does not say ESMTP; HELO even where it does.
+  bool always_send_ehlo = true;
+  bool never_send_ehlo = false;
+  EhloKeywords discarded_keywords;
+  // What a PIX firewall is spared.
+  PixWorkarounds pix_workarounds;
+  // False: addresses go out without quotes, as they are stored.
+  bool quote_addresses = true;
+  bool send_xforward = false;
+  // UTF-8 in replies is printable.
+  bool keep_utf8_replies = false;
+  // smtp_reply_filter; without one, replies are as they are.
+  postfleet::smtp::ReplyParser::LineFilter reply_filter;
 };
 
 // What is to be sent. Envelope and recipients must live until kDone.
 struct Transaction {
+  std::string queue_id;  // for XFORWARD and notes
   const mail::v1::Envelope* envelope = nullptr;
   std::vector<const mail::v1::Recipient*> recipients;
   uint64_t content_bytes = 0;
@@ -71,7 +115,19 @@ class Session {
  public:
   enum class State { kNew, kReplies, kReady, kBody, kDone, kFailed };
   // What the server is given time for.
-  enum class Step { kGreeting, kEhlo, kHelo, kMail, kRcpt, kData, kBody, kDot, kReset };
+  enum class Step {
+    kGreeting,
+    kEhlo,
+    kHelo,
+    kXforwardName,
+    kXforwardHelo,
+    kMail,
+    kRcpt,
+    kData,
+    kBody,
+    kDot,
+    kReset
+  };
 
   // `nexthop` is for the text of a loop.
   Session(Peer peer, std::string nexthop, SessionOptions options);
@@ -90,6 +146,8 @@ class Session {
   void TimedOut();
   // kBody only: the contents cannot be had, for `why` if that is known. The dot must not be sent.
   void ContentFailed(std::string_view why = {});
+  // kBody only: they can never be sent in the form that is due. No dot either.
+  void ContentUnfit(std::string status, std::string why);
   // Nobody wants the transaction any more. Only before the dot is sent.
   void Cancel();
   // kDone and reusable(): makes the session ready for the next transaction (with RSET if the last
@@ -110,13 +168,20 @@ class Session {
   // kFailed: without recipient number. kDone: set when the session, not the server's judgement,
   // ended the transaction.
   const std::optional<mail::v1::Outcome>& failure() const { return failure_; }
+  // The server takes 7 bits only, so contents go converted; how many bytes that makes nobody knows.
+  bool converts() const { return options_.convert_content && !features_.eight_bit_mime; }
   // Nothing of this transaction has been answered yet: after a failure of a reused connection it
   // can be tried anew.
   bool unanswered() const { return unanswered_; }
-  // kDone by ContentFailed or Cancel: no other host will do better.
+  // kDone by ContentFailed, ContentUnfit or Cancel: no other host will do better.
   bool given_up() const { return given_up_; }
-  // Something for the log ("host ... greeted me with my own hostname ..."); empty: nothing.
-  std::string TakeWarning() { return std::exchange(warning_, {}); }
+  // From kReady on: a pause belongs before the dot, behind what was sent of the contents.
+  bool delays_dot() const { return pix_.delay_dotcrlf; }
+  // The connection can still be told QUIT.
+  bool can_quit() const { return !mute_; }
+  // For the log: "host ... greeted me with my own hostname ...". At most kNotesMax.
+  std::vector<SessionNote> TakeNotes() { return std::exchange(notes_, {}); }
+  static constexpr size_t kNotesMax = 20;
   const Peer& peer() const { return peer_; }
 
  private:
@@ -127,38 +192,62 @@ class Session {
     bool smtputf8 = false;
     bool size = false;
     uint64_t size_limit_bytes = 0;  // 0: none
+    XforwardNames xforward;
   };
+  using Outcome = mail::v1::Outcome;
+  using ServerReply = postfleet::smtp::ServerReply;
 
-  void OnReply(const postfleet::smtp::ServerReply& reply);
-  void OnGreeting(const postfleet::smtp::ServerReply& reply);
-  void OnHelo(const postfleet::smtp::ServerReply& reply);
-  void OnMail(const postfleet::smtp::ServerReply& reply);
-  void OnRcpt(const postfleet::smtp::ServerReply& reply);
-  void OnData(const postfleet::smtp::ServerReply& reply);
-  void OnDot(const postfleet::smtp::ServerReply& reply);
-  // LMTP: of one recipient.
-  void OnRecipientDot(const postfleet::smtp::ServerReply& reply);
-  mail::v1::Outcome Sent(const postfleet::smtp::ServerReply& reply) const;
-  void OnReset(const postfleet::smtp::ServerReply& reply);
-  bool TakeFeatures(const postfleet::smtp::ServerReply& reply);
+  // Life and failures.
+  void Await(Step step);
+  void TakeReply(const ServerReply& reply);
+  void OnReply(const ServerReply& reply);
+  void OnReset(const ServerReply& reply);
+  void NoteJunk(const ServerReply& reply);
+  void Note(bool is_warning, std::string text);
+  void Finish() { state_ = State::kDone; }
+  void Fail(Outcome failure);
+  void FailConnection(const char* status, std::string text);
+  bool RefusedBeforeTheLoss();
+  void DecideOpen(const Outcome& outcome);
+  Outcome Negative(const ServerReply& reply, std::string_view said) const;
+  // "host X refused to talk to me: 554 no".
+  Outcome Rejection(const ServerReply& reply) const;
+  // "host X said: 550 no (in reply to RCPT TO command)".
+  Outcome Refusal(const ServerReply& reply, std::string_view command) const;
+  const char* Doing() const;
 
+  // To kReady.
+  void OnGreeting(const ServerReply& reply);
+  void OnHelo(const ServerReply& reply);
+  bool SaysEsmtp(const ServerReply& reply);
+  void SpareFirewall(const ServerReply& reply);
+  bool TakeFeatures(const ServerReply& reply);
+  void TakeFeature(std::string_view word, std::string_view words);
+  void Introduced() { state_ = State::kReady; }
+
+  // What is said of a transaction.
+  bool RefuseUnsendable();
+  void AppendGroup();
+  bool WantsXforward(Step step) const;
+  Step FirstStep() const;
+  Step StepBehind(Step step) const;
+  void AppendCommand(Step step);
+  void AppendXforward(Step step);
   void AppendMail();
   void AppendRcpt(size_t recipient);
-  void Await(Step step);
+  void AppendAddress(const std::string& address);
+
+  // What the server says to it.
+  void OnXforward(const ServerReply& reply);
+  void OnMail(const ServerReply& reply);
+  void OnRcpt(const ServerReply& reply);
+  void OnData(const ServerReply& reply);
+  void OnDot(const ServerReply& reply);
+  // LMTP: of one recipient.
+  void OnRecipientDot(const ServerReply& reply);
   // Behind the reply to MAIL or an RCPT.
   void AwaitNextInEnvelope();
-  void Finish() { state_ = State::kDone; }
-  void Fail(mail::v1::Outcome failure);
-  void FailConnection(const char* status, std::string text);
-  bool RefuseUnsendable();
-  void DecideOpen(const mail::v1::Outcome& outcome);
-  mail::v1::Outcome Negative(const postfleet::smtp::ServerReply& reply,
-                             std::string_view said) const;
-  // "host X refused to talk to me: 554 no".
-  mail::v1::Outcome Rejection(const postfleet::smtp::ServerReply& reply) const;
-  // "host X said: 550 no (in reply to RCPT TO command)".
-  mail::v1::Outcome Refusal(const postfleet::smtp::ServerReply& reply,
-                            std::string_view command) const;
+  Outcome Sent(const ServerReply& reply) const;
 
   const Peer peer_;
   const std::string nexthop_;
@@ -170,9 +259,12 @@ class Session {
   postfleet::smtp::ReplyParser parser_;
   std::string early_;  // came while nothing was awaited
   std::string output_;
-  std::string warning_;
+  std::vector<SessionNote> notes_;
+  PixWorkarounds pix_;  // in force
   // Not to be used again: closed, lost, or said 421.
   bool broken_ = false;
+  // Not even QUIT would be understood.
+  bool mute_ = false;
   std::optional<mail::v1::Outcome> failure_;
 
   // Of the transaction.

@@ -1,4 +1,4 @@
-// The session's MAIL and RCPT commands.
+// What the session says of a transaction: XFORWARD, MAIL, RCPT, DATA.
 #include <string>
 #include <string_view>
 
@@ -6,12 +6,14 @@
 #include "libs/mail/address.h"
 #include "libs/smtp/command.h"
 #include "services/delivery/smtp/core/session.h"
+#include "services/delivery/smtp/core/session_words.h"
 
 namespace postfleet::delivery::smtp {
 namespace {
 
 using mail::v1::Envelope;
 using mail::v1::Recipient;
+using postfleet::smtp::EncodeUtf8Xtext;
 using postfleet::smtp::EncodeXtext;
 
 struct NotifyWord {
@@ -48,7 +50,7 @@ bool IsPlain(std::string_view address) {
   return previous != '.';
 }
 
-void AppendAddress(std::string* out, const std::string& address) {
+void AppendQuoted(std::string* out, const std::string& address) {
   if (IsPlain(address)) {
     out->append(address);
   } else {
@@ -63,39 +65,25 @@ bool IsAscii(std::string_view text) {
   return true;
 }
 
-// RFC 6533, 3, utf-8-addr-unitext: what xtext would encode is \x{2B}; bytes over 127 stay.
-void AppendUnitext(std::string* out, std::string_view text) {
-  constexpr char kHex[] = "0123456789ABCDEF";
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte > 32 && byte != 127 && c != '+' && c != '=' && c != '\\') {
-      *out += c;
-    } else {
-      ConcatTo(out, "\\x{", std::string_view(&kHex[byte >> 4], 1),
-               std::string_view(&kHex[byte & 15], 1), "}");
-    }
-  }
-}
-
 // "rfc822;user@example.com" of a client that said no ORCPT.
 std::string OriginalRecipient(const Recipient& recipient, bool smtputf8) {
   const std::string& address =
       recipient.original_address().empty() ? recipient.address() : recipient.original_address();
   std::string written;
-  AppendAddress(&written, address);
+  AppendQuoted(&written, address);
   return Concat(smtputf8 && !IsAscii(written) ? "utf-8;" : "rfc822;", written);
 }
 
-void AppendOrcpt(std::string* out, std::string_view orcpt, bool smtputf8) {
+// ASCII alone, whatever the server takes: RFC 6533's \x{F8} where the type is utf-8.
+void AppendOrcpt(std::string* out, std::string_view orcpt) {
   const size_t semicolon = orcpt.find(';');
   if (semicolon == std::string_view::npos) return;
   const std::string_view type = orcpt.substr(0, semicolon);
   const std::string_view address = orcpt.substr(semicolon + 1);
-  ConcatTo(out, " ORCPT=", type, ";");
-  if (smtputf8 && mail::LowerCasedAscii(type) == "utf-8") {
-    AppendUnitext(out, address);
-  } else {
-    out->append(EncodeXtext(address));
+  if (mail::LowerCasedAscii(type) != "utf-8") {
+    ConcatTo(out, " ORCPT=", type, ";", EncodeXtext(address));
+  } else if (mail::IsUtf8(address)) {
+    ConcatTo(out, " ORCPT=", type, ";", EncodeUtf8Xtext(address));
   }
 }
 
@@ -110,12 +98,112 @@ void AppendNotify(std::string* out, uint32_t notify) {
 
 }  // namespace
 
+// True: nothing is left to be sent.
+bool Session::RefuseUnsendable() {
+  if (!IsSendable(transaction_.envelope->sender())) {
+    DecideOpen(MakeOutcome("5.1.7", "bad sender address syntax"));
+    return true;
+  }
+  if (transaction_.envelope->smtputf8() && !features_.smtputf8) {
+    DecideOpen(MakeOutcome(
+        "5.6.7", Concat("SMTPUTF8 is required, but was not offered by host ", peer_.ToString())));
+    return true;
+  }
+  if (features_.size_limit_bytes != 0 && transaction_.content_bytes > features_.size_limit_bytes) {
+    DecideOpen(MakeOutcome(
+        "5.3.4", Concat("message size ", transaction_.content_bytes, " exceeds size limit ",
+                        features_.size_limit_bytes, " of server ", peer_.ToString())));
+    return true;
+  }
+  // A recipient that cannot be written leaves the transaction; its outcome is kept at the place of
+  // its number.
+  bool some = false;
+  for (size_t i = 0; i < outcomes_.size(); ++i) {
+    if (IsSendable(transaction_.recipients[i]->address())) {
+      some = true;
+      continue;
+    }
+    const uint32_t number = outcomes_[i].recipient_number();
+    outcomes_[i] = MakeOutcome("5.1.3", "bad recipient address syntax");
+    outcomes_[i].set_recipient_number(number);
+  }
+  return !some;
+}
+
+void Session::AppendGroup() {
+  for (Step step = FirstStep(); step != Step::kRcpt; step = StepBehind(step)) AppendCommand(step);
+  for (size_t i = 0; i < outcomes_.size(); ++i) AppendRcpt(i);
+  AppendCommand(Step::kData);
+}
+
+// XFORWARD is said only where something is known that the server wants to know.
+bool Session::WantsXforward(Step step) const {
+  if (!options_.send_xforward) return false;
+  const mail::v1::Origin& origin = transaction_.envelope->origin();
+  const XforwardNames& names = features_.xforward;
+  if (step == Step::kXforwardName) {
+    return (names.name && !origin.client_name().empty()) ||
+           (names.addr && !origin.client_address().empty());
+  }
+  return (names.proto && !origin.protocol().empty()) || (names.helo && !origin.helo().empty()) ||
+         (names.ident && !transaction_.queue_id.empty());
+}
+
+Session::Step Session::FirstStep() const {
+  return WantsXforward(Step::kXforwardName) ? Step::kXforwardName : StepBehind(Step::kXforwardName);
+}
+
+// Of MAIL and what comes before it.
+Session::Step Session::StepBehind(Step step) const {
+  if (step == Step::kMail) return Step::kRcpt;
+  const bool xforward = step == Step::kXforwardName && WantsXforward(Step::kXforwardHelo);
+  return xforward ? Step::kXforwardHelo : Step::kMail;
+}
+
+// Of steps that are one command, whoever is awaited.
+void Session::AppendCommand(Step step) {
+  if (step == Step::kMail) return AppendMail();
+  if (step == Step::kData) {
+    output_ += "DATA\r\n";
+    return;
+  }
+  AppendXforward(step);
+}
+
+void Session::AppendXforward(Step step) {
+  const mail::v1::Origin& origin = transaction_.envelope->origin();
+  const XforwardNames& names = features_.xforward;
+  const auto append = [this](bool wanted, std::string_view name, std::string_view value) {
+    if (wanted && !value.empty()) ConcatTo(&output_, " ", name, "=", EncodeXtext(value));
+  };
+  output_ += "XFORWARD";
+  if (step == Step::kXforwardName) {
+    append(names.name, "NAME", origin.client_name());
+    const bool ipv6 = origin.client_address().find(':') != std::string::npos;
+    append(names.addr && !origin.client_address().empty(), "ADDR",
+           Concat(ipv6 ? "IPv6:" : "", origin.client_address()));
+  } else {
+    append(names.proto, "PROTO", origin.protocol());
+    append(names.helo, "HELO", origin.helo());
+    append(names.ident, "IDENT", transaction_.queue_id);
+  }
+  output_ += "\r\n";
+}
+
+void Session::AppendAddress(const std::string& address) {
+  if (options_.quote_addresses) {
+    AppendQuoted(&output_, address);
+  } else {
+    output_ += address;
+  }
+}
+
 void Session::AppendMail() {
   const Envelope& envelope = *transaction_.envelope;
   output_ += "MAIL FROM:<";
-  AppendAddress(&output_, envelope.sender());
+  AppendAddress(envelope.sender());
   output_ += '>';
-  if (features_.size) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
+  if (features_.size && !converts()) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
   if (features_.eight_bit_mime && envelope.body_8bitmime()) output_ += " BODY=8BITMIME";
   if (features_.dsn) {
     if (!envelope.dsn_envid().empty()) {
@@ -129,15 +217,15 @@ void Session::AppendMail() {
 }
 
 void Session::AppendRcpt(size_t recipient) {
-  if (outcomes_[recipient].action() != mail::v1::Outcome::ACTION_UNSPECIFIED) return;
+  if (!IsOpen(outcomes_[recipient])) return;
   const Recipient& to = *transaction_.recipients[recipient];
   output_ += "RCPT TO:<";
-  AppendAddress(&output_, to.address());
+  AppendAddress(to.address());
   output_ += '>';
   if (features_.dsn) {
-    const bool smtputf8 = features_.smtputf8 && transaction_.envelope->smtputf8();
-    AppendOrcpt(&output_, to.dsn_orcpt().empty() ? OriginalRecipient(to, smtputf8) : to.dsn_orcpt(),
-                smtputf8);
+    const bool smtputf8 = transaction_.envelope->smtputf8();
+    AppendOrcpt(&output_,
+                to.dsn_orcpt().empty() ? OriginalRecipient(to, smtputf8) : to.dsn_orcpt());
     AppendNotify(&output_, to.dsn_notify());
   }
   output_ += "\r\n";

@@ -43,8 +43,23 @@ class SessionTest : public ::testing::Test {
   }
   std::string Client() { return std::exchange(session_.output(), {}); }
 
+  std::string Notes() {
+    std::string text;
+    for (const SessionNote& note : session_.TakeNotes()) {
+      ConcatTo(&text, note.is_warning ? "warning: " : "", note.text, "\n");
+    }
+    return text;
+  }
+  // Instead of the one that SetUp made.
+  void Use(SessionOptions options) {
+    options.helo_name = "client.example.com";
+    session_.~Session();
+    new (&session_) Session(kPeer, "example.net", std::move(options));
+  }
+
   void Begin() {
-    Transaction transaction{.envelope = &envelope_, .content_bytes = content_bytes_};
+    Transaction transaction{
+        .queue_id = "QX", .envelope = &envelope_, .content_bytes = content_bytes_};
     for (const auto& recipient : recipients_) transaction.recipients.push_back(recipient.get());
     session_.Begin(std::move(transaction));
   }
@@ -79,7 +94,8 @@ class SessionTest : public ::testing::Test {
   mail::v1::Envelope envelope_;
   std::vector<std::unique_ptr<mail::v1::Recipient>> recipients_;
   uint64_t content_bytes_ = 1000;
-  Session session_{{.host = "mx.example.net", .address = "192.0.2.1"},
+  const Peer kPeer = {.host = "mx.example.net", .address = "192.0.2.1", .port = 25};
+  Session session_{kPeer,
                    "example.net",
                    {.helo_name = "client.example.com", .myhostname = "client.example.com"}};
 };
@@ -163,8 +179,9 @@ TEST_F(SessionTest, EhloOf421IsFinal) {
 TEST_F(SessionTest, OwnNameInTheEhloReplyIsALoop) {
   session_.Opened();
   Server({"220 client.example.com ESMTP"});
-  EXPECT_EQ(session_.TakeWarning(),
-            "host mx.example.net[192.0.2.1] greeted me with my own hostname client.example.com");
+  EXPECT_EQ(Notes(),
+            "warning: host mx.example.net[192.0.2.1]:25 greeted me with my own hostname "
+            "client.example.com\n");
   Server({"250 Client.Example.COM"});
   EXPECT_EQ(Describe(*session_.failure()),
             "bounced 5.4.6 mail for example.net loops back to myself");
@@ -237,6 +254,7 @@ TEST_F(SessionTest, SizeAndBodyAreSaidWhenOffered) {
   Greet({"250-mx", "250-size 2000", "250 8bitmime"});
   Begin();
   EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000 BODY=8BITMIME\r\n");
+  EXPECT_FALSE(session_.converts());
 }
 
 TEST_F(SessionTest, BodyIsNotSaidToAServerThatDoesNotOfferIt) {
@@ -342,7 +360,7 @@ TEST_F(SessionTest, OrcptOfAUtf8AddressIsUnitext) {
   EXPECT_EQ(Client(),
             "MAIL FROM:<from@example.com> SMTPUTF8\r\n"
             "RCPT TO:<j\xc3\xb8+rn@example.net> "
-            "ORCPT=utf-8;j\xc3\xb8\\x{2B}rn@example.net\r\nDATA\r\n");
+            "ORCPT=utf-8;j\\x{F8}\\x{2B}rn@example.net\r\nDATA\r\n");
 }
 
 TEST_F(SessionTest, SizeIsNotSaidWhereNoLimitIsNamed) {
@@ -561,12 +579,21 @@ TEST_F(SessionTest, Reply421ToMailOfAKeptConnectionIsUnanswered) {
   EXPECT_FALSE(session_.reusable());
 }
 
-TEST_F(SessionTest, JunkInAGroupOfRepliesEndsTheSession) {
+TEST_F(SessionTest, ALineWithoutACodeIsNoReplyAndSaidWhereItMayShiftTheOthers) {
   BeginPipelined();
   Server({"250 ok", "hello there", "250 ok", "354 go"});
-  EXPECT_EQ(session_.state(), State::kDone);
-  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("deferred 4.5.0")));
-  EXPECT_FALSE(session_.reusable());
+  EXPECT_EQ(session_.state(), State::kBody);
+  EXPECT_EQ(Notes(),
+            "warning: QX: non-ESMTP response from mx.example.net[192.0.2.1]:25: hello there\n"
+            "warning: to prevent loss of mail, turn off command pipelining for 192.0.2.1 with the "
+            "smtp_discard_ehlo_keyword_address_maps parameter\n");
+}
+
+TEST_F(SessionTest, WithoutPipeliningALineWithoutACodeIsNothing) {
+  BeginPlain();
+  Server({"hello there", "250 ok"});
+  EXPECT_EQ(session_.step(), Session::Step::kRcpt);
+  EXPECT_EQ(Notes(), "");
 }
 
 // ---- The body ----
@@ -656,6 +683,15 @@ TEST_F(SessionTest, ContentsThatFailDeferWithoutBlamingTheServer) {
   EXPECT_TRUE(session_.given_up());
 }
 
+TEST_F(SessionTest, ContentsThatCannotBeConvertedBounce) {
+  ToBody();
+  session_.ContentUnfit("5.6.0", "MIME nesting exceeds safety limit");
+  EXPECT_THAT(Outcomes(), ElementsAre("bounced 5.6.0 MIME nesting exceeds safety limit"));
+  EXPECT_FALSE(session_.failure().has_value());
+  EXPECT_FALSE(session_.reusable());
+  EXPECT_TRUE(session_.given_up());
+}
+
 TEST_F(SessionTest, CancelDefersWhoIsNotServed) {
   ToBody();
   session_.Cancel();
@@ -717,6 +753,192 @@ TEST_F(SessionTest, QuitIsSaid) {
   Greet({"250 mx"});
   session_.Quit();
   EXPECT_EQ(Client(), "QUIT\r\n");
+}
+
+TEST_F(SessionTest, WhoRefusesToTalkOrCloses421IsToldQuit) {
+  session_.Opened();
+  Server({"554 no"});
+  EXPECT_TRUE(session_.can_quit());
+
+  Use({});
+  BeginPipelined();
+  Server({"421 4.3.2 closing", "503 no", "503 no"});
+  EXPECT_FALSE(session_.reusable());
+  EXPECT_TRUE(session_.can_quit());
+}
+
+TEST_F(SessionTest, WhoWasLostOrIsInTheMiddleOfAMessageIsNotToldQuit) {
+  ToBody();
+  session_.ContentFailed();
+  EXPECT_FALSE(session_.can_quit());
+
+  Use({});
+  BeginPipelined();
+  session_.TimedOut();
+  EXPECT_FALSE(session_.can_quit());
+}
+
+// ---- EHLO and what is offered ----
+
+TEST_F(SessionTest, EhloIsSaidToWhoNamesEsmtpAlone) {
+  Use({.always_send_ehlo = false});
+  session_.Opened();
+  Server({"220 mx.example.net Sendmail"});
+  EXPECT_EQ(Client(), "HELO client.example.com\r\n");
+  Use({.always_send_ehlo = false});
+  session_.Opened();
+  Server({"220-mx.example.net", "220 esmtp"});
+  EXPECT_EQ(Client(), "EHLO client.example.com\r\n");
+}
+
+TEST_F(SessionTest, EhloIsNeverSaidWhereThatIsAskedFor) {
+  Use({.never_send_ehlo = true});
+  session_.Opened();
+  Server({"220 mx.example.net ESMTP"});
+  EXPECT_EQ(Client(), "HELO client.example.com\r\n");
+}
+
+TEST_F(SessionTest, LhloIsSaidWhateverTheBannerSays) {
+  Use({.lmtp = true, .never_send_ehlo = true});
+  session_.Opened();
+  Server({"220 mx.example.net"});
+  EXPECT_EQ(Client(), "LHLO client.example.com\r\n");
+}
+
+TEST_F(SessionTest, DiscardedKeywordsAreNotBelieved) {
+  Use({.discarded_keywords = EhloKeywords("pipelining, Size what")});
+  session_.Opened();
+  Server({"220 mx", "250-mx", "250-PIPELINING", "250-SIZE 10", "250 8BITMIME"});
+  Client();
+  EXPECT_EQ(Notes(), "discarding EHLO keywords: PIPELINING SIZE\n");
+  envelope_.set_body_8bitmime(true);
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> BODY=8BITMIME\r\n");
+}
+
+TEST_F(SessionTest, KeywordsAreDiscardedSilently) {
+  Use({.discarded_keywords = EhloKeywords("silent-discard dsn")});
+  Greet({"250-mx", "250 DSN"});
+  EXPECT_EQ(Notes(), "");
+}
+
+TEST_F(SessionTest, AFirewallsBannerGetsHeloAndAPauseBeforeTheDot) {
+  for (const char* banner : {"220", "220 ****************************0**2"}) {
+    Use({.pix_workarounds = PixWorkarounds::Parse("disable_esmtp,delay_dotcrlf")});
+    session_.Opened();
+    Server({banner});
+    EXPECT_EQ(Client(), "HELO client.example.com\r\n");
+    EXPECT_EQ(Notes(),
+              "enabling PIX workarounds: disable_esmtp delay_dotcrlf for "
+              "mx.example.net[192.0.2.1]:25\n");
+    EXPECT_TRUE(session_.delays_dot());
+  }
+  Use({.pix_workarounds = PixWorkarounds::Parse("disable_esmtp,delay_dotcrlf")});
+  Greet({"250 mx"});
+  EXPECT_FALSE(session_.delays_dot());
+}
+
+TEST_F(SessionTest, OurOwnNameAtAHostThatIsNotTheBestDefers) {
+  Use({.myhostname = "mx", .is_best_host = false});
+  session_.Opened();
+  Server({"220 x", "250 mx"});
+  EXPECT_EQ(Describe(*session_.failure()),
+            "deferred 4.4.6 mail for example.net loops back to myself");
+}
+
+// ---- What is sent ----
+
+TEST_F(SessionTest, WithoutEightBitMimeContentsAreConvertedAndTheirSizeIsNotSaid) {
+  Greet({"250-mx", "250 SIZE 2000"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+  Server({"250 ok", "250 ok", "354 go"});
+  EXPECT_TRUE(session_.converts());
+
+  Use({.convert_content = false});
+  Greet({"250-mx", "250 SIZE 2000"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000\r\n");
+  Server({"250 ok", "250 ok", "354 go"});
+  EXPECT_FALSE(session_.converts());
+}
+
+TEST_F(SessionTest, WithEightBitMimeContentsGoAsTheyAre) {
+  Greet({"250-mx", "250-PIPELINING", "250 8BITMIME"});
+  Begin();
+  Server({"250 ok", "250 ok", "354 go"});
+  EXPECT_EQ(session_.state(), State::kBody);
+  EXPECT_FALSE(session_.converts());
+}
+
+TEST_F(SessionTest, AddressesGoWithoutQuotesWhereThatIsAskedFor) {
+  Use({.quote_addresses = false});
+  recipients_[0]->set_address("a b@example.net");
+  BeginPipelined();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\nRCPT TO:<a b@example.net>\r\nDATA\r\n");
+}
+
+TEST_F(SessionTest, XforwardSaysWhatIsKnownAndWanted) {
+  Use({.send_xforward = true});
+  envelope_.mutable_origin()->set_client_name("a+b.example.org");
+  envelope_.mutable_origin()->set_client_address("2001:db8::1");
+  envelope_.mutable_origin()->set_protocol("ESMTP");
+  Greet({"250-mx", "250-PIPELINING", "250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"});
+  Begin();
+  EXPECT_EQ(Client(),
+            "XFORWARD NAME=a+2Bb.example.org ADDR=IPv6:2001:db8::1\r\n"
+            "XFORWARD PROTO=ESMTP IDENT=QX\r\n"
+            "MAIL FROM:<from@example.com>\r\nRCPT TO:<one@example.net>\r\nDATA\r\n");
+  Server({"250 ok", "501 no", "250 ok", "250 ok", "354 go"});
+  EXPECT_EQ(session_.state(), State::kBody);
+  EXPECT_EQ(Notes(),
+            "warning: host mx.example.net[192.0.2.1] said: 501 no (in reply to XFORWARD "
+            "protocol/helo_name command)\n");
+}
+
+TEST_F(SessionTest, XforwardWithoutPipeliningWaitsForItsTurn) {
+  Use({.send_xforward = true});
+  envelope_.mutable_origin()->set_client_address("192.0.2.7");
+  Greet({"250-mx", "250 XFORWARD ADDR HELO"});
+  Begin();
+  EXPECT_EQ(Client(), "XFORWARD ADDR=192.0.2.7\r\n");
+  Server({"250 ok"});
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+}
+
+TEST_F(SessionTest, XforwardIsNotSaidUnlessThatIsAskedFor) {
+  envelope_.mutable_origin()->set_client_address("192.0.2.7");
+  Greet({"250-mx", "250 XFORWARD ADDR HELO IDENT"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+}
+
+TEST_F(SessionTest, LossWhileSendingXforwardDefers) {
+  Use({.send_xforward = true});
+  Greet({"250-mx", "250 XFORWARD IDENT"});
+  Begin();
+  session_.Lost();
+  EXPECT_THAT(Outcomes(),
+              ElementsAre("deferred 4.4.2 lost connection with mx.example.net[192.0.2.1] while "
+                          "sending XFORWARD protocol/helo_name"));
+}
+
+TEST_F(SessionTest, AFilterReplacesReplies) {
+  Use({.reply_filter = [](std::string* line) {
+    if (line->starts_with("550")) *line = "250 2.1.5 fine";
+    return true;
+  }});
+  BeginPipelined();
+  Server({"250 ok", "550 5.1.1 no", "354 go"});
+  EXPECT_EQ(session_.state(), State::kBody);
+}
+
+TEST_F(SessionTest, AFilterThatFailsDefers) {
+  Use({.reply_filter = [](std::string* line) { return *line != "250 odd"; }});
+  BeginPipelined();
+  Server({"250 odd"});
+  EXPECT_THAT(Outcomes(), ElementsAre("deferred 4.3.0 local data error while talking to "
+                                      "mx.example.net[192.0.2.1]"));
 }
 
 }  // namespace
