@@ -421,8 +421,8 @@ TEST_F(SessionTest, XforwardSaysWhatIsKnownAndWanted) {
   Server({"250 ok", "501 no", "250 ok", "250 ok", "354 go"});
   EXPECT_EQ(session_.state(), State::kBody);
   EXPECT_EQ(Notes(),
-            "warning: host mx.example.net[192.0.2.1] said: 501 no (in reply to XFORWARD "
-            "protocol/helo_name command)\n");
+            "warning: host mx.example.net[192.0.2.1]:25 said: 501 no (in reply to XFORWARD "
+            "helo/protocol command)\n");
 }
 
 TEST_F(SessionTest, XforwardWithoutPipeliningWaitsForItsTurn) {

@@ -178,6 +178,12 @@ TEST_F(SessionTest, KeywordsAreDiscardedSilently) {
   EXPECT_EQ(Notes(), "");
 }
 
+TEST_F(SessionTest, Smtputf8WithoutEightBitMimeIsNoted) {
+  Greet({"250-mx", "250 SMTPUTF8"});
+  EXPECT_EQ(Notes(),
+            "host mx.example.net[192.0.2.1]:25 offers SMTPUTF8 support, but not 8BITMIME\n");
+}
+
 TEST_F(SessionTest, AFirewallsBannerGetsHeloAndAPauseBeforeTheDot) {
   for (const char* banner : {"220", "220 ****************************0**2"}) {
     Use({.pix_workarounds = PixWorkarounds::Parse("disable_esmtp,delay_dotcrlf")});
