@@ -87,7 +87,7 @@ void Session::OnHelo(const ServerReply& reply) {
   }
   if (!TakeFeatures(reply)) return;
   if (features_.smtputf8 && !features_.eight_bit_mime) {
-    Note(false, Concat("host ", peer_.WithPort(), " offers SMTPUTF8 support, but not 8BITMIME"));
+    Note(false, Concat("host ", peer_.ToString(), " offers SMTPUTF8 support, but not 8BITMIME"));
   }
   Introduced();
 }

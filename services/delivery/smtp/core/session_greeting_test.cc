@@ -180,8 +180,7 @@ TEST_F(SessionTest, KeywordsAreDiscardedSilently) {
 
 TEST_F(SessionTest, Smtputf8WithoutEightBitMimeIsNoted) {
   Greet({"250-mx", "250 SMTPUTF8"});
-  EXPECT_EQ(Notes(),
-            "host mx.example.net[192.0.2.1]:25 offers SMTPUTF8 support, but not 8BITMIME\n");
+  EXPECT_EQ(Notes(), "host mx.example.net[192.0.2.1] offers SMTPUTF8 support, but not 8BITMIME\n");
 }
 
 TEST_F(SessionTest, AFirewallsBannerGetsHeloAndAPauseBeforeTheDot) {
