@@ -395,10 +395,11 @@ TEST_F(OracleTest, LongLines) { Both({{"EHLO " + std::string(3000, 'a') + "\r\n"
 
 // Other settings, each with a Postfix of its own.
 
-void BothWith(const std::string& overrides, const SessionConfig& config, const Dialogue& dialogue) {
+void BothWith(const std::string& overrides, const SessionConfig& config, const Dialogue& dialogue,
+              bool with_log = true) {
   if (!IsRoot()) GTEST_SKIP() << kNeedsRoot;
   const Postfix postfix(overrides);
-  Compare(postfix, "127.0.0.3", dialogue, config, true);
+  Compare(postfix, "127.0.0.3", dialogue, config, with_log);
 }
 
 Dialogue InUtf8() {
@@ -555,7 +556,9 @@ TEST(OracleSettings, DataAndEndOfDataAreRefused) {
                   "RCPT TO:<x@localhost>", "DATA", "QUIT"}));
   config = Config();
   config.end_of_data_restrictions = {config::Restriction::kDefer};
-  BothWith("smtpd_end_of_data_restrictions = defer\n", config, WithContent("hi\r\n.\r\n"));
+  // Postfix's cleanup may be gone before it logs the message-id.
+  BothWith("smtpd_end_of_data_restrictions = defer\n", config, WithContent("hi\r\n.\r\n"),
+           /*with_log=*/false);
 }
 
 TEST(OracleSettings, BareNewlinesAreRefused) {
