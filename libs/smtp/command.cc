@@ -9,6 +9,7 @@ namespace {
 using mail::EnhancedStatus;
 
 constexpr EnhancedStatus kBadArguments{5, 5, 4};
+constexpr EnhancedStatus kTooBig{5, 3, 4};
 constexpr EnhancedStatus kBadSender{5, 1, 7};
 constexpr EnhancedStatus kBadRecipient{5, 1, 3};
 constexpr EnhancedStatus kNonAsciiAddress{5, 6, 7};
@@ -93,6 +94,12 @@ PathResult TakePath(std::string_view* rest, const PathSyntax& syntax, bool said,
   options.allow_non_ascii |= said;
   auto path = mail::ParsePath(*rest, options);
   if (!path.ok()) return result.error = bad_syntax, result;
+  const mail::Address& address = path->address;
+  // No host has a name of digits and dots.
+  const bool numeric = !address.domain.empty() &&
+                       address.domain.find_first_not_of("0123456789.") == std::string::npos;
+  const bool option = !syntax.allow_min_user && address.local_part.starts_with('-');
+  if (numeric || option) return result.error = bad_syntax, result;
   const std::string_view written = rest->substr(0, path->length);
   if (syntax.strict_smtputf8 && !said && HasNonAscii(written)) {
     result.error = Error(553, kNonAsciiAddress, "Must declare SMTPUTF8 to send unicode address");
@@ -158,6 +165,9 @@ Reply DsnDisabled() { return Error(501, kPolicy, "DSN support is disabled"); }
 
 std::optional<Reply> ApplySize(const Parameter& parameter, const PathSyntax&, MailCommand* mail) {
   if (ParseSize(parameter.value, &mail->size_bytes)) return std::nullopt;
+  const bool huge = !parameter.value.empty() &&
+                    parameter.value.find_first_not_of("0123456789") == std::string_view::npos;
+  if (huge) return Error(552, kTooBig, "Message size exceeds file system imposed limit");
   return Error(501, kBadArguments, "Bad message size syntax");
 }
 

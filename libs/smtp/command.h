@@ -57,7 +57,9 @@ struct PathSyntax {
   bool dsn = true;               // RET, ENVID, NOTIFY, ORCPT
   bool smtputf8 = true;          // SMTPUTF8
   bool strict_smtputf8 = false;  // a local part in UTF-8 needs it, too
-  bool auth = false;             // AUTH=; off: accepted without effect, as in Postfix
+  // allow_min_user: a local part may begin with `-`, which programs take for an option.
+  bool allow_min_user = true;
+  bool auth = false;  // AUTH=; off: accepted without effect, as in Postfix
 };
 
 enum class Body { kUnspecified, k7Bit, k8BitMime };

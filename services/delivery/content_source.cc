@@ -49,6 +49,7 @@ class WatchedReader : public ContentReader {
       done(status, std::move(piece));
     });
   }
+  bool Restart() override { return reader_->Restart(); }
 
  private:
   const std::unique_ptr<ContentReader> reader_;
@@ -70,6 +71,17 @@ class FetchedReader : public ContentReader {
     loop_->Post([alive = std::weak_ptr(alive_), this] {
       if (!alive.expired()) Give();
     });
+  }
+
+  bool Restart() override {
+    alive_ = std::make_shared<char>();
+    next_chunk_ = 0;
+    asking_ = false;
+    status_ = absl::OkStatus();
+    chunk_.clear();
+    done_ = nullptr;
+    Ask();
+    return true;
   }
 
  private:
@@ -104,7 +116,7 @@ class FetchedReader : public ContentReader {
   absl::Status status_;
   rpc::Payload chunk_;
   Done done_;
-  const std::shared_ptr<char> alive_ = std::make_shared<char>();
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
 }  // namespace

@@ -20,7 +20,8 @@ DeliveryService::DeliveryService(DeliveryOptions options)
                  },
              .open = [this] { return Open(); },
              .opened = [this] { ready_ = !draining_ && !stopping_; },
-             .lost = [this](const grpc::Status&) { OnLost(); }}) {}
+             .lost = [this](const grpc::Status&) { OnLost(); }}),
+      orphans_end_(loop_) {}
 
 DeliveryService::~DeliveryService() { Stop(); }
 
@@ -57,6 +58,7 @@ void DeliveryService::Stop() {
   loop_.RunAndWait([this] {
     stopping_ = true;
     ready_ = false;
+    orphans_end_.Cancel();
     for (const auto& [transport, agent] : agents_) agent->CloseIdle();
     fetch_->Stop();
     may_open_ = nullptr;
@@ -81,8 +83,8 @@ void DeliveryService::Drain(std::chrono::milliseconds grace) {
 }
 
 void DeliveryService::TellIfNoneRuns() {
+  if (may_open_ && (running_.empty() || orphans_late_)) std::exchange(may_open_, nullptr)(true);
   if (!running_.empty()) return;
-  if (may_open_) std::exchange(may_open_, nullptr)(true);
   // Posted: the results of the last attempt are on their way by then.
   if (drained_) loop_.Post(std::exchange(drained_, nullptr));
 }
@@ -92,10 +94,14 @@ rpc::StreamCallbacks DeliveryService::Open() {
   ResultPart hello;
   hello.request.mutable_hello()->set_name(options_.name);
   for (const TransportAgent& transport : options_.transports) {
+    const auto orphans = static_cast<uint32_t>(std::count_if(
+        running_.begin(), running_.end(),
+        [&](const auto& running) { return running.second.transport == transport.transport; }));
     auto* slots = hello.request.mutable_hello()->add_transports();
     slots->set_transport(transport.transport);
-    slots->set_slots(transport.slots);
+    slots->set_slots(transport.slots - std::min(orphans, transport.slots));
   }
+  orphans_late_ = false;
   outbox_.Add(std::move(hello));
   return {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
           .on_frame =
@@ -110,6 +116,11 @@ void DeliveryService::OnLost() {
   ready_ = false;
   for (auto& [attempt_id, running] : running_) running.orphan = true;
   CancelAll();
+  // What a server is slow to answer must not keep all transports waiting.
+  orphans_end_.Set(kOrphanGrace, [this] {
+    orphans_late_ = !running_.empty();
+    TellIfNoneRuns();
+  });
 }
 
 void DeliveryService::Cancel(uint64_t delivery_id) {

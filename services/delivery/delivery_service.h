@@ -47,6 +47,10 @@ struct DeliveryOptions {
 
 class DeliveryService {
  public:
+  // After the stream was lost, attempts that wait for the reply to their final dot may take this
+  // long; then others begin beside them, in the slots that are left until the stream opens again.
+  static constexpr std::chrono::seconds kOrphanGrace{10};
+
   explicit DeliveryService(DeliveryOptions options);
   ~DeliveryService();
 
@@ -114,6 +118,8 @@ class DeliveryService {
   rpc::LastingStream work_;
   // Waits until no attempt runs; may be null.
   rpc::LastingStream::Prepared may_open_;
+  runtime::Timer orphans_end_;
+  bool orphans_late_ = false;  // they may have their slots until they end
   bool stopping_ = false;
   bool draining_ = false;
   std::function<void()> drained_;

@@ -61,6 +61,7 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
   result.soft_bounce = config.GetBool("soft_bounce");
   for (const std::string& name : config.GetList("notify_classes")) {
     if (mail::LowerCasedAscii(name) == "bounce") result.postmaster_gets_bounces = true;
+    if (mail::LowerCasedAscii(name) == "delay") result.postmaster_gets_delays = true;
   }
   result.minimal_backoff_ms = milliseconds("minimal_backoff_time");
   result.maximal_backoff_ms = milliseconds("maximal_backoff_time");

@@ -84,7 +84,9 @@ TEST(Options, BoundsAndSoftBouncesAreRead) {
   EXPECT_TRUE(config.soft_bounce);
   EXPECT_FALSE(Read("").soft_bounce);
   EXPECT_TRUE(Read("notify_classes = delay, Bounce\n").postmaster_gets_bounces);
+  EXPECT_TRUE(Read("notify_classes = delay, Bounce\n").postmaster_gets_delays);
   EXPECT_FALSE(Read("notify_classes = 2bounce\n").postmaster_gets_bounces);
+  EXPECT_FALSE(Read("notify_classes = 2bounce\n").postmaster_gets_delays);
 }
 
 TEST(Options, NoticesDoNotOutliveMail) {

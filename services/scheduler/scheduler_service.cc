@@ -462,32 +462,53 @@ void SchedulerService::Act() {
   CheckDrained();
 }
 
+// In parts that fit into frames: a step may end hundreds of thousands of recipients at once.
 void SchedulerService::ActOnQueue() {
   if (!queue_.is_open()) return;
   QueuePart part;
+  size_t bytes = 0;
+  const auto room_for = [&](size_t more) {
+    if (bytes > 0 && bytes + more > rpc::kFrameBytes) {
+      queue_outbox_.Add(std::exchange(part, {}));
+      bytes = 0;
+    }
+    bytes += more;
+  };
   part.request.set_credit_messages(actions_.credit_messages);
   for (queue::v1::MessageOutcome& outcome : actions_.commit) {
+    room_for(outcome.ByteSizeLong());
     part.request.add_outcomes()->Swap(&outcome);
   }
   for (SendNotify& send : actions_.notify) {
     Count(send);
+    room_for(send.notify.ByteSizeLong() + send.notify.notice().payload_bytes() +
+             send.notify.copy().payload_bytes());
     part.request.add_notifies()->Swap(&send.notify);
     Append(&part.payload, send.body);
     Append(&part.payload, send.copy_body);
   }
-  for (queue::v1::PutOff& put_off : actions_.put_off) part.request.add_put_off()->Swap(&put_off);
+  for (queue::v1::PutOff& put_off : actions_.put_off) {
+    room_for(put_off.ByteSizeLong());
+    part.request.add_put_off()->Swap(&put_off);
+  }
   for (std::string& queue_id : actions_.more) part.request.add_more(std::move(queue_id));
   for (std::string& queue_id : actions_.release) part.request.add_released(std::move(queue_id));
   commits_out_ += actions_.commit.size() + actions_.put_off.size() + actions_.notify.size();
+  // What was cut off before had a remainder, too.
   if (part.request.ByteSizeLong() == 0) return;
   queue_outbox_.Add(std::move(part));
   queue_.Kick();
 }
 
 void SchedulerService::ActOnWorkers() {
-  std::map<uint64_t, std::pair<v1::WorkResponse, rpc::Payload>> frames;
+  struct Frame {
+    v1::WorkResponse response;
+    rpc::Payload payload;
+    size_t bytes = 0;
+  };
+  std::map<uint64_t, Frame> frames;
   for (const CancelDelivery& cancel : actions_.cancel) {
-    frames[cancel.worker].first.add_cancelled(cancel.delivery);
+    frames[cancel.worker].response.add_cancelled(cancel.delivery);
   }
   for (StartDelivery& start : actions_.deliver) {
     const auto worker = workers_.find(start.worker);
@@ -495,14 +516,20 @@ void SchedulerService::ActOnWorkers() {
       continue;  // ends with this process, or with its worker's WorkerLeft
     ++deliveries_out_;
     ++worker->second->deliveries_out;
-    auto& [response, payload] = frames[start.worker];
-    response.add_deliveries()->Swap(&start.delivery);
-    Append(&payload, start.body);
+    Frame& frame = frames[start.worker];
+    const size_t bytes = start.delivery.ByteSizeLong() + start.delivery.payload_bytes();
+    if (frame.bytes > 0 && frame.bytes + bytes > rpc::kFrameBytes) {
+      worker->second->Send(std::move(frame.response), std::move(frame.payload));
+      frame = {};
+    }
+    frame.bytes += bytes;
+    frame.response.add_deliveries()->Swap(&start.delivery);
+    Append(&frame.payload, start.body);
   }
   for (auto& [id, frame] : frames) {
     const auto worker = workers_.find(id);
     if (worker == workers_.end()) continue;
-    worker->second->Send(std::move(frame.first), std::move(frame.second));
+    worker->second->Send(std::move(frame.response), std::move(frame.payload));
     worker->second->stream()->Kick();
   }
 }

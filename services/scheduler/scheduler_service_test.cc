@@ -320,6 +320,37 @@ TEST_F(SchedulerServiceTest, MoreOfAMessageIsAskedForOnce) {
   EXPECT_THAT(said.released(), ElementsAre("Q1"));
 }
 
+TEST_F(SchedulerServiceTest, WhatOneStepEndsGoesInFramesOfABoundedSize) {
+  constexpr int kMessages = 300;
+  const std::string text(8'000, 'x');
+  queue::v1::ScheduleResponse given;
+  for (int i = 0; i < kMessages; ++i) Activate("Q" + std::to_string(i), &given);
+  queue_.peer.Send(given);
+  lookup::v1::ResolveRequest asked;
+  while (asked.queries_size() < kMessages && !HasFailure()) {
+    asked.MergeFrom(lookup_.peer.Next());
+  }
+  lookup::v1::ResolveResponse response;
+  for (const lookup::v1::Query& query : asked.queries()) {
+    lookup::v1::Answer* answer = response.add_answers();
+    answer->set_id(query.id());
+    answer->set_transport("retry");
+    answer->set_nexthop(text);
+    answer->set_recipient(query.recipient());
+  }
+  lookup_.peer.Send(response);
+  int ended = 0;
+  int frames = 0;
+  while (ended < kMessages && !HasFailure()) {
+    const queue::v1::ScheduleRequest frame = queue_.peer.Next();
+    EXPECT_LE(frame.ByteSizeLong(), 2 * rpc::kFrameBytes);
+    ended += frame.outcomes_size();
+    ++frames;
+  }
+  EXPECT_EQ(ended, kMessages);
+  EXPECT_GT(frames, 1);
+}
+
 TEST_F(SchedulerServiceTest, RecipientsWithoutAWorkerAreRunnable) {
   queue::v1::ScheduleResponse given;
   Activate("Q1", &given);

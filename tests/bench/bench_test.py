@@ -115,6 +115,13 @@ class CheckTest(unittest.TestCase):
     def test_all_messages_at_the_sink_pass(self):
         self.assertEqual(self.check("relay_4k", received=10, sent=10), [])
 
+    def test_a_big_mail_may_arrive_in_any_number_of_messages(self):
+        self.assertEqual(self.check("big_and_small", received=4, sent=10), [])
+
+    def test_a_recipient_without_its_line_fails(self):
+        with self.assertRaises(measure.RunError):
+            self.check("big_and_small", received=10, sent=9)
+
     def test_a_duplicate_or_lost_message_fails(self):
         for received in (9, 11):
             with self.assertRaises(measure.RunError):

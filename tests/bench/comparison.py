@@ -108,7 +108,7 @@ class Comparison:
         if row.paced:
             self._learn_pace_reference(side)
             return
-        if side.known_rate(row) is not None:
+        if side.known_rate(row) is not None or row.count:
             return
         first = self._try(side, row, _CALIBRATION_MESSAGES)
         seconds = min(_CALIBRATION_SECONDS, self._options.seconds)
@@ -131,16 +131,20 @@ class Comparison:
         repeats = _REPEATS_MAX if self._options.repeat_short_runs else 0
         while True:
             result = self._measure_once(side, row)
-            if result.seconds >= self._options.seconds or row.paced or repeats == 0:
+            if result.seconds >= self._options.seconds or row.paced or row.count or repeats == 0:
                 return result
             say("    too short: done again with more messages")
             repeats -= 1
 
+    def _count(self, side, row, pace):
+        if row.count:
+            return row.count
+        rate = pace if pace is not None else side.known_rate(row) * _MARGIN
+        return max(_MESSAGES_MIN, math.ceil(rate * self._options.seconds))
+
     def _measure_once(self, side, row):
         pace = self._pace(side, row)
-        rate = pace if pace is not None else side.known_rate(row) * _MARGIN
-        count = max(_MESSAGES_MIN, math.ceil(rate * self._options.seconds))
-        result = measure.measure(side.node_class, row, count, self._setup, pace)
+        result = measure.measure(side.node_class, row, self._count(side, row, pace), self._setup, pace)
         side.learn(result)
         say(_describe(side, result))
         return result

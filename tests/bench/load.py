@@ -11,8 +11,11 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
+import rows
 import stock
 from deadlines import Missed, wait_for_exit
 
@@ -101,11 +104,12 @@ class Tool:
 class Sink(Tool):
     """An smtp-sink of its own for each run."""
 
-    def __init__(self, sessions, enter):
+    def __init__(self, sessions, enter, host="127.0.0.1"):
+        """host "": at all addresses, for destinations that are addresses of 127/8."""
         self.port = stock.free_port()
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         super().__init__([program("smtp-sink"), "-c", "-m", str(4 * sessions + 100), *user,
-                          f"inet:127.0.0.1:{self.port}", str(_SINK_BACKLOG)], enter)
+                          f"inet:{host}:{self.port}", str(_SINK_BACKLOG)], enter)
         try:
             stock.wait_for_greeting(self.port, lambda: "smtp-sink ended" if self.ended() else None, 5.0)
         except Missed as missed:
@@ -136,6 +140,19 @@ class Source(Tool):
 
     def poll(self):
         """Called every few milliseconds; an unpaced source needs nothing."""
+
+
+class RecipientsSource(Tool):
+    """recipients_source.py: what smtp-source cannot make."""
+
+    def __init__(self, row, port, domain, count, enter):
+        options = ["--big", str(row.big_recipients), "--rate", str(rows.SMALL_RATE)] if row.big_recipients else []
+        super().__init__([sys.executable, "-B", str(Path(__file__).with_name("recipients_source.py")), str(port),
+                          str(row.content_bytes), str(row.sessions), str(count - row.big_recipients), domain, *options],
+                         enter)
+
+    def poll(self):
+        """As Source's."""
 
 
 class PacedSource(Source):

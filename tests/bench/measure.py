@@ -93,7 +93,7 @@ class _Progress:
         """Messages that have reached the row's end; for accept rows only smtp-source knows."""
         if self._row.end == "relay":
             return self._sink.messages()
-        return self._tail.sent if self._row.end == "maildir" else self._tail.deferred
+        return self._tail.deferred if self._row.end == "accept" else self._tail.sent
 
     def ended(self, count):
         if not self._source.ended():
@@ -144,7 +144,9 @@ def check(row, node, sink, tail, count):
     problems = []
     if tail.bounced:
         problems.append(f"{tail.bounced} bounced")
-    if sink is not None and sink.messages() != count:
+    if row.end == "logged" and tail.sent != count:
+        problems.append(f"{tail.sent} recipients of {count} were sent")
+    if row.end == "relay" and sink is not None and sink.messages() != count:
         problems.append(f"the sink has {sink.messages()} messages of {count}")
     if row.end == "maildir" and node.mailbox_files() != count:
         problems.append(f"{node.mailbox_files()} files in the Maildir, sent {count}")
@@ -182,6 +184,8 @@ def _open_folder(setup, stack, name):
 
 def _make_source(row, node, count, setup, offered_rate):
     enter = setup.load_account.enter
+    if row.destinations > 1 or row.big_recipients:
+        return load.RecipientsSource(row, node.port, node.domain, count, enter)
     if offered_rate is None:
         return load.Source(row, node.port, node.recipient, count, enter)
     return load.PacedSource(row, node.port, node.recipient, count, enter, offered_rate)
@@ -195,8 +199,11 @@ def measure(node_class, row, count, setup, offered_rate=None):
         account = accounting.open_account(folder.name)
         stack.callback(account.close)
         sink = None
-        if row.end == "relay":
-            sink = stack.enter_context(contextlib.closing(load.Sink(row.sessions, setup.load_account.enter)))
+        if row.end in ("relay", "logged"):
+            host = "127.0.0.1" if row.destinations == 1 else ""
+            # Its limit of connections counts what an MTA may open at once.
+            sessions = row.sessions if row.destinations == 1 else row.destinations
+            sink = stack.enter_context(contextlib.closing(load.Sink(sessions, setup.load_account.enter, host)))
         node = node_class(folder, account, row, _sink_port(row, setup, stack, sink), setup.defer_by)
         try:
             node.start()
@@ -212,7 +219,7 @@ def measure(node_class, row, count, setup, offered_rate=None):
 
 
 def _measure_started(node, row, count, setup, sink, offered_rate, stack):
-    tail = stack.enter_context(contextlib.closing(log_tail.LogTail(node.log_path, delays=row.paced)))
+    tail = stack.enter_context(contextlib.closing(log_tail.LogTail(node.log_path, delays=row.watches_delays)))
     memory = accounting.MemorySampler(node.account)
     if setup.profiler is not None:
         setup.profiler.attach(node.account.pids())

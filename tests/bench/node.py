@@ -35,15 +35,31 @@ class Node(stock.Node):
 
     @property
     def recipient(self):
-        domain = MAILBOX_DOMAIN if self._row.end == "maildir" else RELAY_DOMAIN
-        return f"user@{domain}"
+        return f"user@{self.domain}"
+
+    @property
+    def domain(self):
+        """Where the row's mail goes; {} is the message's number."""
+        if self._row.destinations > 1:
+            return "d{}." + RELAY_DOMAIN
+        return MAILBOX_DOMAIN if self._row.end == "maildir" else RELAY_DOMAIN
+
+    def _transport_maps(self):
+        """All destinations are one sink, which is reached by an address for each of them."""
+        if self._row.destinations == 1:
+            return f"inline:{{ {RELAY_DOMAIN}=smtp:[127.0.0.1]:{self._sink_port} }}"
+        table = self.config / "routes"
+        table.write_text("".join(
+            f"{self.domain.format(number)} smtp:[127.1.{number // 250}.{number % 250 + 1}]:{self._sink_port}\n"
+            for number in range(self._row.destinations)))
+        return f"texthash:{table}"
 
     def parameters(self):
         """main.cf of both MTAs. README.md, "The best Postfix", gives the reasons."""
         found = {
             **self.stock_parameters(),
             "biff": "no",
-            "transport_maps": f"inline:{{ {RELAY_DOMAIN}=smtp:[127.0.0.1]:{self._sink_port} }}",
+            "transport_maps": self._transport_maps(),
             "default_process_limit": 200,
             "in_flow_delay": "0s",
             "initial_destination_concurrency": 50,
@@ -65,6 +81,8 @@ class Node(stock.Node):
             "virtual_mailbox_domains": MAILBOX_DOMAIN,
             "virtual_mailbox_maps": "static:box/",
         }
+        if self._row.big_recipients:
+            found["smtpd_recipient_limit"] = found["smtpd_recipient_overshoot_limit"] = self._row.big_recipients
         if self._row.end == "accept" and self._defer_by == "defer_transports":
             found["defer_transports"] = "smtp"
         return found

@@ -70,12 +70,12 @@ class Report:
     def _mixed_lines(self):
         lines = []
         for outcome in self._outcomes:
-            for label in self._labels if outcome.row.paced else ():
+            for label in self._labels if outcome.row.watches_delays else ():
                 results = [pair[label] for pair in outcome.pairs]
                 shares = [result.first_attempts_in_time or 0.0 for result in results]
                 delays = [result.first_attempt_p95_seconds or 0.0 for result in results]
                 lines.append(
-                    f"- {outcome.row.name}, {label}: offered {results[0].offered_rate:.0f}/s, reached "
+                    f"- {outcome.row.name}, {label}: offered {results[0].offered_rate or rows.SMALL_RATE:.0f}/s, reached "
                     f"{statistics.median(map(_rate, results)):.0f}/s; first attempts within "
                     f"{rows.FIRST_ATTEMPT_SECONDS:g} s: {100 * min(shares):.1f} % in the worst run; "
                     f"95 % start within {max(delays):.2f} s")

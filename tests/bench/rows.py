@@ -5,6 +5,7 @@ A row's end says what "done" means:
            The deferring itself goes on behind; its CPU is counted too.
   relay    smtp-sink has received every message.
   maildir  the log says "sent" for every message, and new/ holds that many files.
+  logged   the log says "sent" for every recipient; smtp-sink receives them in as few messages as the MTA likes.
 """
 
 import dataclasses
@@ -23,6 +24,14 @@ class Row:
     reuse: bool = False  # smtp-source -d: many messages over one connection
     paced: bool = False  # at 80 % of the side's own rate in relay_4k
     meaning: str = ""
+    count: int = 0  # so many messages (logged: recipients) in each run; 0: as many as the asked time takes
+    destinations: int = 1  # message i goes to destination i
+    big_recipients: int = 0  # of one mail, which goes first; all others are small, and come at SMALL_RATE
+
+    @property
+    def watches_delays(self):
+        """The log is read for how long first attempts waited."""
+        return self.paced or self.big_recipients > 0
 
 
 ROWS = (
@@ -34,11 +43,17 @@ ROWS = (
     Row("relay_100k", "relay", 100 * KIB, sessions=20, meaning="relay, 100 KiB, 20 sessions"),
     Row("maildir_4k", "maildir", 4 * KIB, meaning="into one virtual Maildir"),
     Row("mixed_4k", "relay", 4 * KIB, paced=True, meaning="relay at 80 % of the own relay_4k rate"),
+    Row("many_destinations", "relay", 4 * KIB, count=10_000, destinations=10_000,
+        meaning="relay, 10,000 messages to a destination each"),
+    Row("one_destination", "relay", 4 * KIB, count=10_000, meaning="relay, 10,000 messages to one destination"),
+    Row("big_and_small", "logged", 4 * KIB, sessions=4, count=100_400, big_recipients=100_000,
+        meaning="a mail to 100,000 recipients, and 400 small ones behind it"),
 )
 
 PACE_REFERENCE = "relay_4k"
 PACE_SHARE = 0.8
 FIRST_ATTEMPT_SECONDS = 1.0
+SMALL_RATE = 20.0  # messages a second beside a big mail
 
 
 def row_named(name):

@@ -173,6 +173,12 @@ def _contents(sessions):
             for session in sessions for content in session.contents]
 
 
+def _notes(log):
+    """What the client wrote that is about no recipient."""
+    lines = re.findall(r"/smtp\[\d+\]: ((?!.* to=<).*)$", log, re.MULTILINE)
+    return {re.sub(r"^(warning: )?\w{10,}: ", r"\1ID: ", _plain(line)) for line in lines}
+
+
 def _run(sides):
     errors = []
 
@@ -282,8 +288,10 @@ class AServerSpokenToAsMainCfSays(unittest.TestCase):
         _run(sides)
         for what in (lambda side: side.first,
                      lambda side: {name: _commands(sessions) for name, sessions in side.sessions.items()},
-                     lambda side: {name: _contents(sessions) for name, sessions in side.sessions.items()}):
+                     lambda side: {name: _contents(sessions) for name, sessions in side.sessions.items()},
+                     lambda side: {note: 1 for note in _notes(side.mta.log())}):
             theirs, ours = map(what, sides)
+            self.assertEqual(sorted(theirs), sorted(ours))
             self.assertEqual({name: ours[name] for name in theirs if ours[name] != theirs[name]},
                              {name: theirs[name] for name in theirs if ours[name] != theirs[name]})
         return sides[0]
@@ -314,6 +322,10 @@ case broken-off
   once
   on EHLO: say 250-peer\r\n250 XFORWARD ADDR
   on XFORWARD: close
+case junk
+  once
+  on EHLO: say 250-peer\r\n250 PIPELINING
+  on RCPT: say hello\r\n250 2.1.5 Ok
 case firewall
   content dots
   greet: say 220 ****************
@@ -331,6 +343,9 @@ case two
   recipients 2
 case eight-bit
   content 8bit
+case smtputf8
+  once
+  on EHLO: say 250-peer\\r\\n250 SMTPUTF8
 case later
   once
   on RCPT: say 450 4.2.0 later

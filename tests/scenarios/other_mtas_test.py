@@ -59,6 +59,9 @@ class Side:
         self.label = label
         self.ids = {}
         self.mta = harness.Instance(folder, {
+            # Less than the servers' listen(2) lets wait (OpenSMTPD: 10): Linux with SYN cookies forgets the others, and a
+            # client that was connected waits for its greeting in vain.
+            "smtp_destination_concurrency_limit": "4",
             # A connection that Postfix takes from its cache has forgotten the server's size limit.
             "smtp_connection_cache_on_demand": "no",
             "virtual_mailbox_domains": "back.example",

@@ -94,6 +94,15 @@ NoticeTemplates ReadTemplates(const config::Config& config) {
   return templates;
 }
 
+// The parameter's address, whole.
+std::string NoticeRecipient(const config::Config& config, const char* parameter) {
+  std::string recipient = config.GetString(parameter);
+  if (recipient.find('@') == std::string::npos) {
+    ConcatTo(&recipient, "@", config.GetString("myorigin"));
+  }
+  return recipient;
+}
+
 }  // namespace
 
 BounceOptions BounceOptions::FromConfig(const config::Config& config) {
@@ -116,11 +125,12 @@ BounceOptions BounceOptions::FromConfig(const config::Config& config) {
   for (const std::string& name : config.GetList("notify_classes")) {
     for (const auto& row : classes) {
       if (!message::EqualsIgnoreCase(name, row.name)) continue;
-      *row.recipient = config.GetString(row.parameter);
-      if (row.recipient->find('@') == std::string::npos) {
-        ConcatTo(row.recipient, "@", options.names.myorigin);
-      }
+      *row.recipient = NoticeRecipient(config, row.parameter);
     }
+  }
+  // Who is told of all that fails is told of double bounces too.
+  if (!options.bounce_recipient.empty()) {
+    options.double_bounce_recipient = NoticeRecipient(config, "2bounce_notice_recipient");
   }
   return options;
 }
@@ -150,11 +160,15 @@ BounceAgent::Running BounceAgent::Judge(const scheduler::v1::Delivery& delivery)
   const bool failure = running.kind == NoticeKind::kFailure;
   const std::string& sender = delivery.envelope().sender();
   if (delivery.bounced().empty()) return running;
-  if (IsDoubleBounceSender(sender)) {
-    if (failure) {
-      maillog::Warning("bounce", delivery.queue_id(),
-                       ": undeliverable postmaster notification discarded");
-    }
+  const bool double_bounce = IsDoubleBounceSender(sender);
+  if (running.kind == NoticeKind::kSuccess && (double_bounce || sender.empty())) {
+    maillog::Info("bounce", delivery.queue_id(), ": not sending trace/success notification for ",
+                  double_bounce ? "double" : "single", "-bounce message");
+    return running;
+  }
+  if (double_bounce) {
+    maillog::Warning("bounce", delivery.queue_id(),
+                     ": undeliverable postmaster notification discarded");
     return running;
   }
   if (sender.empty() || delivery.envelope().is_notice()) {
@@ -169,8 +183,11 @@ BounceAgent::Running BounceAgent::Judge(const scheduler::v1::Delivery& delivery)
   if (delivery.copy_queue_id().empty()) running.postmaster.clear();
   // The copy of what the sender gets is its header.
   const bool returns = running.sender || sender.empty();
+  // RET is the sender's word, and of the null sender's mail the postmaster alone is told.
+  const bool header_asked =
+      running.sender && delivery.envelope().dsn_return() == mail::v1::Envelope::RETURN_HDRS;
   running.whole =
-      failure && returns && delivery.envelope().dsn_return() != mail::v1::Envelope::RETURN_HDRS &&
+      failure && returns && !header_asked &&
       delivery.content_bytes() <= std::min<uint64_t>(options_.size_limit, kNoticeBytesMax);
   return running;
 }
@@ -246,7 +263,9 @@ void BounceAgent::Submit(const Running& running, const NoticeRequest& request, b
   }
   envelope->set_arrival_ms(now_ms);
   envelope->set_is_notice(true);
-  envelope->set_body_8bitmime(HasEightBit(text));
+  // Where its header says 8bit, whether or not a byte is.
+  envelope->set_body_8bitmime(options_.names.smtputf8 || delivery.envelope().body_8bitmime() ||
+                              HasEightBit(text));
   envelope->set_smtputf8(delivery.envelope().smtputf8());
   message->add_recipients()->set_address(std::string(request.recipient));
 

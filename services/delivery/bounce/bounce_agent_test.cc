@@ -110,7 +110,7 @@ TEST_F(BounceAgentTest, TheNoticeIsOneChunkForTheSender) {
   EXPECT_EQ(notice.message().content_bytes(), Notice().size());
   EXPECT_EQ(notice.message().envelope().sender(), "");
   EXPECT_TRUE(notice.message().envelope().is_notice());
-  EXPECT_FALSE(notice.message().envelope().body_8bitmime());
+  EXPECT_TRUE(notice.message().envelope().body_8bitmime());
   EXPECT_EQ(notice.message().envelope().arrival_ms(), clock_.WallMillis());
   ASSERT_EQ(notice.message().recipients_size(), 1);
   EXPECT_EQ(notice.message().recipients(0).address(), "alice@v.test");
@@ -123,6 +123,20 @@ TEST_F(BounceAgentTest, BytesOver127StayAndAreDeclared) {
   Run(NewAttempt({"Subject: h\xc3\xa9\n\nb\xe9\n"}));
   EXPECT_THAT(Notice(), HasSubstr("Subject: h\xc3\xa9\n\nb\xe9\n"));
   EXPECT_TRUE(answer_->result.notice().message().envelope().body_8bitmime());
+}
+
+TEST_F(BounceAgentTest, WhereTheHeaderSays8BitTheEnvelopeDoes) {
+  Run(NewAttempt({"x\n"}));
+  EXPECT_THAT(Notice(), HasSubstr("\nContent-Transfer-Encoding: 8bit\nMessage-Id:"));
+  EXPECT_TRUE(answer_->result.notice().message().envelope().body_8bitmime());
+  answer_.reset();
+  BounceAgent ascii{{.names = {.myhostname = "mx.test", .myorigin = "test", .smtputf8 = false}},
+                    clock_};
+  ascii.Start(NewAttempt({"x\n"}));
+  contents_.Run();
+  ASSERT_TRUE(answer_.has_value());
+  EXPECT_THAT(Notice(), Not(HasSubstr("8bit")));
+  EXPECT_FALSE(answer_->result.notice().message().envelope().body_8bitmime());
 }
 
 TEST_F(BounceAgentTest, AMessageOverTheLimitReturnsItsHeaderAndIsReadNoFurther) {
@@ -236,6 +250,31 @@ TEST_F(PostmasterTest, GetsTheWholeOfANullSendersMailThatFailed) {
   }
 }
 
+// RET is a word to the sender's notices.
+TEST_F(PostmasterTest, GetsTheWholeOfANullSendersMailWithRetHdrs) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.mutable_envelope()->set_sender("");
+  attempt->delivery.mutable_envelope()->set_dsn_return(mail::v1::Envelope::RETURN_HDRS);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "copy pm@2 from <double-bounce@test>; ");
+  EXPECT_THAT(Notice(), HasSubstr("\nSubject: x\n\nbody\n"));
+}
+
+TEST_F(PostmasterTest, IsNotToldOfANullSendersMailThatIsLateOrArrived) {
+  for (const auto kind :
+       {scheduler::v1::Delivery::NOTICE_KIND_DELAY, scheduler::v1::Delivery::NOTICE_KIND_SUCCESS}) {
+    answer_.reset();
+    auto attempt = NewAttempt({"x\n"});
+    attempt->delivery.mutable_envelope()->set_sender("");
+    attempt->delivery.set_notice_kind(kind);
+    attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+        mail::v1::NOTIFY_FLAG_SUCCESS | mail::v1::NOTIFY_FLAG_DELAY);
+    RunWith(std::move(attempt));
+    EXPECT_EQ(Told(), "") << kind;
+    EXPECT_EQ(contents_.asked, 0);
+  }
+}
+
 TEST_F(PostmasterTest, IsToldOfDelayNotOfSuccess) {
   auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
   attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
@@ -284,6 +323,37 @@ TEST_F(BounceAgentTest, NobodyIsToldWhoWantsToKnowNothing) {
   Run(std::move(attempt));
   EXPECT_FALSE(answer_->result.has_notice());
   EXPECT_FALSE(answer_->result.notice_failed());
+}
+
+BounceOptions Read(std::string_view main_cf) {
+  config::Diagnostics diagnostics;
+  const absl::StatusOr<config::Config> config =
+      config::Config::FromText(Concat("compatibility_level = 3.6\nmyorigin = o.test\n", main_cf),
+                               "", {"mx.test", {}}, diagnostics);
+  EXPECT_TRUE(config.ok()) << config.status();
+  return BounceOptions::FromConfig(*config);
+}
+
+TEST(BounceOptions, NobodyHasCopiesOfClassesThatAreNotNamed) {
+  const BounceOptions options = Read("notify_classes = resource, software\n");
+  EXPECT_EQ(options.bounce_recipient, "");
+  EXPECT_EQ(options.double_bounce_recipient, "");
+  EXPECT_EQ(options.delay_recipient, "");
+}
+
+TEST(BounceOptions, TheClassBounceImpliesDoubleBounces) {
+  const BounceOptions options = Read(
+      "notify_classes = bounce\nbounce_notice_recipient = b\n"
+      "2bounce_notice_recipient = d@elsewhere.test\n");
+  EXPECT_EQ(options.bounce_recipient, "b@o.test");
+  EXPECT_EQ(options.double_bounce_recipient, "d@elsewhere.test");
+  EXPECT_EQ(options.delay_recipient, "");
+}
+
+TEST(BounceOptions, TheClassOfDoubleBouncesImpliesNoOther) {
+  const BounceOptions options = Read("notify_classes = 2bounce\n");
+  EXPECT_EQ(options.bounce_recipient, "");
+  EXPECT_EQ(options.double_bounce_recipient, "postmaster@o.test");
 }
 
 TEST_F(BounceAgentTest, UnreadableContentsFailTheNotice) {

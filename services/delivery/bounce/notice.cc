@@ -86,10 +86,12 @@ std::string FromField(const std::string& from, const std::string& myorigin) {
 std::string_view ActionOf(NoticeKind kind, const mail::v1::Outcome& outcome) {
   if (kind == NoticeKind::kDelay) return "delayed";
   if (kind == NoticeKind::kFailure) return "failed";
-  if (outcome.action() == mail::v1::Outcome::ACTION_BOUNCED) {
-    return kind == NoticeKind::kVerify ? "undeliverable" : "failed";
+  if (kind == NoticeKind::kVerify) {
+    // What a server puts off is no better than what it refuses: nothing is tried again.
+    const bool taken = outcome.action() == mail::v1::Outcome::ACTION_SENT;
+    return taken ? "deliverable" : "undeliverable";
   }
-  if (kind == NoticeKind::kVerify) return "deliverable";
+  if (outcome.action() == mail::v1::Outcome::ACTION_BOUNCED) return "failed";
   switch (outcome.success()) {
     case mail::v1::Outcome::SUCCESS_RELAYED:
       return "relayed";
@@ -183,7 +185,10 @@ void Notice::AppendHeader() {
 void Notice::AppendText() {
   ConcatTo(&out_, "--", boundary_,
            "\nContent-Description: Notification\nContent-Type: text/plain; charset=",
-           eight_bit_ ? std::string_view("utf-8") : template_.charset, "\n", Encoding(), "\n");
+           eight_bit_ && message::EqualsIgnoreCase(template_.charset, "us-ascii")
+               ? std::string_view("utf-8")
+               : template_.charset,
+           "\n", Encoding(), "\n");
   if (request_.audience == Audience::kSender) out_ += template_.body;
   out_ += '\n';
   ChooseDetail();

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "libs/base/concat.h"
+
 namespace postfleet::delivery {
 namespace {
 
@@ -523,6 +525,39 @@ TEST(Notice, WithoutSmtputf8TheTemplatesCharsetHolds) {
   delivery.mutable_envelope()->set_body_8bitmime(true);
   EXPECT_THAT(Compose(delivery, {.contents = "S: x\n\nb\n"}, names),
               HasSubstr("charset=utf-8\nContent-Transfer-Encoding: 8bit\n"));
+}
+
+TEST(Notice, ATemplatesOwnCharsetHoldsWhereUsAsciiBecomesUtf8) {
+  NoticeNames names = kNames;
+  scheduler::v1::Delivery delivery = Delivery();
+  *delivery.add_bounced() = Bounced("a@bad.example", "5.1.6", "no longer here");
+  for (const auto& [charset, said] : std::vector<std::pair<std::string, std::string>>{
+           {"us-ascii", "utf-8"}, {"US-ASCII", "utf-8"}, {"iso-8859-1", "iso-8859-1"}}) {
+    names.templates.failure.charset = charset;
+    EXPECT_THAT(Compose(delivery, {.contents = "S: x\n\nb\n"}, names),
+                HasSubstr(Concat("; charset=", said, "\nContent-Transfer-Encoding: 8bit\n")));
+  }
+}
+
+TEST(Notice, OfACheckWhatWasPutOffIsUndeliverable) {
+  scheduler::v1::Delivery delivery = Delivery();
+  for (const auto action : {mail::v1::Outcome::ACTION_SENT, mail::v1::Outcome::ACTION_BOUNCED,
+                            mail::v1::Outcome::ACTION_DEFERRED}) {
+    auto* told = delivery.add_bounced();
+    *told = Bounced("a@x.example", "4.2.0", "word");
+    told->mutable_outcome()->set_action(action);
+  }
+  const std::string notice = ComposeNotice(
+      delivery,
+      {.kind = NoticeKind::kVerify, .queue_id = "4jX", .recipient = delivery.envelope().sender()},
+      {.contents = "S: x\n", .part = ReturnedMessage::Part::kHeaders}, kNames, kNowMs);
+  std::string actions;
+  for (size_t at = 0; (at = notice.find("\nAction: ", at)) != std::string::npos; ++at) {
+    actions += notice.substr(at, notice.find('\n', at + 1) - at);
+  }
+  EXPECT_EQ(actions, "\nAction: deliverable\nAction: undeliverable\nAction: undeliverable");
+  EXPECT_THAT(notice, HasSubstr("\nSubject: Mail Delivery Status Report\n"));
+  EXPECT_THAT(notice, HasSubstr("\nContent-Description: Message Headers\n"));
 }
 
 TEST(PrintableText, KeepsUtf8AndCutsBetweenCharacters) {

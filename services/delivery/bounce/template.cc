@@ -29,12 +29,11 @@ constexpr Header kHeaders[] = {{"charset", &NoticeTemplate::charset},
 struct Place {
   std::string_view name;
   NoticeTemplate NoticeTemplates::*which;
-  bool has_postmaster_subject;
 };
-constexpr Place kPlaces[] = {{"failure_template", &NoticeTemplates::failure, true},
-                             {"delay_template", &NoticeTemplates::delay, true},
-                             {"success_template", &NoticeTemplates::success, false},
-                             {"verify_template", &NoticeTemplates::verify, false}};
+constexpr Place kPlaces[] = {{"failure_template", &NoticeTemplates::failure},
+                             {"delay_template", &NoticeTemplates::delay},
+                             {"success_template", &NoticeTemplates::success},
+                             {"verify_template", &NoticeTemplates::verify}};
 
 bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
@@ -57,48 +56,72 @@ std::string_view TakeLine(std::string_view* rest, size_t* number) {
   return line;
 }
 
-// "failure_template = <<EOF": false: no such line.
-bool SplitOpening(std::string_view line, std::string_view* name, std::string_view* end_mark) {
+// "failure_template = <<EOF" or "failure_template = text": false: no such line.
+bool SplitOpening(std::string_view line, std::string_view* name, std::string_view* value) {
   const size_t equals = line.find('=');
   if (equals == std::string_view::npos) return false;
   *name = Trimmed(line.substr(0, equals));
-  const std::string_view value = Trimmed(line.substr(equals + 1));
-  if (!value.starts_with("<<")) return false;
-  *end_mark = Trimmed(value.substr(2));
-  return !name->empty() && !end_mark->empty();
+  *value = Trimmed(line.substr(equals + 1));
+  return !name->empty();
 }
 
-// The template in `text`, or what is wrong with it.
-std::optional<std::string> ReadTemplate(std::string_view text, const Place& place,
-                                        NoticeTemplate* read) {
-  *read = {};
+// Takes lines up to `end_mark`, or all; false: it is not there.
+bool TakeHereDocument(std::string_view end_mark, std::string_view* rest, size_t* number,
+                      std::string_view* document) {
+  const std::string_view all = *rest;
+  while (!rest->empty()) {
+    const size_t size = all.size() - rest->size();
+    if (TakeLine(rest, number) == end_mark) {
+      *document = all.substr(0, size);
+      return true;
+    }
+  }
+  *document = all;
+  return false;
+}
+
+bool IsAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 128; });
+}
+
+// "Subject: value", a line of a header.
+bool SplitField(std::string_view line, std::string_view* name, std::string_view* value) {
+  const size_t colon = line.find(':');
+  if (colon == std::string_view::npos || colon == 0) return false;
+  *name = Trimmed(line.substr(0, colon));
+  *value = Trimmed(line.substr(colon + 1));
+  return !IsBlank(line.front()) && name->find_first_of(" \t") == std::string_view::npos;
+}
+
+// What is in `text` replaces what `read` has; or what is wrong with it. The header ends where a
+// line is none of its own: an empty one, or already text.
+std::vector<std::string> ReadTemplate(std::string_view text, NoticeTemplate* read) {
   size_t number = 0;
-  std::string_view line;
-  while (!text.empty() && !(line = TakeLine(&text, &number)).empty()) {
-    const size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return Concat("bad header \"", line, "\"");
-    const std::string name = mail::LowerCasedAscii(Trimmed(line.substr(0, colon)));
+  while (!text.empty()) {
+    std::string_view rest = text;
+    const std::string_view line = TakeLine(&rest, &number);
+    std::string_view name;
+    std::string_view value;
+    if (!SplitField(line, &name, &value)) {
+      if (line.empty()) text = rest;
+      break;
+    }
+    text = rest;
+    const std::string label = mail::LowerCasedAscii(name);
     const auto* header = std::find_if(std::begin(kHeaders), std::end(kHeaders),
-                                      [&](const Header& row) { return row.name == name; });
-    if (header == std::end(kHeaders)) {
-      return Concat("unknown \"", line.substr(0, colon), "\" header label");
-    }
-    read->*(header->field) = std::string(Trimmed(line.substr(colon + 1)));
+                                      [&](const Header& row) { return row.name == label; });
+    if (header == std::end(kHeaders)) return {Concat("unknown \"", name, "\" header label")};
+    if (value.empty()) return {Concat("empty \"", name, "\" header value")};
+    if (!IsAscii(value)) return {Concat("non-ASCII \"", name, "\" header value")};
+    read->*(header->field) = std::string(value);
   }
-  for (const Header& header : kHeaders) {
-    const bool wanted = header.name != "postmaster-subject" || place.has_postmaster_subject;
-    if (wanted && (read->*(header.field)).empty()) {
-      return Concat("missing or empty \"", header.name, "\" header");
-    }
+  if (text.empty()) return {"missing message text"};
+  read->body = Concat(text, text.back() == '\n' ? "" : "\n");
+  if (!IsAscii(text) && mail::LowerCasedAscii(read->charset) == "us-ascii") {
+    return {"8-bit message text", "please specify a charset value other than us-ascii"};
   }
-  if (text.empty()) return std::string("missing message text");
-  read->body = std::string(text);
-  const bool ascii = std::all_of(text.begin(), text.end(),
-                                 [](char c) { return static_cast<unsigned char>(c) < 128; });
-  if (!ascii && mail::LowerCasedAscii(read->charset) == "us-ascii") {
-    return std::string("8-bit text, but the charset is us-ascii");
-  }
-  return std::nullopt;
+  return {};
 }
 
 // "delay_warning_time_hours": the parameter and its unit in seconds; 0: no suffix of time.
@@ -170,37 +193,32 @@ NoticeTemplates ParseTemplates(std::string_view text, std::string_view file,
     const std::string_view line = TakeLine(&text, &number);
     if (Trimmed(line).empty() || line.front() == '#') continue;
     std::string_view name;
-    std::string_view end_mark;
-    if (!SplitOpening(line, &name, &end_mark)) {
-      complain(number, "expected \"name_template = <<END\"; this line is ignored");
+    std::string_view text_of_one;
+    if (!SplitOpening(line, &name, &text_of_one)) {
+      complain(number, Concat("missing '=' after attribute name: \"", line, "\""));
       continue;
     }
-    const size_t first_line = number;
-    const char* const begin = text.data();
-    size_t size = 0;
-    bool ended = false;
-    while (!text.empty() && !ended) {
-      const std::string_view inner = TakeLine(&text, &number);
-      ended = inner == end_mark;
-      if (!ended) size = static_cast<size_t>(text.data() - begin);
-    }
-    if (!ended) {
-      complain(first_line,
-               Concat("missing \"", end_mark, "\" after ", name, " -- ignoring this template"));
-      break;
+    if (text_of_one.starts_with("<<")) {
+      const std::string_view end_mark = Trimmed(text_of_one.substr(2));
+      if (!TakeHereDocument(end_mark, &text, &number, &text_of_one)) {
+        complain(number + 1, Concat("missing \"", end_mark, "\" end marker"));
+      }
     }
     const auto* place = std::find_if(std::begin(kPlaces), std::end(kPlaces),
                                      [&](const Place& row) { return row.name == name; });
     if (place == std::end(kPlaces)) {
-      complain(first_line, Concat("unknown template name: ", name, " -- ignoring this template"));
+      complain(number + 1, Concat("unknown template name: ", name, " -- ignoring this template"));
       continue;
     }
-    NoticeTemplate read;
-    if (const auto wrong = ReadTemplate({begin, size}, *place, &read)) {
-      complain(first_line, Concat(*wrong, " in ", name, " -- ignoring this template"));
+    NoticeTemplate read = NoticeTemplates::BuiltIn().*(place->which);
+    std::vector<std::string> wrong = ReadTemplate(text_of_one, &read);
+    if (wrong.empty()) {
+      templates.*(place->which) = std::move(read);
       continue;
     }
-    templates.*(place->which) = std::move(read);
+    const std::string_view kind = name.substr(0, name.find('_'));
+    wrong[0] = Concat(file, ": ", wrong[0], " in ", kind, " template -- ignoring this template");
+    problems->insert(problems->end(), wrong.begin(), wrong.end());
   }
   return templates;
 }

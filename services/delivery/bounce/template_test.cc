@@ -50,15 +50,15 @@ TEST(Bounce5, WhatIsWrongIsSaidAndTheBuiltInOneIsKept) {
     std::string text;
     std::string problem;
   } rows[] = {
-      {"hello\n", "f, line 1: expected"},
-      {"x_template = <<E\nE\n", "f, line 1: unknown template name: x_template"},
-      {"\nfailure_template = <<E\n" + head + "\ntext\n", "f, line 2: missing \"E\""},
-      {"failure_template = <<E\n" + head + "E\n", "missing message text"},
+      {"hello\n", "f, line 1: missing '=' after attribute name: \"hello\""},
+      {"x_template = <<E\nE\n", "f, line 3: unknown template name: x_template -- ignoring"},
+      {"failure_template = <<E\n" + head + "E\n",
+       "f: missing message text in failure template -- ignoring this template"},
       {"failure_template = <<E\n" + head + "\nE\n", "missing message text"},
-      {"failure_template = <<E\n" + head + "Foo: x\n\nt\nE\n", "unknown \"Foo\" header label"},
-      {"failure_template = <<E\n" + head + "foo\n\nt\nE\n", "bad header \"foo\""},
-      {"failure_template = <<E\nCharset: x\n\nt\nE\n", "missing or empty \"from\" header"},
-      {"failure_template = <<E\n" + head + "\n\xc3\xa4\nE\n", "8-bit text"},
+      {"failure_template = <<E\n" + head + "Foo: x\n\nt\nE\n",
+       "f: unknown \"Foo\" header label in failure template -- ignoring this template"},
+      {"failure_template = <<E\nSubject:\n\nt\nE\n", "f: empty \"Subject\" header value in"},
+      {"failure_template = <<E\nFrom: \xc3\xa4\n\nt\nE\n", "non-ASCII \"From\" header value"},
       {std::string(kTemplateFileBytesMax + 1, '\n'), "ignoring this file"},
   };
   for (const auto& row : rows) {
@@ -67,6 +67,47 @@ TEST(Bounce5, WhatIsWrongIsSaidAndTheBuiltInOneIsKept) {
     EXPECT_THAT(problems, ElementsAre(HasSubstr(row.problem)));
     EXPECT_EQ(read.failure, NoticeTemplates::BuiltIn().failure);
   }
+}
+
+TEST(Bounce5, TextOver7BitNeedsACharset) {
+  std::vector<std::string> problems;
+  const NoticeTemplates read =
+      ParseTemplates("failure_template = <<E\n\n\xc3\xa4\nE\n", "f", &problems);
+  EXPECT_THAT(problems, ElementsAre(HasSubstr("f: 8-bit message text in failure template"),
+                                    "please specify a charset value other than us-ascii"));
+  EXPECT_EQ(read.failure, NoticeTemplates::BuiltIn().failure);
+}
+
+NoticeTemplate Failure(std::string_view text, size_t problems_of_it = 0) {
+  std::vector<std::string> problems;
+  const NoticeTemplates read = ParseTemplates(text, "f", &problems);
+  EXPECT_EQ(problems.size(), problems_of_it);
+  return read.failure;
+}
+
+TEST(Bounce5, HeadersThatAreMissingAreTheBuiltInOnes) {
+  NoticeTemplate expected = NoticeTemplates::BuiltIn().failure;
+  expected.body = "t\n";
+  EXPECT_EQ(Failure("failure_template = <<E\n\nt\nE\n"), expected);
+  expected.subject = "s";
+  EXPECT_EQ(Failure("failure_template = <<E\nSubject : s\n\nt\nE\n"), expected);
+}
+
+TEST(Bounce5, TheHeaderEndsAtALineThatIsNoneOfIt) {
+  EXPECT_EQ(Failure("failure_template = <<E\nSubject: s\n t\nFrom: x\nE\n").body, " t\nFrom: x\n");
+  EXPECT_EQ(Failure("failure_template = <<E\nno field\n\nt\nE\n").body, "no field\n\nt\n");
+  EXPECT_EQ(Failure("failure_template = text\n").body, "text\n");
+}
+
+TEST(Bounce5, WithoutItsEndMarkATemplateIsTheRestOfTheFile) {
+  std::vector<std::string> problems;
+  const NoticeTemplates read = ParseTemplates("failure_template = <<E\n\nt\nE \n", "f", &problems);
+  EXPECT_THAT(problems, ElementsAre("f, line 5: missing \"E\" end marker"));
+  EXPECT_EQ(read.failure.body, "t\nE \n");
+}
+
+TEST(Bounce5, TheLastOneOfANameHolds) {
+  EXPECT_EQ(Failure("failure_template=<<E\n\n1\nE\nfailure_template=<<E\n\n2\nE\n").body, "2\n");
 }
 
 TEST(Bounce5, OneBadTemplateDoesNotSpoilTheNext) {

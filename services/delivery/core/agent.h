@@ -31,6 +31,10 @@ class ContentReader {
   // Calls `done` once, on the loop, never before Next returns. One call at a time. Destroying the
   // reader forgets a call that is open.
   virtual void Next(Done done) = 0;
+
+  // The next piece is the first one again; a call that is open is forgotten. False: what was given
+  // cannot be had a second time.
+  virtual bool Restart() { return false; }
 };
 
 struct AttemptResult {

@@ -259,7 +259,7 @@ void AttemptRun::Settle(const mail::v1::Recipient& recipient, Outcome outcome,
   times_.connection_use = connection_use;
   maillog::Write(parts_->options.program,
                  LineAndFinalOutcome(queue_id(), recipient, relay_, times_,
-                                        parts_->options.soft_bounce, &outcome));
+                                     parts_->options.soft_bounce, &outcome));
   *result_.result.add_outcomes() = std::move(outcome);
 }
 

@@ -108,6 +108,7 @@ void Connection::Connect(ConnectionUser* user) {
   if (!error) socket_.non_blocking(true, error);
   if (!error && host_.path.empty()) socket_.set_option(tcp::no_delay(true), error);
   if (error) return OnConnected(error);
+  ends_at_ = world_.clock->Monotonic() + options_.timeouts.in_all;
   SetDeadline(world_.clock->Monotonic() + options_.timeouts.connect);
   socket_.async_connect(endpoint, [self = shared_from_this()](const std::error_code& result) {
     if (self->user_ != nullptr) self->OnConnected(result);
@@ -167,6 +168,7 @@ void Connection::OnRead(const std::error_code& error, size_t bytes) {
 
 void Connection::Begin(Transaction transaction, Contents* contents) {
   ++transactions_;
+  ends_at_ = world_.clock->Monotonic() + options_.timeouts.in_all;
   contents_ = contents;
   writer_.Reset();
   dot_written_ = false;
@@ -233,17 +235,20 @@ void Connection::ExtendDeadline() {
   const Session::Step step = session_.step();
   const auto now = world_.clock->Monotonic();
   const uint64_t paid_bytes = std::exchange(body_bytes_unpaid_, 0);
+  // What a server says meanwhile is no reason to wait for it to read.
+  const bool stuck = step == Session::Step::kBody && step == timed_step_ && paid_bytes == 0;
+  if (stuck && has_deadline()) return;
   if (!timeouts.per_request || step != timed_step_ || replies_ != timed_replies_ ||
       !has_deadline()) {
     timed_step_ = step;
     timed_replies_ = replies_;
-    return SetDeadline(now + TimeLimitOf(step));
+    return SetDeadline(std::min(now + TimeLimitOf(step), ends_at_));
   }
-  if (step != Session::Step::kBody || paid_bytes == 0) return;
+  if (step != Session::Step::kBody) return;
   // What was sent buys time, but never more than one write has by itself.
   const uint64_t rate = std::max<uint64_t>(timeouts.bytes_per_second_min, 1);
   const auto bought = std::chrono::milliseconds(paid_bytes * 1'000 / rate);
-  SetDeadline(std::min(deadline() + bought, now + timeouts.data_xfer));
+  SetDeadline(std::min({deadline() + bought, now + timeouts.data_xfer, ends_at_}));
 }
 
 std::chrono::milliseconds Connection::TimeLimitOf(Session::Step step) const {
@@ -352,7 +357,7 @@ void Connection::WaitWritable() {
   if (std::exchange(waiting_writable_, true)) return;
   socket_.async_wait(Socket::wait_write, [self = shared_from_this()](const std::error_code& error) {
     self->waiting_writable_ = false;
-    if (!error && self->socket_.is_open()) self->Advance();
+    if (!error && self->socket_.is_open() && self->quits_ == nullptr) self->Advance();
   });
 }
 

@@ -138,6 +138,8 @@ class Connection : public std::enable_shared_from_this<Connection>,
   size_t replies_ = 0;
   size_t reply_column_ = 0;
   bool reply_goes_on_ = false;
+  // The end of an attempt or transaction that never ends.
+  std::chrono::steady_clock::time_point ends_at_;
   uint64_t body_bytes_unpaid_ = 0;
 
   // Of the body that is being sent.

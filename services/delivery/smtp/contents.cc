@@ -85,7 +85,13 @@ bool Contents::Rewind() {
   edit_.reset();
   edited_.clear();
   edited_offset_ = 0;
-  return !dropped_;
+  if (!dropped_) return true;
+  if (!reader_->Restart()) return false;
+  slices_.clear();
+  received_bytes_ = 0;
+  asking_ = ended_ = failed_ = dropped_ = false;
+  failure_.clear();
+  return true;
 }
 
 void Contents::Ask() {

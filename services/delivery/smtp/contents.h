@@ -3,8 +3,8 @@
 // of the header are replaced, through message::Downgrade, which costs a copy.
 //
 // Pieces are asked for before they are needed. The first kKeptBytesMax bytes are held (by
-// reference), so that Rewind works until more than that has been read. Contents that end early or
-// do not end where they should are kFailed; so are those that cannot be converted.
+// reference); once more than that has been read, Rewind lets the reader begin again. Contents that
+// end early or do not end where they should are kFailed; so are those that cannot be converted.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,7 @@ class Contents {
   void Consume(size_t bytes);
   // Asks for the first piece.
   void Prefetch();
-  // Back to the start. False: the first bytes are gone.
+  // Back to the start. False: the first bytes are gone, and the reader has them no more.
   bool Rewind();
   // `ready` is forgotten.
   void Forget() { ready_ = nullptr; }

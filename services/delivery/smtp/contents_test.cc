@@ -16,6 +16,10 @@ class Reader : public ContentReader {
   explicit Reader(std::vector<std::string> pieces) : pieces_(std::move(pieces)) {}
   void Next(Done done) override { done_ = std::move(done); }
   bool asked() const { return done_ != nullptr; }
+  void Rewind() {
+    next_ = 0;
+    done_ = nullptr;
+  }
   void Give(const absl::Status& status = absl::OkStatus()) {
     rpc::Payload payload;
     if (status.ok() && next_ < pieces_.size()) {
@@ -116,6 +120,47 @@ TEST(Contents, CutShortFailForNow) {
   contents.Convert();
   EXPECT_EQ(ReadAll(&contents, &reader, 1000).substr(sizeof(kConverted) - 1),
             "[4.3.0 message contents are not as long as they should be]");
+}
+
+// A reader that can begin again.
+class RestartingReader : public Reader {
+ public:
+  using Reader::Reader;
+  bool Restart() override {
+    Rewind();
+    return true;
+  }
+};
+
+TEST(Contents, LargeOnesAreReadAgainForASecondHost) {
+  const std::vector<std::string> pieces(10, std::string(Contents::kKeptBytesMax / 4, 'x'));
+  RestartingReader reader(pieces);
+  Contents contents(&reader, BytesOf(pieces));
+  for (int host = 0; host < 3; ++host) {
+    EXPECT_EQ(ReadAll(&contents, &reader, 100'000).size(), BytesOf(pieces));
+    EXPECT_TRUE(contents.Rewind());
+  }
+  Reader once(pieces);
+  Contents gone(&once, BytesOf(pieces));
+  ReadAll(&gone, &once, 100'000);
+  EXPECT_FALSE(gone.Rewind());
+}
+
+TEST(Contents, APieceOnItsWayIsForgottenWhenTheyBeginAgain) {
+  const std::vector<std::string> pieces(10, std::string(Contents::kKeptBytesMax / 4, 'x'));
+  RestartingReader reader(pieces);
+  Contents contents(&reader, BytesOf(pieces));
+  std::string_view piece;
+  size_t read = 0;
+  while (contents.Peek(&piece, [] {}) == Contents::State::kBytes || read < BytesOf(pieces) / 2) {
+    read += piece.size();
+    contents.Consume(std::exchange(piece, {}).size());
+    if (reader.asked() && read < BytesOf(pieces) / 2) reader.Give();
+  }
+  ASSERT_TRUE(reader.asked());
+  EXPECT_TRUE(contents.Rewind());
+  EXPECT_FALSE(reader.asked());
+  EXPECT_EQ(ReadAll(&contents, &reader, 100'000).size(), BytesOf(pieces));
 }
 
 class DropSubject : public ContentsEditor {

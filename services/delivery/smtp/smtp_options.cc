@@ -198,6 +198,7 @@ SmtpTimeouts ReadTimeouts(const config::Config& config, const Names& names) {
                         .data_done = Time(config, names.data_done_timeout),
                         .rset = Time(config, names.rset_timeout),
                         .quit = Time(config, names.quit_timeout),
+                        .in_all = Time(config, "daemon_timeout"),
                         .per_request = config.GetBool(names.per_request_deadline),
                         .bytes_per_second_min = Count(config, names.min_data_rate)};
   // 0 leaves it to the system, whose own limit is below this.

@@ -33,6 +33,9 @@ struct SmtpTimeouts {
   std::chrono::milliseconds data_done{600'000};
   std::chrono::milliseconds rset{20'000};
   std::chrono::milliseconds quit{300'000};
+  // Of one connection attempt or one transaction in all (daemon_timeout), however lively the
+  // server.
+  std::chrono::milliseconds in_all{18'000'000};
   // A limit is for a whole request with its reply, not for each read and write.
   bool per_request = false;
   // With per_request, what the body is given time for, beyond data_xfer.

@@ -121,6 +121,7 @@ smtp::PathSyntax Session::Syntax() const {
   return {.dsn = config_.dsn,
           .smtputf8 = config_.smtputf8,
           .strict_smtputf8 = config_.strict_smtputf8,
+          .allow_min_user = config_.allow_min_user,
           .auth = false};
 }
 

@@ -118,6 +118,7 @@ void ReadManners(const Config& config, SessionConfig* session) {
   for (std::string& name : session->drop_headers) mail::LowerCaseAscii(&name);
   session->utf8_commands = session->smtputf8 = config.GetBool("smtputf8_enable");
   session->strict_smtputf8 = config.GetBool("strict_smtputf8");
+  session->allow_min_user = config.GetBool("allow_min_user");
   for (std::string keyword : config.GetList("smtpd_discard_ehlo_keywords")) {
     mail::LowerCaseAscii(&keyword);
     if (keyword == "pipelining") session->discard_pipelining = true;

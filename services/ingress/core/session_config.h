@@ -79,6 +79,7 @@ struct SessionConfig {
   bool etrn = true;
   bool utf8_commands = true;  // smtputf8_enable: a command that is not UTF-8 is an error
   bool strict_smtputf8 = false;
+  bool allow_min_user = false;
 
   // Access.
   bool delay_reject = true;

@@ -108,6 +108,7 @@ void Dispatcher::Close() {
   credit_ = 0;
   attached_bytes_ = 0;
   messages_.clear();
+  recipients_out_ = 0;
   inactive_ = 0;
   fresh_.clear();
   revisit_.clear();
@@ -228,7 +229,8 @@ void Dispatcher::OnEffects(const Effects& effects) {
   for (const std::string& queue_id : effects.flushed) {
     if (flushed_ids_.size() < kFlushedIdsMax) flushed_ids_.insert(queue_id);
   }
-  flushed_ = flushed_ || effects.flushed_all || !effects.flushed.empty();
+  // Of single messages the activation says it: other destinations stay as they are.
+  flushed_ = flushed_ || effects.flushed_all;
 }
 
 void Dispatcher::OnNewMessage(const Effects& effects, const NewMessageEffect& message) {
@@ -252,6 +254,17 @@ void Dispatcher::OnNewMessage(const Effects& effects, const NewMessageEffect& me
   fresh_.push_back(
       {std::string(message.queue_id), entry.fresh_ticket, ActivateFresh(effects, message, &entry)});
   attached_bytes_ += entry.attached_bytes;
+  CountGiven(entry.cursor.next_number, &entry);
+}
+
+size_t Dispatcher::PageSize() const {
+  return recipients_out_ < limits_.recipients_out_max ? limits_.activation_recipients_max
+                                                      : limits_.activation_recipients_min;
+}
+
+void Dispatcher::CountGiven(size_t recipients, Message* entry) {
+  entry->recipients += recipients;
+  recipients_out_ += recipients;
 }
 
 uint64_t Dispatcher::Attachable(const state::MessageRow& row) const {
@@ -267,8 +280,7 @@ Activated Dispatcher::ActivateFresh(const Effects& effects, const NewMessageEffe
   v1::Activation& activation = activated.activation;
   FillActivation(message.queue_id, message.row, &activation);
   activation.set_source(v1::Activation::SOURCE_INCOMING);
-  const size_t count =
-      std::min(static_cast<size_t>(message.recipients->size()), limits_.activation_recipients_max);
+  const size_t count = std::min(static_cast<size_t>(message.recipients->size()), PageSize());
   for (size_t number = 0; number < count; ++number) {
     mail::v1::Recipient* recipient = activation.add_recipients();
     *recipient = (*message.recipients)[static_cast<int>(number)];
@@ -283,6 +295,7 @@ Activated Dispatcher::ActivateFresh(const Effects& effects, const NewMessageEffe
 }
 
 void Dispatcher::OnEnded(const std::string& queue_id, End how) {
+  if (how != End::kParked) flushed_ids_.erase(queue_id);
   if (how != End::kParked && !withheld_.empty()) {
     Settle(queue_id);
     withheld_.erase(queue_id);
@@ -330,6 +343,7 @@ void Dispatcher::Forget(Messages::iterator found) {
     attached_bytes_ -= entry.attached_bytes;
   }
   if (!entry.active()) --inactive_;
+  recipients_out_ -= entry.recipients;
   messages_.erase(found);
 }
 
@@ -700,7 +714,7 @@ absl::StatusOr<bool> Dispatcher::Read(const std::string& queue_id, uint32_t from
   query.from_number = from_number;
   query.now_ms = now_ms;
   query.flush_index = flush_index_;
-  query.recipients_max = limits_.activation_recipients_max;
+  query.recipients_max = PageSize();
   absl::StatusOr<OpenRecipients> recipients = reader_->ReadOpenRecipients(**row, query);
   if (!recipients.ok()) return recipients.status();
   if (recipients->open.empty() && recipients->bounced.empty()) return false;
@@ -708,6 +722,7 @@ absl::StatusOr<bool> Dispatcher::Read(const std::string& queue_id, uint32_t from
   FillActivation(queue_id, **row, &activated->activation);
   entry->cursor = recipients->cursor;
   entry->given_ms = now_ms;
+  CountGiven(recipients->open.size() + recipients->bounced.size(), entry);
   entry->arrival_ms = ArrivalMs(**row);
   // Deferred mail often waits on for its destination: its contents would lie in memory for nothing.
   const uint64_t attachable = recipients->any_pending ? Attachable(**row) : 0;
@@ -740,6 +755,7 @@ absl::StatusOr<bool> Dispatcher::ReadMore(const std::string& queue_id, int64_t n
   if (recipients->open.empty()) return false;
   entry->cursor = recipients->cursor;
   entry->given_ms = query.now_ms;
+  CountGiven(recipients->open.size(), entry);
   FillActivation(queue_id, **row, &activated->activation);
   FillRecipients(&*recipients, &activated->activation);
   // Those that are due by the same flush go out after the release too.

@@ -98,6 +98,10 @@ inline constexpr uint32_t kIntakeTokensMax = 100;
 
 struct DispatchLimits {
   size_t activation_recipients_max = 1'000;
+  // While messages with this many recipients are out, each comes with few: `more` asks for others.
+  // As many as the full active window of Postfix holds.
+  size_t recipients_out_max = 200'000;
+  size_t activation_recipients_min = 10;
   // Contents that come along: of one message, and outstanding.
   uint64_t attached_message_bytes_max = 64u << 10;
   uint64_t attached_body_bytes_max = 32u << 20;
@@ -209,6 +213,8 @@ class Dispatcher {
     uint64_t fresh_ticket = 0;
     // Behind the recipients that were given out in this message's pages.
     RecipientsCursor cursor;
+    // That came with it, or as more of it.
+    size_t recipients = 0;
     // When it was given out. What was due then is due when more is wanted: clocks go back.
     int64_t given_ms = 0;
     // Of kOut: its id is in more_.
@@ -251,6 +257,9 @@ class Dispatcher {
   void StartBacklogAt(const IntakeKey& key);
   void LowerDueCursor(const DueEffect& due);
   uint64_t Attachable(const state::MessageRow& row) const;
+  // Recipients that a message comes with.
+  size_t PageSize() const;
+  void CountGiven(size_t recipients, Message* entry);
   Activated ActivateFresh(const Effects& effects, const NewMessageEffect& message,
                           Message* entry) const;
 
@@ -285,6 +294,8 @@ class Dispatcher {
   uint64_t epoch_ = 0;
   uint64_t credit_ = 0;
   uint64_t attached_bytes_ = 0;
+  // Of messages_, whether they were decided meanwhile or not.
+  size_t recipients_out_ = 0;
   Messages messages_;
   // Of messages_, those that are not active.
   uint64_t inactive_ = 0;

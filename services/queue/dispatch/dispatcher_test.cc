@@ -302,6 +302,44 @@ TEST(Dispatcher, ManyRecipientsComeInPages) {
       << "it got no outcome";
 }
 
+TEST(Dispatcher, MessagesComeWithFewRecipientsWhileManyAreOut) {
+  DispatchLimits limits;
+  limits.activation_recipients_max = 4;
+  limits.recipients_out_max = 6;
+  limits.activation_recipients_min = 1;
+  Partition partition(limits);
+  partition.dispatcher.AddCredit(9);
+  partition.TakeIds();
+  const auto given = [&](const char* queue_id) {
+    partition.Enqueue(queue_id, 4);
+    const auto activation = partition.Take().activations.at(0).activation;
+    EXPECT_EQ(activation.recipients_size() + activation.recipients_left(), 4u);
+    return activation.recipients_size();
+  };
+  EXPECT_EQ(given("A1"), 4);
+  EXPECT_EQ(given("A2"), 4);
+  EXPECT_EQ(given("A3"), 1) << "8 are out";
+  partition.Report("A1", {{0, kSent}, {1, kSent}, {2, kSent}, {3, kSent}});
+  partition.dispatcher.OnReleased("A1");
+  partition.Take();
+  EXPECT_EQ(given("A4"), 4) << "5 were out";
+}
+
+TEST(Dispatcher, AFlushOfOneMessageRevivesNothingElse) {
+  Partition partition;
+  partition.dispatcher.AddCredit(2);
+  partition.Enqueue("A1");
+  partition.TakeIds();
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.dispatcher.OnReleased("A1");
+  partition.TakeIds();
+  partition.Tell(Flush(partition.queue, {"A1"}));
+  const DispatchBatch batch = partition.Take();
+  ASSERT_EQ(batch.activations.size(), 1u);
+  EXPECT_TRUE(batch.activations[0].activation.flushed());
+  EXPECT_FALSE(batch.flushed);
+}
+
 TEST(Dispatcher, ADeletedMessageIsToldToItsHolderOnly) {
   Partition partition;
   partition.dispatcher.AddCredit(2);

@@ -73,9 +73,10 @@ struct Config {
   int64_t delay_warning_ms = 0;
   // transport_retry_time: how long mail waits for the first worker of its transport.
   int64_t transport_retry_ms = 60'000;
-  // notify_classes has bounce: the postmaster is told of failures that the sender wants to know
+  // notify_classes has bounce, or delay: the postmaster is told of what the sender wants to know
   // nothing of.
   bool postmaster_gets_bounces = false;
+  bool postmaster_gets_delays = false;
   // soft_bounce: what would bounce is deferred; expiry still bounces.
   bool soft_bounce = false;
   std::string recipient_delimiter;

@@ -95,6 +95,7 @@ struct Message {
   // Ids of running deliveries.
   std::vector<uint64_t> attempts;
   int attempts_lost = 0;
+  uint64_t last_loss = 0;  // State::losses of the last one
   bool deleted = false;
   bool recalled = false;
   // A worker found its contents damaged: there is nothing to return.

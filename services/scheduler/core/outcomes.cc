@@ -78,7 +78,8 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
   } else if (outcome.notice_owed()) {
     list = &message->succeeded;
   } else if (outcome.action() == Outcome::ACTION_DEFERRED && MayWarn(*message) &&
-             Wants(ended.recipient, mail::v1::NOTIFY_FLAG_DELAY)) {
+             (config.postmaster_gets_delays ||
+              Wants(ended.recipient, mail::v1::NOTIFY_FLAG_DELAY))) {
     list = &message->delayed;
   }
   if (list != nullptr) {

@@ -165,6 +165,7 @@ void State::On(WorkerLeft& event) {
   }
   for (const auto& attempt : lost) Lost(*attempt, "its worker was lost");
   // Last first: each goes in front of what waits, so that the first is the first again.
+  ++losses;
   for (auto at = lost.rbegin(); at != lost.rend(); ++at) TryAgain(**at);
   // Each once, and after all its attempts: a deleted one is gone afterwards.
   std::map<uint64_t, Message*> touched;
@@ -193,6 +194,13 @@ void State::Lost(const Attempt& attempt, std::string_view why) {
   line.text = why;
 }
 
+// A worker that goes is one loss, however many attempts of the message it had.
+int State::CountLoss(Message* message) const {
+  if (message->last_loss != losses) ++message->attempts_lost;
+  message->last_loss = losses;
+  return message->attempts_lost;
+}
+
 void State::TryAgain(const Attempt& attempt) {
   Message* message = attempt.message;
   Destination* destination = attempt.destination;
@@ -203,7 +211,7 @@ void State::TryAgain(const Attempt& attempt) {
     for (const uint32_t target : attempt.targets) EndTarget(&message->targets[target]);
   } else if (attempt.notice) {
     WaitForNotice(message);
-  } else if (++message->attempts_lost > config.lost_attempts_max) {
+  } else if (CountLoss(message) > config.lost_attempts_max) {
     const Outcome outcome = AgentFailure();
     Settle(message, attempt.targets, {.status = outcome.status(), .text = outcome.text()},
            destination->transport->name, destination->nexthop);

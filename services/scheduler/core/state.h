@@ -63,6 +63,7 @@ struct State {
   uint64_t last_serial = 0;  // messages and destinations
   uint64_t last_query = 0;
   uint64_t last_delivery = 0;
+  uint64_t losses = 0;  // workers that left with deliveries
   absl::flat_hash_map<std::string, std::unique_ptr<Message>> messages;
   absl::btree_map<uint64_t, Query> queries;
   absl::btree_map<uint64_t, std::unique_ptr<Attempt>> attempts;
@@ -160,6 +161,7 @@ struct State {
   void Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult& result);
   void NoticeDone(Message* message, DeliveryDone& event);
   void Lost(const Attempt& attempt, std::string_view why);
+  int CountLoss(Message* message) const;
   void TryAgain(const Attempt& attempt);
 
   // outcomes.cc

@@ -62,9 +62,9 @@
 // - A message gets one `release`, after its last Committed; none once its session has ended.
 // - When a delivery starts, those running at its destination are within the window (P3), those at
 //   its worker within the slots.
-// - Memory is bounded (P4) by Config::active_messages_max (the credit) times the recipients that
-//   the queue gives out of one message (1,000 at once, in all recipients_max unless each message
-//   has more than its share), attached_body_bytes_max, dead_destinations_max and
+// - Memory is bounded (P4) by Config::active_messages_max (the credit), by the recipients that the
+//   queue gives out (1,000 with a message, 10 once 200,000 are out; more when asked, up to
+//   recipients_max), attached_body_bytes_max, dead_destinations_max and
 //   delayed_destinations_max. What a notice is to tell of is held until the message's round ends.
 //
 // Flush. All dead destinations and throttled transports are tried again; a message that was flushed
@@ -80,10 +80,11 @@
 // waiting, running or still to come, one delivery on transport "bounce" carries all of them
 // (notice_recipients_max at a time); its result becomes `notify`. Then another one carries those
 // that were sent and whose sender wants to know (RFC 3461: NOTIFY has SUCCESS, and the agent did
-// not pass the wish on), then one may warn of delay. Failures of which nobody wants to know
-// (NOTIFY=NEVER or without FAILURE; our own notices that have a sender) are closed by a Notify
-// without notice. Those of the null sender's mail go to "bounce" too: its agent decides whether the
-// postmaster gets a copy, for which a delivery brings a second queue id. A notice that failed is
+// not pass the wish on), then one may warn of delay. Failures of which the sender wants to know
+// nothing (NOTIFY=NEVER or without FAILURE) are closed by a Notify without notice, unless
+// notify_classes has bounce. Those of the null sender's mail and of our own notices go to "bounce"
+// too: its agent decides whether the postmaster gets a copy, for which a delivery brings a second
+// queue id. A notice that failed is
 // made again minimal_backoff_ms later, with new queue ids; the message stays in memory until then
 // (it keeps its place in the window: released, the queue would give it out again at once). Notices
 // are never deferred or dropped: without a worker for "bounce" they wait.
@@ -92,7 +93,7 @@
 // bounces.
 //
 // Lost workers. Recipients go back to where they waited and are tried again at once, up to
-// lost_attempts_max times for one message; then they are deferred (4.3.0 "unknown mail transport
+// lost_attempts_max times for one message (a worker that goes counts once); then they are deferred (4.3.0 "unknown mail transport
 // error"). The destination's window does not suffer. A worker that is cut off but still at work is
 // not counted any more: fencing it is the business of the streams.
 //
@@ -108,7 +109,7 @@
 // recipients bounce with the reason of their last deferral, or 4.7.0.
 //
 // Warnings of delay (delay_warning_time), once for a message: when a round ends with deferred
-// recipients that may be told of (NOTIFY unset or with DELAY), after the other notices, the message
+// recipients that may be told of (NOTIFY unset or with DELAY; all, if notify_classes has delay), after the other notices, the message
 // is old enough, has a sender and was not warned of. One that fails is left to the next round.
 // confirm_delay_cleared is not supported.
 //

@@ -156,7 +156,8 @@ void OrderCandidates(std::vector<Candidate>* candidates, const OrderOptions& opt
                      return family(a) < family(b);
                    });
   if (options.addresses_max == 0 || candidates->size() <= options.addresses_max) return;
-  if (options.balance && options.prefer == OrderOptions::Prefer::kAny) {
+  // One place is the first one's, whatever its family.
+  if (options.balance && options.addresses_max > 1) {
     CutBalanced(candidates, options.addresses_max);
   } else {
     candidates->resize(options.addresses_max);

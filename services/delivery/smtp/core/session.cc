@@ -24,7 +24,7 @@ constexpr StepWords kStepWords[] = {
     {"performing the EHLO handshake", "EHLO command"},
     {"performing the HELO handshake", "HELO command"},
     {"sending XFORWARD name/address", "XFORWARD name/address command"},
-    {"sending XFORWARD protocol/helo_name", "XFORWARD protocol/helo_name command"},
+    {"sending XFORWARD protocol/helo_name", "XFORWARD helo/protocol command"},
     {"sending MAIL FROM", "MAIL FROM command"},
     {"sending RCPT TO", "RCPT TO command"},
     {"sending DATA command", "DATA command"},

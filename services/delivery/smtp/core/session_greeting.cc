@@ -82,10 +82,14 @@ void Session::OnHelo(const ServerReply& reply) {
     return Await(Step::kHelo);
   }
   const EhloKeywords& discarded = options_.discarded_keywords;
-  if (!discarded.empty() && !discarded.silent()) {
+  if (step_ == Step::kEhlo && !discarded.empty() && !discarded.silent()) {
     Note(false, Concat("discarding EHLO keywords: ", discarded.names()));
   }
-  if (TakeFeatures(reply)) Introduced();
+  if (!TakeFeatures(reply)) return;
+  if (features_.smtputf8 && !features_.eight_bit_mime) {
+    Note(false, Concat("host ", peer_.ToString(), " offers SMTPUTF8 support, but not 8BITMIME"));
+  }
+  Introduced();
 }
 
 // False: the server is ourselves.

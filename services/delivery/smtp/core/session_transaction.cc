@@ -12,7 +12,7 @@ namespace postfleet::delivery::smtp {
 // The mail goes on without what the server did not want to know.
 void Session::OnXforward(const ServerReply& reply) {
   if (!reply.IsPositive()) {
-    Note(true, Concat("host ", peer_.ToString(), " said: ", reply.text, " (in reply to ",
+    Note(true, Concat("host ", peer_.WithPort(), " said: ", reply.text, " (in reply to ",
                       WordsOf(step_).command, ")"));
   }
   const Step next = StepBehind(step_);
