@@ -9,8 +9,8 @@
 namespace postfleet::config {
 namespace {
 
-constexpr std::array<std::string_view, 8> kTypes = {"hash",   "btree",  "lmdb", "texthash",
-                                                    "inline", "static", "cidr", "unix"};
+constexpr std::array<std::string_view, 10> kTypes = {
+    "hash", "btree", "lmdb", "texthash", "inline", "static", "cidr", "regexp", "pcre", "unix"};
 
 bool IsTypeLetter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
