@@ -160,6 +160,8 @@ Submit MakeSubmit(const std::string& queue_id, Content& content) {
   submit.submission.set_payload_bytes(static_cast<uint32_t>(submit.content.size()));
   submit.submission.set_payload_crc32c(Crc32c(submit.content));
   content.bytes_sent += submit.content.size();
+  content.lines_sent +=
+      static_cast<uint64_t>(std::count(submit.content.begin(), submit.content.end(), '\n'));
   return submit;
 }
 
@@ -261,6 +263,8 @@ void Session::SubmitMessage(Actions* actions) {
   envelope->set_sender(transaction.completed_sender);
   envelope->set_arrival_ms(mail_ms_);
   envelope->set_body_8bitmime(transaction.body == smtp::Body::k8BitMime);
+  envelope->set_body_7bit(transaction.body == smtp::Body::k7Bit);
+  envelope->set_content_lines(content.lines_sent);
   auto* origin = envelope->mutable_origin();
   origin->set_client_name(facts_.name);
   origin->set_client_address(facts_.address);
@@ -268,7 +272,8 @@ void Session::SubmitMessage(Actions* actions) {
   origin->set_protocol(esmtp_ ? "ESMTP" : "SMTP");
   envelope->set_dsn_return(transaction.dsn_return);
   envelope->set_dsn_envid(std::move(transaction.dsn_envid));
-  bool needs_utf8 = content.cleanup.header_has_8bit() || HasEightBit(envelope->sender());
+  const bool header_needs_utf8 = content.cleanup.header_has_8bit();
+  bool needs_utf8 = header_needs_utf8 || HasEightBit(envelope->sender());
   absl::flat_hash_set<std::string> seen;
   for (AcceptedRecipient& accepted : transaction.recipients) {
     // Said twice is meant once (cleanup's duplicate filter).
@@ -288,6 +293,8 @@ void Session::SubmitMessage(Actions* actions) {
     needs_utf8 = needs_utf8 || HasEightBit(recipient->address());
   }
   envelope->set_smtputf8(transaction.smtputf8 && needs_utf8);
+  envelope->set_smtputf8_requested(transaction.smtputf8);
+  envelope->set_smtputf8_header(transaction.smtputf8 && header_needs_utf8);
   transaction.wire_bytes = content.reader.wire_bytes();
   transaction.content.reset();
   phase_ = Phase::kAwaitingCommit;

@@ -109,6 +109,30 @@ TEST(Rfc6531, TheEnvelopeNeedsSmtpUtf8WhereItWasAskedForAndIsUsed) {
   EXPECT_FALSE(EnvelopeOf("", "carl@relay.example", "Subject: \xc3\xa4").smtputf8());
 }
 
+TEST(Rfc6531, TheEnvelopeSaysWhetherTheHeaderIsWhatNeedsSmtpUtf8) {
+  const mail::v1::Envelope plain = EnvelopeOf(" SMTPUTF8", "carl@relay.example", "Subject: x");
+  EXPECT_TRUE(plain.smtputf8_requested());
+  EXPECT_FALSE(plain.smtputf8_header());
+  const mail::v1::Envelope header =
+      EnvelopeOf(" SMTPUTF8", "carl@relay.example", "Subject: \xc3\xa4");
+  EXPECT_TRUE(header.smtputf8_header());
+  EXPECT_FALSE(EnvelopeOf("", "carl@relay.example", "Subject: \xc3\xa4").smtputf8_requested());
+}
+
+TEST(Rfc6152, TheEnvelopeHasTheBodyThatWasDeclared) {
+  EXPECT_TRUE(EnvelopeOf(" BODY=7BIT", "carl@relay.example", "Subject: x").body_7bit());
+  EXPECT_FALSE(EnvelopeOf(" BODY=8BITMIME", "carl@relay.example", "Subject: x").body_7bit());
+  EXPECT_FALSE(EnvelopeOf("", "carl@relay.example", "Subject: x").body_7bit());
+}
+
+TEST(Smtpd, TheEnvelopeCountsTheLinesOfWhatIsStored) {
+  const mail::v1::Envelope one = EnvelopeOf("", "carl@relay.example", "Subject: x");
+  const mail::v1::Envelope three =
+      EnvelopeOf("", "carl@relay.example", "Subject: x\r\nA: b\r\nC: d");
+  EXPECT_EQ(three.content_lines(), one.content_lines() + 2);
+  EXPECT_GT(one.content_lines(), 3u);
+}
+
 TEST(Rfc6531, ADomainInUtf8NeedsTheParameter) {
   ScriptedSession client;
   client.Connect();
