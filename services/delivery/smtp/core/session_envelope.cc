@@ -1,4 +1,5 @@
 // What the session says of a transaction: XFORWARD, MAIL, RCPT, DATA.
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -104,15 +105,15 @@ bool Session::RefuseUnsendable() {
     DecideOpen(MakeOutcome("5.1.7", "bad sender address syntax"));
     return true;
   }
-  if (transaction_.envelope->smtputf8() && !features_.smtputf8) {
+  if (RequiresUtf8() && !features_.smtputf8) {
     DecideOpen(MakeOutcome(
         "5.6.7", Concat("SMTPUTF8 is required, but was not offered by host ", peer_.ToString())));
     return true;
   }
-  if (features_.size_limit_bytes != 0 && transaction_.content_bytes > features_.size_limit_bytes) {
-    DecideOpen(MakeOutcome(
-        "5.3.4", Concat("message size ", transaction_.content_bytes, " exceeds size limit ",
-                        features_.size_limit_bytes, " of server ", peer_.ToString())));
+  if (features_.size_limit_bytes != 0 && transaction_.WireBytes() > features_.size_limit_bytes) {
+    DecideOpen(MakeOutcome("5.3.4",
+                           Concat("message size ", transaction_.WireBytes(), " exceeds size limit ",
+                                  features_.size_limit_bytes, " of server ", peer_.ToString())));
     return true;
   }
   // A recipient that cannot be written leaves the transaction; its outcome is kept at the place of
@@ -128,6 +129,19 @@ bool Session::RefuseUnsendable() {
     outcomes_[i].set_recipient_number(number);
   }
   return !some;
+}
+
+bool Session::RequestsUtf8() const {
+  return transaction_.envelope->smtputf8_requested() || transaction_.envelope->smtputf8();
+}
+
+bool Session::RequiresUtf8() const {
+  const Envelope& envelope = *transaction_.envelope;
+  // What was not told apart when the message was taken in.
+  if (!envelope.smtputf8_requested()) return envelope.smtputf8();
+  return envelope.smtputf8_header() || !IsAscii(envelope.sender()) ||
+         std::any_of(transaction_.recipients.begin(), transaction_.recipients.end(),
+                     [](const Recipient* recipient) { return !IsAscii(recipient->address()); });
 }
 
 void Session::AppendGroup() {
@@ -203,8 +217,9 @@ void Session::AppendMail() {
   output_ += "MAIL FROM:<";
   AppendAddress(envelope.sender());
   output_ += '>';
-  if (features_.size && !converts()) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
+  if (features_.size && !converts()) ConcatTo(&output_, " SIZE=", transaction_.WireBytes());
   if (features_.eight_bit_mime && envelope.body_8bitmime()) output_ += " BODY=8BITMIME";
+  if (features_.eight_bit_mime && envelope.body_7bit()) output_ += " BODY=7BIT";
   if (features_.dsn) {
     if (!envelope.dsn_envid().empty()) {
       ConcatTo(&output_, " ENVID=", EncodeXtext(envelope.dsn_envid()));
@@ -212,7 +227,7 @@ void Session::AppendMail() {
     if (envelope.dsn_return() == Envelope::RETURN_FULL) output_ += " RET=FULL";
     if (envelope.dsn_return() == Envelope::RETURN_HDRS) output_ += " RET=HDRS";
   }
-  if (features_.smtputf8 && envelope.smtputf8()) output_ += " SMTPUTF8";
+  if (features_.smtputf8 && RequestsUtf8()) output_ += " SMTPUTF8";
   output_ += "\r\n";
 }
 
@@ -223,9 +238,8 @@ void Session::AppendRcpt(size_t recipient) {
   AppendAddress(to.address());
   output_ += '>';
   if (features_.dsn) {
-    const bool smtputf8 = transaction_.envelope->smtputf8();
     AppendOrcpt(&output_,
-                to.dsn_orcpt().empty() ? OriginalRecipient(to, smtputf8) : to.dsn_orcpt());
+                to.dsn_orcpt().empty() ? OriginalRecipient(to, RequestsUtf8()) : to.dsn_orcpt());
     AppendNotify(&output_, to.dsn_notify());
   }
   output_ += "\r\n";
