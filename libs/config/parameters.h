@@ -21,6 +21,7 @@ inline constexpr std::string_view kMailVersion = "0.1.0";
 
 enum class ParameterType {
   kString,
+  kRaw,  // text whose $names are not main.cf's: read by Config::FindRaw
   kBool,
   kInt,
   kTime,

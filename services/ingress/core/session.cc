@@ -47,8 +47,6 @@ std::string Escaped(std::string_view text) {
   return out;
 }
 
-bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
 RejectReason ReasonOf(const Refusal& refusal) {
   switch (refusal.kind) {
     case Refusal::Kind::kRelay:
@@ -62,15 +60,10 @@ RejectReason ReasonOf(const Refusal& refusal) {
   }
 }
 
-// What no mail client says: HTTP, or a message header. smtpd_forbidden_commands' default, and the
-// header check of smtpd(8).
-bool IsForeignProtocol(const smtp::Command& command) {
-  if (command.name.empty()) return false;
-  if (!IsLetter(command.name.front())) return true;
-  if (command.name.back() == ':') return true;
-  constexpr std::string_view kForeign[] = {"connect", "get", "post"};
-  const std::string name = mail::LowerCasedAscii(command.name);
-  return std::find(std::begin(kForeign), std::end(kForeign), name) != std::end(kForeign);
+std::string ClientText(const ConnectionFacts& facts, bool with_port) {
+  std::string text = Concat(facts.name, '[', facts.address, ']');
+  if (with_port) ConcatTo(&text, ':', facts.port);
+  return text;
 }
 
 }  // namespace
@@ -98,9 +91,10 @@ Session::Session(const SessionConfig& config, ConnectionFacts facts, Surrounding
     : config_(config),
       facts_(std::move(facts)),
       surroundings_(surroundings),
-      client_(Concat(facts_.name, '[', facts_.address, ']')),
+      client_(ClientText(facts_, config.client_port_logging)),
       lines_(config.line_length_limit,
-             config.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded) {}
+             config.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded),
+      discarded_keywords_(config.discarded_keywords) {}
 
 Session::~Session() = default;
 
@@ -109,6 +103,7 @@ Session::~Session() = default;
 void Session::OnConnect(Actions* actions) {
   Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
   if (TooManyConnections(actions)) return;
+  FindKeywords(actions);
   if (!facts_.early_bytes.empty()) {
     Log(LogProgram::kSmtpd,
         Concat("improper command pipelining after CONNECT from ", client_, ": ",
@@ -255,7 +250,9 @@ void Session::ReadCommand(std::string_view* in, Actions* actions) {
       return;
     }
   }
-  Execute(line, *in, actions);
+  std::optional<std::string> replacement;
+  if (!Filter(line.text, &replacement, actions)) return;
+  Execute(replacement ? *replacement : line.text, *in, actions);
 }
 
 const Session::VerbRow Session::kVerbs[] = {
@@ -286,8 +283,8 @@ const Session::VerbRow* Session::FindVerb(Verb verb) {
   return table[static_cast<size_t>(verb)];
 }
 
-void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* actions) {
-  const smtp::Command command = smtp::ParseCommand(line.text);
+void Session::Execute(std::string_view line, std::string_view rest, Actions* actions) {
+  const smtp::Command command = smtp::ParseCommand(line);
   const VerbRow* row = FindVerb(command.verb);
   if (command.name.empty()) {
     where_ = "UNKNOWN";
@@ -295,20 +292,25 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
     FinishCommand(Verb::kUnknown, Fail(500, "5.5.2 Error: bad syntax", actions), actions);
     return;
   }
-  if (config_.utf8_commands && !mail::IsUtf8(line.text)) {
+  if (config_.smtputf8 && !mail::IsUtf8(line)) {
     // Not one of the commands that the line at the end counts, as in Postfix.
     Fail(500, "5.5.2 Error: bad UTF-8 syntax", actions);
     counts_.Replied(Verb::kUnknown, last_code_);
     ++errors_;
     return;
   }
+  if (IsNoop(command.name, actions)) {
+    Reply(250, "2.0.0 Ok", actions);
+    if (junk_commands_++ > config_.junk_command_limit) ++errors_;
+    return;
+  }
   if (row == nullptr) {
     where_ = "UNKNOWN";
     counts_.Came(Verb::kUnknown);
-    if (IsForeignProtocol(command)) {
+    if (IsForbidden(command.name, actions)) {
       Log(LogProgram::kSmtpd,
           Concat("warning: non-SMTP command from ", client_, ": ",
-                 line.text.substr(0, kLoggedInputBytesMax)),
+                 line.substr(0, kLoggedInputBytesMax)),
           actions);
       Reply(221, "2.7.0 Error: I can break rules, too. Goodbye.", actions);
       End("", actions);
@@ -328,7 +330,7 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
   if (SentAhead(*row, rest, actions)) return;
   const bool good = (this->*row->handler)(command, actions);
   // A chunk counts when it is over.
-  if (command.verb == Verb::kBdat) return;
+  if (command.verb == Verb::kBdat || ended_) return;
   if (phase_ != Phase::kAwaitingAnswer && phase_ != Phase::kData) {
     FinishCommand(command.verb, good, actions);
   }
@@ -384,6 +386,7 @@ void Session::Reply(int code, std::string_view text, Actions* actions,
     out[start] = '4';
     if (text.starts_with("5.")) out[start + 4] = '4';
   }
+  if (code >= 400 && config_.reject_footer != nullptr) AppendFooter(start, &out, actions);
 }
 
 bool Session::Fail(int code, std::string_view text, Actions* actions) {

@@ -25,6 +25,7 @@
 #include "libs/message/received.h"
 #include "libs/smtp/command.h"
 #include "libs/smtp/data_reader.h"
+#include "libs/smtp/ehlo_keywords.h"
 #include "libs/smtp/line_reader.h"
 #include "proto/postfleet/lookup/v1/lookup.pb.h"
 #include "proto/postfleet/queue/v1/queue.pb.h"
@@ -38,7 +39,8 @@ namespace postfleet::ingress {
 // What is known of a client when it connects.
 struct ConnectionFacts {
   std::string name = "unknown";
-  std::string address;  // "192.0.2.1", "2001:db8::1"
+  std::string address;           // "192.0.2.1", "2001:db8::1"
+  std::string port = "unknown";  // "25041"
   Membership mynetworks = Membership::kNo;
   bool bare_newline_excluded = false;
   // Null: nothing limits this client.
@@ -197,13 +199,15 @@ class Session {
   void Continue(std::string_view in, Actions* actions);
   void Resume(Actions* actions);
   void ReadCommand(std::string_view* in, Actions* actions);
-  void Execute(const smtp::Line& line, std::string_view rest, Actions* actions);
+  void Execute(std::string_view line, std::string_view rest, Actions* actions);
   bool SentAhead(const VerbRow& row, std::string_view rest, Actions* actions);
 
   // Commands: false counts as an error.
   bool Helo(const smtp::Command& command, Actions* actions);
   bool Ehlo(const smtp::Command& command, Actions* actions);
   bool Mail(const smtp::Command& command, Actions* actions);
+  // EHLO names it to this client, if it can at all.
+  bool Offers(std::string_view keyword) const;
   // Of MAIL and RCPT, by what EHLO offers.
   smtp::PathSyntax Syntax() const;
   bool Rcpt(const smtp::Command& command, Actions* actions);
@@ -219,6 +223,20 @@ class Session {
   bool NotAuthorized(const smtp::Command& command, Actions* actions);
   bool NotImplemented(const smtp::Command& command, Actions* actions);
 
+  // What the tables of CommandRules say. A table that cannot be asked is warned of; where a wrong
+  // guess would do harm, the session ends with a 421.
+  void FindKeywords(Actions* actions);
+  bool Filter(std::string_view line, std::optional<std::string>* replacement, Actions* actions);
+  bool IsNoop(std::string_view word, Actions* actions);
+  bool IsForbidden(std::string_view word, Actions* actions);
+  // Always false.
+  bool EndForTables(std::string_view stage, Actions* actions);
+  void Warn(const absl::Status& status, Actions* actions);
+  // Behind the last line of `reply`, which begins at `start`.
+  void AppendFooter(size_t start, std::string* reply, Actions* actions);
+
+  // The message gets its queue id.
+  bool OpenMessage(std::string_view stage, Actions* actions);
   bool AskLookup(smtp::Verb verb, std::string_view recipient, Actions* actions);
   bool JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions);
   bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
@@ -298,6 +316,8 @@ class Session {
   int errors_ = 0;
   int junk_commands_ = 0;
   int last_code_ = 0;  // of the last reply
+  smtp::EhloKeywords discarded_keywords_;
+  bool keywords_known_ = true;  // false: the table that says what to discard could not be asked
   CommandCounts counts_;
   smtp::Verb awaiting_verb_ = smtp::Verb::kUnknown;  // RCPT or VRFY: waits for lookup
   smtp::RcptCommand asked_;                          // its address

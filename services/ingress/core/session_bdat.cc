@@ -14,7 +14,7 @@ using queue::v1::EnqueueResult;
 using smtp::Verb;
 
 bool Session::Bdat(const smtp::Command& command, Actions* actions) {
-  if (!config_.chunking) return NotImplemented(command, actions);
+  if (!Offers("CHUNKING")) return NotImplemented(command, actions);
   const bool in_queue = transaction_ != nullptr && !transaction_->queue_id.empty();
   const std::string_view id = in_queue ? std::string_view(transaction_->queue_id) : "NOQUEUE";
   smtp::BdatCommand bdat;

@@ -89,7 +89,7 @@ TEST(Rfc3030, ABadCountEndsTheSession) {
 
 TEST(Rfc3030, WhereItIsNotOfferedItEndsTheSession) {
   SessionConfig config = ScriptedSession::Config();
-  config.chunking = false;
+  config.discarded_keywords = smtp::EhloKeywords("chunking");
   Chunks client(config);
   EXPECT_EQ(client.Bdat("NOOP\r\n"), "521 5.5.1 Error: command not implemented\r\n");
   EXPECT_TRUE(client.closed);

@@ -66,22 +66,31 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
       return false;
     }
   }
+  if (!keywords_known_) {
+    Log(LogProgram::kSmtpd,
+        Concat("warning: don't know what EHLO features to announce to ", client_), actions);
+    return EndForTables("EHLO", actions);
+  }
   esmtp_ = true;
+  if (!discarded_keywords_.empty() && !discarded_keywords_.silent()) {
+    Log(LogProgram::kSmtpd, Concat("discarding EHLO keywords: ", discarded_keywords_.names()),
+        actions);
+  }
   std::string size = "SIZE";
   if (config_.message_size_limit > 0) ConcatTo(&size, ' ', config_.message_size_limit);
   const struct {
     bool offered;
     std::string_view keyword;
   } keywords[] = {
-      {!config_.discard_pipelining, "PIPELINING"},
-      {!config_.discard_size, size},
-      {!config_.discard_vrfy && !config_.disable_vrfy, "VRFY"},
-      {config_.etrn, "ETRN"},
-      {!config_.discard_enhanced_status_codes, "ENHANCEDSTATUSCODES"},
-      {!config_.discard_8bitmime, "8BITMIME"},
-      {config_.dsn, "DSN"},
-      {config_.smtputf8, "SMTPUTF8"},
-      {config_.chunking, "CHUNKING"},
+      {Offers("PIPELINING"), "PIPELINING"},
+      {Offers("SIZE"), size},
+      {Offers("VRFY"), "VRFY"},
+      {Offers("ETRN"), "ETRN"},
+      {Offers("ENHANCEDSTATUSCODES"), "ENHANCEDSTATUSCODES"},
+      {Offers("8BITMIME"), "8BITMIME"},
+      {Offers("DSN"), "DSN"},
+      {Offers("SMTPUTF8"), "SMTPUTF8"},
+      {Offers("CHUNKING"), "CHUNKING"},
   };
   std::string lines;
   std::string_view last = config_.myhostname;
@@ -92,6 +101,12 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
   }
   Reply(250, last, actions, lines);
   return true;
+}
+
+bool Session::Offers(std::string_view keyword) const {
+  if (keyword == "VRFY" && config_.disable_vrfy) return false;
+  if (keyword == "SMTPUTF8" && !config_.smtputf8) return false;
+  return !discarded_keywords_.Contains(keyword);
 }
 
 bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command,
@@ -118,8 +133,8 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
 }
 
 smtp::PathSyntax Session::Syntax() const {
-  return {.dsn = config_.dsn,
-          .smtputf8 = config_.smtputf8,
+  return {.dsn = Offers("DSN"),
+          .smtputf8 = Offers("SMTPUTF8"),
           .strict_smtputf8 = config_.strict_smtputf8,
           .allow_min_user = config_.allow_min_user,
           .auth = false};
@@ -166,6 +181,8 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
     good =
         Refuse("MAIL", RejectReason::kLookup, 451,
                Concat("4.3.0 <", transaction.sender_text, ">: Temporary lookup failure"), actions);
+  } else if (!config_.delay_open_until_valid_rcpt) {
+    good = OpenMessage("MAIL", actions);
   }
   if (!good) {
     transaction_.reset();
@@ -206,15 +223,7 @@ bool Session::AskLookup(Verb verb, std::string_view recipient, Actions* actions)
 
 bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions) {
   Transaction& transaction = *transaction_;
-  if (transaction.queue_id.empty()) {
-    transaction.queue_id = surroundings_.NextQueueId();
-    if (transaction.queue_id.empty()) {
-      return FailForQueue("RCPT", actions);
-    }
-    Log(LogProgram::kSmtpd, Concat(transaction.queue_id, ": client=", client_), actions);
-    // Where Postfix does: before anything of the message is taken in.
-    if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
-  }
+  if (transaction.queue_id.empty() && !OpenMessage("RCPT", actions)) return false;
   std::string given = OriginalAddress(asked_);
   // A notice names the recipient as it was written.
   if (asked_.orcpt.empty() && asked_.recipient_text != mail::QuoteAddress(given)) {
@@ -226,6 +235,15 @@ bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions
        .dsn_notify = static_cast<uint32_t>(asked_.notify),
        .dsn_orcpt = std::move(asked_.orcpt)});
   Reply(250, "2.1.5 Ok", actions);
+  return true;
+}
+
+bool Session::OpenMessage(std::string_view stage, Actions* actions) {
+  transaction_->queue_id = surroundings_.NextQueueId();
+  if (transaction_->queue_id.empty()) return FailForQueue(stage, actions);
+  Log(LogProgram::kSmtpd, Concat(transaction_->queue_id, ": client=", client_), actions);
+  // Where Postfix does: before anything of the message is taken in.
+  if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
   return true;
 }
 
@@ -269,12 +287,11 @@ bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   if (config_.disable_vrfy) return Fail(502, "5.5.1 VRFY command is disabled", actions);
   std::string_view address = command.arguments;
   constexpr std::string_view kUtf8 = " smtputf8";
-  const bool utf8 =
-      config_.smtputf8 && mail::LowerCasedAscii(Concat(' ', address)).ends_with(kUtf8);
+  const bool offered = Offers("SMTPUTF8");
+  const bool utf8 = offered && mail::LowerCasedAscii(Concat(' ', address)).ends_with(kUtf8);
   if (utf8) address.remove_suffix(std::min(address.size(), kUtf8.size()));
   if (address.empty()) {
-    return Fail(501, Concat("5.5.4 Syntax: VRFY address", config_.smtputf8 ? " [SMTPUTF8]" : ""),
-                actions);
+    return Fail(501, Concat("5.5.4 Syntax: VRFY address", offered ? " [SMTPUTF8]" : ""), actions);
   }
   if (TooManyRecipients(actions)) return false;
   smtp::RcptCommand rcpt;

@@ -81,7 +81,7 @@ TEST(Rfc3461, WhatTheSenderAsksForIsInTheEnvelope) {
 
 TEST(Rfc3461, WithoutTheKeywordItsParametersAreRefused) {
   SessionConfig config = ScriptedSession::Config();
-  config.dsn = false;
+  config.discarded_keywords = smtp::EhloKeywords("dsn");
   ScriptedSession client(config);
   client.Connect();
   EXPECT_THAT(client.SayLine("EHLO a"), Not(HasSubstr("DSN")));
@@ -161,7 +161,7 @@ TEST(Rfc6531, ACommandThatIsNotUtf8IsAnErrorOfNoVerb) {
   EXPECT_THAT(client.log, Contains(HasSubstr(" quit=1 commands=1")));
 
   SessionConfig config = ScriptedSession::Config();
-  config.utf8_commands = config.smtputf8 = false;
+  config.smtputf8 = false;
   ScriptedSession other(config);
   other.Connect();
   EXPECT_EQ(other.SayLine("NOOP \xff"), "250 2.0.0 Ok\r\n");
@@ -169,8 +169,8 @@ TEST(Rfc6531, ACommandThatIsNotUtf8IsAnErrorOfNoVerb) {
 
 TEST(Rfc5321_4_1_1_1, DiscardedKeywordsAreNotNamed) {
   SessionConfig config = ScriptedSession::Config();
-  config.discard_8bitmime = config.discard_size = config.disable_vrfy = true;
-  config.dsn = config.smtputf8 = config.chunking = config.etrn = false;
+  config.disable_vrfy = true;
+  config.discarded_keywords = smtp::EhloKeywords("8bitmime, Size DSN smtputf8 CHUNKING etrn");
   ScriptedSession client(config);
   client.Connect();
   EXPECT_EQ(client.SayLine("EHLO a"),
