@@ -87,7 +87,22 @@ TEST_F(DestinationsTest, TheFallbackRelayIsNotForMailThatWeAreABackupOf) {
 TEST_F(DestinationsTest, AFallbackRelayThatDoesNotExistDefers) {
   options_.fallback_relays = {"nowhere.test"};
   EXPECT_THAT(Texts(Deliver({.nexthop = "elsewhere.test"})),
-              ElementsAre("deferred 4.3.5 Server configuration error"));
+              ElementsAre("deferred 4.3.5 Host or domain name not found. Name service error for "
+                          "name=nowhere.test type=AAAA: Host not found"));
+}
+
+TEST_F(DestinationsTest, AFallbackRelayThatRefusesIsBelieved) {
+  options_.fallback_relays = {"[other.test]"};
+  options_.skip_5xx_greeting = false;
+  other_.behaviours[0].greeting = "554 5.7.1 no";
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test"})),
+              ElementsAre(StartsWith("bounced 5.7.1 host other.test")));
+}
+
+TEST_F(DestinationsTest, AnAddressOfAFamilyThatIsNotUsedIsNone) {
+  options_.use_ipv6 = false;
+  EXPECT_THAT(Texts(Deliver({.nexthop = "[::1]"})),
+              ElementsAre("bounced 5.4.4 Name service error for ::1: invalid host or domain name"));
 }
 
 TEST_F(DestinationsTest, AKeptConnectionThatPutsOffLeadsToTheFallbackRelay) {
@@ -146,6 +161,77 @@ TEST_F(ServiceTest, AFailedLookupDefersUnlessItIsIgnored) {
   options_.ignore_srv_lookup_error = true;
   agent_.reset();
   EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(ServiceTest, TargetsWithoutAnAddressBounceOrFallBack) {
+  resolver_.AddSrv("_smtp._tcp.plain.test", {.port = options_.port, .target = "nowhere.test"});
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})),
+              ElementsAre("bounced 5.4.4 Host or domain name not found. Name service error for "
+                          "name=nowhere.test type=AAAA: Host not found"));
+  // That is no failed lookup of the service.
+  options_.ignore_srv_lookup_error = true;
+  agent_.reset();
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("bounced 5.4.4")));
+  options_.allow_srv_fallback = true;
+  agent_.reset();
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(server_.bodies, SizeIs(1));
+}
+
+TEST_F(ServiceTest, TargetsThatAreOurselvesLoopOrFallBack) {
+  options_.own_addresses = {asio::ip::make_address("127.0.0.9")};
+  resolver_.AddAddress("self.test", "127.0.0.9");
+  resolver_.AddSrv("_smtp._tcp.plain.test", {.port = options_.port, .target = "self.test"});
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})),
+              ElementsAre("bounced 5.4.6 mail for _smtp._tcp.plain.test loops back to myself"));
+  options_.allow_srv_fallback = true;
+  options_.fallback_relays = {"[other.test]"};
+  server_.behaviours[0].greeting = "421 busy";
+  agent_.reset();
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+  // What was found without SRV does not make us one of its hosts.
+  EXPECT_EQ(server_.connections, 1);
+  EXPECT_THAT(other_.bodies, SizeIs(1));
+}
+
+TEST_F(ServiceTest, TargetsBehindUsOfOurPriorityAreNotTried) {
+  options_.own_addresses = {asio::ip::make_address("127.0.0.9")};
+  resolver_.AddAddress("self.test", "127.0.0.9");
+  for (const char* target : {"mx.test", "self.test"}) {
+    resolver_.AddSrv("_smtp._tcp.plain.test", {.port = options_.port, .target = target});
+  }
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})),
+              ElementsAre(StartsWith("bounced 5.4.6 mail for _smtp._tcp.plain.test")));
+  EXPECT_EQ(server_.connections, 0);
+}
+
+TEST_F(ServiceTest, LoopsAreLookedForByTheNexthopsPortNotTheRecords) {
+  options_.own_addresses = {asio::ip::make_address("127.0.0.3")};
+  ScriptedServer elsewhere(loop_.io(), asio::ip::make_address("127.0.0.3"));
+  elsewhere.behaviours[0].ehlo = "250 client.test";
+  resolver_.AddAddress("srv.test", "127.0.0.3");
+  resolver_.AddSrv("_smtp._tcp.plain.test", {.port = elsewhere.port(), .target = "srv.test"});
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("bounced 5.4.6")));
+  options_.loop_port = 1;
+  agent_.reset();
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(ServiceTest, AServerOnARecordsPortThatHasOurNameIsOurselves) {
+  ScriptedServer elsewhere(loop_.io(), asio::ip::make_address("127.0.0.3"));
+  elsewhere.behaviours[0].ehlo = "250 client.test";
+  resolver_.AddAddress("srv.test", "127.0.0.3");
+  resolver_.AddSrv("_smtp._tcp.plain.test", {.port = elsewhere.port(), .target = "srv.test"});
+  EXPECT_THAT(Texts(Deliver({.nexthop = "plain.test"})),
+              ElementsAre("bounced 5.4.6 mail for plain.test loops back to myself"));
+}
+
+TEST_F(SmtpAgentTest, OverLmtpWeMayTalkToOurselves) {
+  options_.protocol = ClientProtocol::kLmtp;
+  options_.look_up_mx = false;
+  options_.own_addresses = {asio::ip::make_address("127.0.0.1")};
+  server_.behaviours[0].ehlo = "250 client.test";
+  EXPECT_THAT(Texts(Deliver({.nexthop = "inet:mx.test"})), ElementsAre(StartsWith("sent")));
 }
 
 TEST_F(ServiceTest, IsAskedForNeitherInBracketsNorAtAnotherPort) {

@@ -35,9 +35,21 @@ TEST_F(HostTablesTest, WhatATableSaysIsObeyedOnTheWire) {
 
 TEST_F(HostTablesTest, ATableThatCannotBeReadDefersAndNoConnectionIsMade) {
   options_.host_tables.discarded_keyword_maps = {"hash:/nowhere/at/all"};
-  EXPECT_THAT(Texts(Deliver({})),
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result),
               ElementsAre(StartsWith("deferred 4.3.0 local data error while talking to mx.test[")));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_TRUE(result.no_feedback());
   EXPECT_EQ(server_.connections, 0);
+}
+
+TEST_F(HostTablesTest, AFilterOfRepliesThatCannotBeReadIsNotTheDestinationsFault) {
+  options_.host_tables.reply_filter = {"hash:/nowhere/at/all"};
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.3.0 local data error while talking to mx.test[127.0.0.1]"));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_TRUE(result.no_feedback());
 }
 
 TEST_F(HostTablesTest, ATableOfNoKnownTypeDoesNotOpen) {
