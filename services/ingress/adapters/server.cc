@@ -16,20 +16,23 @@ namespace postfleet::ingress {
 namespace {
 
 constexpr size_t kReadBufferBytes = 64 * 1024;
-constexpr size_t kEarlyBytesMax = 100;
 // Connections taken in one turn of the loop.
 constexpr int kAcceptsMax = 64;
 constexpr std::chrono::milliseconds kSweepInterval{1000};
 // Before the next try when the process is out of descriptors.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
+uint16_t PortOf(const sockaddr_storage& address) {
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+}
+
 uint16_t PortOf(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  return ntohs(address.ss_family == AF_INET6
-                   ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
-                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+  return PortOf(address);
 }
 
 // An inherited socket may block: an accept too many would stop the loop.
@@ -48,18 +51,6 @@ config::IpAddress AddressOf(const sockaddr_storage& address) {
                   &reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr),
               4, bytes);
   return config::IpAddress::FromV4(bytes);
-}
-
-// The reverse name. Only the loopback's is known without asking DNS.
-std::string NameOf(const SessionConfig& config, const std::string& address) {
-  const bool loopback = address == "127.0.0.1" || address == "::1";
-  return config.peername_lookup && loopback ? "localhost" : "unknown";
-}
-
-std::string EarlyBytes(int fd) {
-  char buffer[kEarlyBytesMax];
-  const ssize_t count = ::recv(fd, buffer, sizeof(buffer), MSG_PEEK | MSG_DONTWAIT);
-  return count > 0 ? std::string(buffer, static_cast<size_t>(count)) : "";
 }
 
 }  // namespace
@@ -86,6 +77,8 @@ Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Regist
                 .on_change = [this] { OnLinkChange(); }},
                budget_),
       resolve_(loop, options_.lookup, *options_.clock, [this] { OnLinkChange(); }),
+      native_(loop.io()),
+      names_(native_, *options_.clock),
       sweep_(loop),
       first_ready_(loop),
       accept_again_(loop),
@@ -142,7 +135,7 @@ void Server::Accept(Listener& listener) {
     const int fd = ::accept4(listener.socket.native_handle(), reinterpret_cast<sockaddr*>(&address),
                              &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      Admit(listener, fd, AddressOf(address));
+      Admit(listener, fd, address);
       continue;
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
@@ -158,39 +151,45 @@ void Server::Accept(Listener& listener) {
   ArmAccept(listener);
 }
 
-void Server::Admit(Listener& listener, int fd, const config::IpAddress& address) {
+void Server::Admit(Listener& listener, int fd, const sockaddr_storage& address) {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  const bool v6 = address.ss_family == AF_INET6;
   asio::ip::tcp::socket socket(loop_.io());
   std::error_code error;
-  socket.assign(address.is_v4() ? asio::ip::tcp::v4() : asio::ip::tcp::v6(), fd, error);
+  socket.assign(v6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd, error);
   if (error) {
     ::close(fd);
     return;
   }
-  ConnectionFacts facts;
-  facts.address = address.ToString();
-  facts.name = NameOf(listener.session_config, facts.address);
-  const ClientMemberships memberships = listener.clients.Judge(facts.name, address);
-  facts.mynetworks = memberships.mynetworks;
-  facts.bare_newline_excluded = memberships.bare_newline_excluded;
-  facts.early_bytes = EarlyBytes(fd);
+  auto arrival = std::make_shared<Arrival>(*this, listener, std::move(socket), AddressOf(address),
+                                           PortOf(address));
+  sessions_.fetch_add(1, std::memory_order_relaxed);
+  arrival->place_ = arrivals_.insert(arrivals_.end(), arrival);
+  arrival->Start();
+}
 
-  if (listener.rates != nullptr && !memberships.event_limit_excepted) {
-    const auto network = listener.clients.CountedNetwork(address);
-    const auto& bytes = network.address().bytes();
-    facts.visit = std::make_shared<ClientVisit>(
-        listener.rates, std::string(bytes.begin(), bytes.end()), WallMillis());
-  }
+void Server::Begin(Arrival& arrival, Listener& listener, asio::ip::tcp::socket socket,
+                   ConnectionFacts facts) {
+  arrivals_.erase(arrival.place_);
   auto connection =
       std::make_shared<Connection>(*this, listener, std::move(socket), std::move(facts));
-  sessions_.fetch_add(1, std::memory_order_relaxed);
   connection->place_ = listener.connections.insert(listener.connections.end(), connection);
   connection->Start(enqueue_.NextQueueIdIsKnown());
+  if (draining_) connection->OnShutdown();
+}
+
+void Server::Abandon(Arrival& arrival) {
+  arrivals_.erase(arrival.place_);
+  Left();
 }
 
 void Server::Closed(Connection& connection, Listener& listener) {
   listener.connections.erase(connection.place_);
+  Left();
+}
+
+void Server::Left() {
   {
     std::lock_guard lock(drain_mutex_);
     sessions_.fetch_sub(1, std::memory_order_relaxed);
@@ -233,6 +232,7 @@ bool Server::Drain(std::chrono::milliseconds grace) {
 }
 
 void Server::DropAll() {
+  while (!arrivals_.empty()) std::shared_ptr(arrivals_.front())->Drop();
   for (const auto& listener : listeners_) {
     std::error_code ignored;
     listener->socket.close(ignored);

@@ -12,7 +12,10 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "libs/dns/native_resolver.h"
+#include "services/ingress/adapters/arrival.h"
 #include "services/ingress/adapters/buffer_budget.h"
+#include "services/ingress/adapters/client_names.h"
 #include "services/ingress/adapters/connection.h"
 #include "services/ingress/adapters/enqueue_client.h"
 #include "services/ingress/adapters/local_time.h"
@@ -71,12 +74,20 @@ class Server : public Surroundings {
   void CountAccepted() { accepted_.fetch_add(1, std::memory_order_relaxed); }
   void Closed(Connection& connection, Listener& listener);
 
+  // For arrivals.
+  ClientNames& names() { return names_; }
+  void Begin(Arrival& arrival, Listener& listener, asio::ip::tcp::socket socket,
+             ConnectionFacts facts);
+  void Abandon(Arrival& arrival);
+
  private:
   void OnLinkChange();
   void StartAccepting();
   void ArmAccept(Listener& listener);
   void Accept(Listener& listener);
-  void Admit(Listener& listener, int fd, const config::IpAddress& address);
+  void Admit(Listener& listener, int fd, const sockaddr_storage& address);
+  // A session is over.
+  void Left();
   void Sweep();
   void DropAll();
 
@@ -85,7 +96,10 @@ class Server : public Surroundings {
   BufferBudget budget_;
   EnqueueClient enqueue_;
   ResolveClient resolve_;
+  dns::NativeResolver native_;
+  ClientNames names_;
   LocalTime local_time_;
+  std::list<std::shared_ptr<Arrival>> arrivals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   runtime::Timer sweep_;
   runtime::Timer first_ready_;

@@ -1,0 +1,49 @@
+// A client between accept and its session: what has to be known of it first.
+//
+// It ends by Server::Begin, which makes the Connection, or by Server::Abandon. Until then it counts
+// as a session. On the loop.
+#pragma once
+
+#include <asio/ip/tcp.hpp>
+#include <cstdint>
+#include <list>
+#include <memory>
+
+#include "libs/config/ip_network.h"
+#include "services/ingress/adapters/client_names.h"
+
+namespace postfleet::ingress {
+
+class Server;
+struct Listener;
+
+class Arrival : public std::enable_shared_from_this<Arrival> {
+ public:
+  Arrival(Server& server, Listener& listener, asio::ip::tcp::socket socket,
+          config::IpAddress address, uint16_t port)
+      : server_(server),
+        listener_(listener),
+        socket_(std::move(socket)),
+        address_(address),
+        port_(port) {}
+
+  void Start();
+  // At once; nothing comes of it.
+  void Drop();
+
+ private:
+  friend class Server;
+
+  void FindName();
+  void Begin(const ClientName& name);
+
+  Server& server_;
+  Listener& listener_;
+  asio::ip::tcp::socket socket_;
+  config::IpAddress address_;  // the client's
+  uint16_t port_;
+  bool over_ = false;
+  std::list<std::shared_ptr<Arrival>>::iterator place_;  // in the server's list
+};
+
+}  // namespace postfleet::ingress
