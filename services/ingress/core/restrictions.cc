@@ -32,17 +32,32 @@ Refusal LookupFailure(std::string_view subject) {
   return {451, Concat("4.3.0 <", subject, ">: Temporary lookup failure"), Refusal::Kind::kLookup};
 }
 
+// Whether mail to it may come from anybody. What still has a route in its local part, for the next
+// host to follow, is a stranger's wherever it goes first.
+bool IsOurs(const SessionConfig& config, const Answer& answer) {
+  const std::string_view recipient = answer.recipient();
+  const size_t domain = recipient.rfind('@');
+  if (!recipient.empty() && domain == recipient.npos) return true;  // append_at_myorigin = no
+  if (!config.allow_untrusted_routing && recipient.find_first_of("@!%") != domain) return false;
+  switch (answer.address_class()) {
+    case lookup::v1::ADDRESS_CLASS_LOCAL:
+    case lookup::v1::ADDRESS_CLASS_VIRTUAL_ALIAS:
+    case lookup::v1::ADDRESS_CLASS_VIRTUAL_MAILBOX:
+    case lookup::v1::ADDRESS_CLASS_RELAY:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // The recipient of a relay check is named also when another stage's list asks for it.
-std::optional<Refusal> CheckDestination(const AccessQuestion& question, int code) {
+std::optional<Refusal> CheckDestination(const SessionConfig& config, const AccessQuestion& question,
+                                        int code) {
   if (question.answer == nullptr) return std::nullopt;
   const Answer& answer = *question.answer;
   const std::string_view recipient = question.recipient;
   if (!answer.failure().empty()) return LookupFailure(recipient);
-  if (answer.address_class() != lookup::v1::ADDRESS_CLASS_DEFAULT) return std::nullopt;
-  // A name that stays without a domain is ours.
-  if (!answer.recipient().empty() && answer.recipient().find('@') == std::string::npos) {
-    return std::nullopt;
-  }
+  if (IsOurs(config, answer)) return std::nullopt;
   return Refusal{code,
                  Concat(code >= 500 ? "5.7.1 <" : "4.7.1 <", recipient, ">: Relay access denied"),
                  Refusal::Kind::kRelay};
@@ -72,10 +87,10 @@ std::optional<Refusal> Evaluate(const SessionConfig& config, const Restrictions&
       case Restriction::kPermitSaslAuthenticated:
         break;
       case Restriction::kRejectUnauthDestination:
-        refusal = CheckDestination(question, config.relay_code);
+        refusal = CheckDestination(config, question, config.relay_code);
         break;
       case Restriction::kDeferUnauthDestination:
-        refusal = CheckDestination(question, config.relay_code - 100);
+        refusal = CheckDestination(config, question, config.relay_code - 100);
         break;
     }
     if (refusal) return refusal;

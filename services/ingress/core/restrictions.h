@@ -1,7 +1,8 @@
 // Evaluates smtpd_*_restrictions (SMTPD_ACCESS_README), limited to libs/config/restrictions.h.
 //
 // Items are tried in order; the first permit or refusal decides, nothing deciding permits.
-// Relay control: a destination is ours if its address class is not the default class.
+// Relay control: a destination is ours if its address class is not the default class, and nothing
+// in its local part leads further (allow_untrusted_routing).
 #pragma once
 
 #include <optional>

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
 #include "services/ingress/core/command_rules.h"
 #include "services/ingress/core/reject_footer.h"
 
@@ -49,7 +50,9 @@ Answer ScriptedSession::Answer(const std::string& recipient, bool check_listed) 
   lookup::v1::Answer answer;
   const size_t at = recipient.rfind('@');
   const std::string local = recipient.substr(0, at);
-  const std::string domain = at == std::string::npos ? "example.com" : recipient.substr(at + 1);
+  const std::string domain = at == std::string::npos
+                                 ? "example.com"
+                                 : mail::LowerCasedAscii(recipient.substr(at + 1));
   struct Row {
     std::string_view domain;
     lookup::v1::AddressClass address_class;

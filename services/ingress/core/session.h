@@ -237,9 +237,9 @@ class Session {
 
   // The message gets its queue id.
   bool OpenMessage(std::string_view stage, Actions* actions);
-  bool AskLookup(smtp::Verb verb, std::string_view recipient, Actions* actions);
+  bool AskLookup(smtp::Verb verb, Actions* actions);
   bool JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions);
-  bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
+  bool AcceptRecipient(Actions* actions);
   void Greet(const smtp::Command& command, bool esmtp);
 
   bool BeginChunks(Actions* actions);
@@ -270,6 +270,7 @@ class Session {
   bool Fail(int code, std::string_view text, Actions* actions);
   // There is no queue to take the message.
   bool FailForQueue(std::string_view stage, Actions* actions);
+  void LogBadAddress(smtp::Verb verb, std::string_view address, Actions* actions);
   bool FailParsing(const smtp::Reply& reply, const smtp::Command& command, Actions* actions);
   // A refusal of policy: replied and logged ("reject: RCPT from ..."). Always false.
   bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,

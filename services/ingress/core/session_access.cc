@@ -19,6 +19,20 @@ Refusal RefuseByErrorTransport(std::string_view recipient, std::string_view next
           Refusal::Kind::kUnlisted};
 }
 
+bool IsPostmaster(const mail::Address& address) {
+  return !address.HasDomain() && mail::LowerCasedAscii(address.local_part) == "postmaster";
+}
+
+// What the local part leads to is no address.
+bool IsMalformed(const lookup::v1::Answer& answer, bool smtputf8) {
+  if (!answer.failure().empty()) return false;
+  if (!smtputf8 && mail::Address{"", mail::SplitAddress(answer.recipient()).domain}.HasNonAscii()) {
+    return true;
+  }
+  return answer.transport() == "error" &&
+         answer.address_class() == lookup::v1::ADDRESS_CLASS_UNSPECIFIED;
+}
+
 }  // namespace
 
 std::optional<Refusal> Session::Check(const Restrictions& list, Stage stage,
@@ -28,6 +42,8 @@ std::optional<Refusal> Session::Check(const Restrictions& list, Stage stage,
 }
 
 std::optional<Refusal> Session::CheckRecipient(const lookup::v1::Answer& answer) const {
+  // RFC 5321, 4.5.1: whoever asks for it.
+  if (IsPostmaster(asked_.recipient)) return std::nullopt;
   const std::string recipient = asked_.recipient.ToString();
   if (!answer.failure().empty() && answer.recipient().empty()) {
     return Refusal{451, Concat("4.3.0 <", recipient, ">: Temporary lookup failure"),
@@ -66,10 +82,14 @@ std::optional<Refusal> Session::CheckRecipient(const lookup::v1::Answer& answer)
 
 bool Session::JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions) {
   const bool vrfy = awaiting_verb_ == smtp::Verb::kVrfy;
+  if (IsMalformed(answer, vrfy || transaction_->smtputf8)) {
+    LogBadAddress(awaiting_verb_, Concat('<', asked_.recipient_text, '>'), actions);
+    return Fail(501, "5.1.3 Bad recipient address syntax", actions);
+  }
   if (const auto refusal = CheckRecipient(answer)) {
     return Refuse(vrfy ? "VRFY" : "RCPT", *refusal, actions);
   }
-  if (!vrfy) return AcceptRecipient(answer, actions);
+  if (!vrfy) return AcceptRecipient(actions);
   Reply(252, Concat("2.0.0 ", asked_.orcpt), actions);
   return true;
 }

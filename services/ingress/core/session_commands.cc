@@ -19,15 +19,14 @@ bool IsUnreadable(const std::optional<smtp::Reply>& error) {
   return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
 }
 
-// Without quotes and routes, the domain in the letters that it came in.
-std::string OriginalAddress(const smtp::RcptCommand& rcpt) {
-  const std::string& domain = rcpt.recipient.domain;
-  if (domain.empty()) return rcpt.recipient.local_part;
-  std::string_view text = rcpt.recipient_text;
-  if (text.ends_with('.')) text.remove_suffix(1);
-  const std::string_view end = text.substr(text.size() - std::min(text.size(), domain.size()));
-  return Concat(rcpt.recipient.local_part, "@",
-                mail::LowerCasedAscii(end) == mail::LowerCasedAscii(domain) ? end : domain);
+// `site!user` can lead to what no path may be.
+bool IsMalformed(const SessionConfig& config, std::string_view completed, bool smtputf8) {
+  if (!config.allow_min_user && completed.starts_with('-')) return true;
+  const size_t at = completed.rfind('@');
+  if (at == completed.npos) return false;
+  const std::string_view domain = completed.substr(at + 1);
+  return !mail::IsMailDomain(domain, smtputf8) &&
+         !(config.resolve_numeric_domain && mail::IsNetworkAddress(domain));
 }
 
 }  // namespace
@@ -119,12 +118,7 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
         colon == std::string_view::npos ? command.arguments : command.arguments.substr(colon + 1);
     const bool open_bracket =
         address.starts_with('<') && address.find('>') == std::string_view::npos;
-    if (!open_bracket) {
-      Log(LogProgram::kSmtpd,
-          Concat("warning: Illegal address syntax from ", client_, " in ",
-                 smtp::VerbName(command.verb), " command: ", address),
-          actions);
-    }
+    if (!open_bracket) LogBadAddress(command.verb, address, actions);
   }
   std::string text = reply.status.ToString();
   if (!text.empty()) text += ' ';
@@ -132,8 +126,18 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
   return Fail(reply.code, text, actions);
 }
 
+void Session::LogBadAddress(Verb verb, std::string_view address, Actions* actions) {
+  Log(LogProgram::kSmtpd,
+      Concat("warning: Illegal address syntax from ", client_, " in ", smtp::VerbName(verb),
+             " command: ", address),
+      actions);
+}
+
 smtp::PathSyntax Session::Syntax() const {
-  return {.dsn = Offers("DSN"),
+  return {.path = {.strict = config_.strict_envelopes,
+                   .allow_null_domain = config_.resolve_null_domain,
+                   .allow_numeric_domain = config_.resolve_numeric_domain},
+          .dsn = Offers("DSN"),
           .smtputf8 = Offers("SMTPUTF8"),
           .strict_smtputf8 = config_.strict_smtputf8,
           .allow_min_user = config_.allow_min_user,
@@ -150,6 +154,10 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail);
   if (!IsUnreadable(bad) && TooManyMessages(actions)) return false;
   if (bad) return FailParsing(*bad, command, actions);
+  std::string completed = CompletedSender(mail.sender);
+  if (IsMalformed(config_, completed, mail.smtputf8)) {
+    return FailParsing(smtp::Reply(501, {5, 1, 7}, "Bad sender address syntax"), command, actions);
+  }
   transaction_ = std::make_unique<Transaction>();
   Transaction& transaction = *transaction_;
   transaction.sender = std::move(mail.sender);
@@ -162,7 +170,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
                                                 : mail::v1::Envelope::RETURN_UNSPECIFIED;
   transaction.dsn_envid = std::move(mail.envid);
 
-  transaction.completed_sender = CompletedSender(transaction.sender);
+  transaction.completed_sender = std::move(completed);
 
   bool good = true;
   std::optional<Refusal> refusal;
@@ -208,29 +216,28 @@ bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
     return transaction_->overshoot++ < config_.recipient_overshoot_limit;
   }
   asked_ = std::move(rcpt);
-  return AskLookup(Verb::kRcpt, message::CompleteAddress(config_.local_rewriting, asked_.recipient),
-                   actions);
+  return AskLookup(Verb::kRcpt, actions);
 }
 
-bool Session::AskLookup(Verb verb, std::string_view recipient, Actions* actions) {
+bool Session::AskLookup(Verb verb, Actions* actions) {
   awaiting_verb_ = verb;
   phase_ = Phase::kAwaitingAnswer;
-  actions->resolve = Resolve{std::string(recipient),
+  actions->resolve = Resolve{message::CompleteAddress(config_.local_rewriting, asked_.recipient),
                              transaction_ == nullptr ? "" : transaction_->sender.ToString(),
                              config_.reject_unlisted_recipient};
   return true;
 }
 
-bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions) {
+bool Session::AcceptRecipient(Actions* actions) {
   Transaction& transaction = *transaction_;
   if (transaction.queue_id.empty() && !OpenMessage("RCPT", actions)) return false;
-  std::string given = OriginalAddress(asked_);
+  std::string given = asked_.recipient.ToString();
   // A notice names the recipient as it was written.
   if (asked_.orcpt.empty() && asked_.recipient_text != mail::QuoteAddress(given)) {
     asked_.orcpt = Concat("rfc822;", asked_.recipient_text);
   }
   transaction.recipients.push_back(
-      {.address = answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),
+      {.address = message::CompleteAddress(config_.local_rewriting, asked_.recipient),
        .given = std::move(given),
        .dsn_notify = static_cast<uint32_t>(asked_.notify),
        .dsn_orcpt = std::move(asked_.orcpt)});
@@ -302,7 +309,7 @@ bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   }
   rcpt.orcpt = std::string(address);  // what a 252 repeats
   asked_ = std::move(rcpt);
-  return AskLookup(Verb::kVrfy, asked_.recipient.ToString(), actions);
+  return AskLookup(Verb::kVrfy, actions);
 }
 
 // RFC 1985. Its replies have no enhanced status codes in Postfix either.

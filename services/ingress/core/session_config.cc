@@ -136,6 +136,10 @@ void ReadManners(const Config& config, SessionConfig* session) {
   session->smtputf8 = config.GetBool("smtputf8_enable");
   session->strict_smtputf8 = config.GetBool("strict_smtputf8");
   session->allow_min_user = config.GetBool("allow_min_user");
+  session->strict_envelopes = config.GetBool("strict_rfc821_envelopes");
+  session->resolve_null_domain = config.GetBool("resolve_null_domain");
+  session->resolve_numeric_domain = config.GetBool("resolve_numeric_domain");
+  session->allow_untrusted_routing = config.GetBool("allow_untrusted_routing");
   session->discarded_keywords = smtp::EhloKeywords(config.GetString("smtpd_discard_ehlo_keywords"));
   session->delay_open_until_valid_rcpt = config.GetBool("smtpd_delay_open_until_valid_rcpt");
 }

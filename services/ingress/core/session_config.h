@@ -82,6 +82,10 @@ struct SessionConfig {
   bool smtputf8 = true;  // smtputf8_enable: it is offered, a command that is not UTF-8 is an error
   bool strict_smtputf8 = false;
   bool allow_min_user = false;
+  bool strict_envelopes = false;  // strict_rfc821_envelopes
+  bool resolve_null_domain = false;
+  bool resolve_numeric_domain = false;
+  bool allow_untrusted_routing = false;
 
   // Access.
   bool delay_reject = true;

@@ -1,6 +1,6 @@
-#include "libs/message/address_tokens.h"
+#include "libs/mail/address_tokens.h"
 
-namespace postfleet::message {
+namespace postfleet::mail {
 namespace {
 
 using Kind = AddressToken::Kind;
@@ -141,4 +141,4 @@ void AppendAddressTokens(const AddressTokens& tokens, TokenStyle style, std::str
   }
 }
 
-}  // namespace postfleet::message
+}  // namespace postfleet::mail

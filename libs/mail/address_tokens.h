@@ -1,5 +1,5 @@
-// The words of an address list, as Postfix sees them: RFC 822's tokens (3.3), in which `%`, `!` and
-// `|` stand alone too. Bytes over 127 are part of words. Used by address_rewriting.
+// The words of an address or of a list of them, as Postfix sees them: RFC 822's tokens (3.3), in
+// which `%`, `!` and `|` stand alone too. Bytes over 127 are part of words.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace postfleet::message {
+namespace postfleet::mail {
 
 struct AddressToken {
   enum class Kind {
@@ -42,4 +42,4 @@ struct TokenStyle {
 };
 void AppendAddressTokens(const AddressTokens& tokens, TokenStyle style, std::string* out);
 
-}  // namespace postfleet::message
+}  // namespace postfleet::mail
