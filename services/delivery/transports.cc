@@ -6,6 +6,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/dns/late_resolver.h"
 #include "libs/dns/native_resolver.h"
 #include "libs/dns/unbound_resolver.h"
 #include "services/delivery/bounce/bounce_agent.h"
@@ -39,34 +40,17 @@ class SharedResolver {
     if (native_ == nullptr) native_ = std::make_unique<dns::NativeResolver>(loop.io());
     return native_.get();
   }
-  dns::Resolver* Get(runtime::EventLoop& loop) {
+  dns::Resolver* Get(runtime::EventLoop& loop, const Clock& clock) {
     if (resolver_ == nullptr) {
-      absl::StatusOr<std::unique_ptr<dns::UnboundResolver>> made =
-          dns::UnboundResolver::Create(loop.io(), {});
-      if (!made.ok()) {
-        maillog::Warning("smtp", "DNS: ", std::string(made.status().message()),
-                         "; only numeric addresses can be reached");
-        resolver_ = std::make_unique<NoResolver>(&loop);
-      } else {
-        resolver_ = *std::move(made);
-      }
+      resolver_ = std::make_unique<dns::LateResolver>(
+          loop.io(), clock, "smtp", [&loop]() -> absl::StatusOr<std::unique_ptr<dns::Resolver>> {
+            return dns::UnboundResolver::Create(loop.io(), {});
+          });
     }
     return resolver_.get();
   }
 
  private:
-  // Every name fails for now: mail is deferred, not bounced.
-  class NoResolver : public dns::Resolver {
-   public:
-    explicit NoResolver(runtime::EventLoop* loop) : loop_(loop) {}
-    void Lookup(dns::Type, std::string_view, Done done) override {
-      loop_->Post([done = std::move(done)] { done({.result = dns::Result::kTemporary}); });
-    }
-
-   private:
-    runtime::EventLoop* const loop_;
-  };
-
   std::unique_ptr<dns::Resolver> resolver_;
   std::unique_ptr<dns::Resolver> native_;
 };
@@ -100,7 +84,7 @@ std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedRes
   return std::make_unique<smtp::SmtpAgent>(
       options, smtp::SmtpWorld{
                    .loop = &loop,
-                   .resolver = resolver.Get(loop),
+                   .resolver = resolver.Get(loop, *clock),
                    .native_resolver = options.look_up_native ? resolver.GetNative(loop) : nullptr,
                    .clock = clock,
                    .random = SystemRandom()});
@@ -128,8 +112,10 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
         return MakeSmtpAgent(options, *resolver, clock, loop);
       };
     } else if (service.command == "virtual") {
-      transport.make = [options = VirtualOptions::FromConfig(*own), mailboxes,
-                        clock = world.clock](runtime::EventLoop& loop) {
+      const VirtualOptions options = VirtualOptions::FromConfig(*own);
+      const auto filter = StatusFilter::Open(options.status_filter);
+      if (!filter.ok()) return filter.status();
+      transport.make = [options, mailboxes, clock = world.clock](runtime::EventLoop& loop) {
         return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop), *clock);
       };
     } else if (service.command == "bounce" && service.name == "bounce") {

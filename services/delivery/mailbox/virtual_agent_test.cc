@@ -318,5 +318,18 @@ TEST(OutcomeOf, OnlyTheMailboxsOwnLimitsBounce) {
   }
 }
 
+TEST_F(VirtualAgentTest, TheStatusFilterIsAskedOfSuccessAndFailure) {
+  options_.status_filter = {
+      .parameter = "virtual_delivery_status_filter",
+      .maps = {"regexp:{{/^5.1.1 (.*)/ 4.1.1 not yet: $1}, {/^2.0.0/ 2.1.5 in the box}}"}};
+  const Outcome unknown = RunOne("nobody@v.test");
+  EXPECT_EQ(unknown.action(), Outcome::ACTION_DEFERRED);
+  EXPECT_EQ(unknown.text(), "not yet: unknown user: \"nobody@v.test\"");
+  const Outcome sent = RunOne("alice@v.test");
+  EXPECT_EQ(sent.action(), Outcome::ACTION_SENT);
+  EXPECT_EQ(sent.text(), "in the box");
+  EXPECT_THAT(Log(), HasSubstr("dsn=2.1.5, status=sent (in the box)"));
+}
+
 }  // namespace
 }  // namespace postfleet::delivery

@@ -23,6 +23,7 @@
 #include "libs/config/config.h"
 #include "libs/tables/maps.h"
 #include "proto/postfleet/mail/v1/mail.pb.h"
+#include "services/delivery/core/status_filter.h"
 
 namespace postfleet::delivery {
 
@@ -37,6 +38,7 @@ struct VirtualOptions {
   uint64_t file_bytes_max = 51200000;  // virtual_mailbox_limit; 0: no limit
   std::string recipient_delimiter;
   bool soft_bounce = false;
+  StatusFilterOptions status_filter;
   tables::OpenOptions tables;
 
   static VirtualOptions FromConfig(const config::Config& config);

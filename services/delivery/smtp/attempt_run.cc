@@ -294,6 +294,7 @@ void AttemptRun::Settle(const mail::v1::Recipient& recipient, Outcome outcome,
   outcome.set_recipient_number(recipient.number());
   times_.end_ms = parts_->world.clock->WallMillis();
   times_.connection_use = connection_use;
+  parts_->status_filter->Apply(&outcome);
   maillog::Write(parts_->options.program,
                  LineAndFinalOutcome(queue_id(), recipient, relay_, times_,
                                      parts_->options.soft_bounce, &outcome));

@@ -18,6 +18,7 @@
 
 #include "services/delivery/core/agent.h"
 #include "services/delivery/core/log_line.h"
+#include "services/delivery/core/status_filter.h"
 #include "services/delivery/smtp/connection_cache.h"
 #include "services/delivery/smtp/contents.h"
 #include "services/delivery/smtp/generic_maps.h"
@@ -34,6 +35,7 @@ struct AgentParts {
   ConnectionCache& cache;
   HostTables* tables = nullptr;
   GenericMaps* generic = nullptr;  // or none
+  StatusFilter* status_filter = nullptr;
   uint64_t connections_opened = 0;
 };
 

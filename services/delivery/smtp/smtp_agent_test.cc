@@ -263,6 +263,19 @@ TEST_F(SmtpAgentTest, AGreetingThatSoftBounceMakesOneForNowCountsAgainstTheDesti
   EXPECT_TRUE(result.destination_failed());
 }
 
+TEST_F(TwoHostsTest, IsTriedBeforeTheStatusFilterIsAsked) {
+  options_.status_filter.maps = {"regexp:{{/^4(.*) later (.*)/ 5$1 never $2}}"};
+  server_.behaviours[0].replies = {{"RCPT TO:<two@example.test>", "450 4.2.0 later please"}};
+  backup_.behaviours[0].replies = {{"RCPT TO:<three@example.test>", "450 4.2.0 later please"}};
+  EXPECT_THAT(Texts(Deliver({.recipients = {"one@example.test", "two@example.test"}})),
+              ElementsAre(StartsWith("sent"), StartsWith("sent")));
+  server_.behaviours[0].replies = {{"RCPT TO:<three@example.test>", "450 4.2.0 later please"}};
+  agent_.reset();
+  EXPECT_THAT(Texts(Deliver({.recipients = {"three@example.test"}})),
+              ElementsAre("bounced 5.2.0 host backup.test[127.0.0.2] said: 450 4.2.0 never please "
+                          "(in reply to RCPT TO command)"));
+}
+
 TEST_F(TwoHostsTest, IsTriedAfterALossBeforeTheDot) {
   server_.behaviours[0].replies = {{"DATA", "close"}};
   EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("sent")));

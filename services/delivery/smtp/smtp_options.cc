@@ -54,6 +54,7 @@ struct Names {
   const char* reply_filter;
   const char* quote_envelope;
   const char* send_xforward;
+  const char* status_filter;
 };
 
 constexpr Names kSmtpNames = {.connect_timeout = "smtp_connect_timeout",
@@ -99,7 +100,8 @@ constexpr Names kSmtpNames = {.connect_timeout = "smtp_connect_timeout",
                               .pix_delay = "smtp_pix_workaround_delay_time",
                               .reply_filter = "smtp_reply_filter",
                               .quote_envelope = "smtp_quote_rfc821_envelope",
-                              .send_xforward = "smtp_send_xforward_command"};
+                              .send_xforward = "smtp_send_xforward_command",
+                              .status_filter = "smtp_delivery_status_filter"};
 
 constexpr Names kLmtpNames = {.connect_timeout = "lmtp_connect_timeout",
                               .helo_timeout = "lmtp_lhlo_timeout",
@@ -144,7 +146,8 @@ constexpr Names kLmtpNames = {.connect_timeout = "lmtp_connect_timeout",
                               .pix_delay = "lmtp_pix_workaround_delay_time",
                               .reply_filter = "lmtp_reply_filter",
                               .quote_envelope = "lmtp_quote_rfc821_envelope",
-                              .send_xforward = "lmtp_send_xforward_command"};
+                              .send_xforward = "lmtp_send_xforward_command",
+                              .status_filter = "lmtp_delivery_status_filter"};
 
 std::chrono::milliseconds Time(const config::Config& config, std::string_view name) {
   return absl::ToChronoMilliseconds(config.GetTime(name));
@@ -212,6 +215,14 @@ HostTablesOptions ReadHostTables(const config::Config& config, const Names& name
           .pix_workarounds = config.GetString(names.pix_workarounds),
           .pix_workaround_maps = config.GetList(names.pix_workaround_maps),
           .reply_filter = config.GetList(names.reply_filter),
+          .default_table_type = config.GetString("default_database_type")};
+}
+
+StatusFilterOptions ReadStatusFilter(const config::Config& config, const Names& names,
+                                     std::string program) {
+  return {.parameter = names.status_filter,
+          .program = std::move(program),
+          .maps = config.GetList(names.status_filter),
           .default_table_type = config.GetString("default_database_type")};
 }
 
@@ -322,6 +333,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .convert_content = !config.GetBool("disable_mime_output_conversion"),
       .generic = GenericOptions::FromConfig(config, lmtp),
       .host_tables = ReadHostTables(config, names),
+      .status_filter = ReadStatusFilter(config, names, ProgramOf(config, lmtp ? "lmtp" : "smtp")),
       .pix_threshold = Time(config, names.pix_threshold),
       .pix_delay = Time(config, names.pix_delay),
       .always_send_ehlo = config.GetBool("smtp_always_send_ehlo"),
@@ -348,6 +360,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
     status = ReadBindAddress(config, names.bind_address6, true, &options.bind_address6);
   if (status.ok()) status = HostTables::Open(options.host_tables, options.program).status();
   if (status.ok()) status = GenericMaps::Open(options.generic, options.program).status();
+  if (status.ok()) status = StatusFilter::Open(options.status_filter).status();
   if (!status.ok()) return status;
   ReadOwnAddresses(config, &options);
   return options;

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "libs/config/config.h"
 #include "libs/message/downgrade.h"
+#include "services/delivery/core/status_filter.h"
 #include "services/delivery/smtp/core/hosts.h"
 #include "services/delivery/smtp/generic_maps.h"
 #include "services/delivery/smtp/host_tables.h"
@@ -87,6 +88,7 @@ struct SmtpOptions {
   bool convert_content = true;
   GenericOptions generic;
   HostTablesOptions host_tables;
+  StatusFilterOptions status_filter;
   // Mail that is younger is sent without the pause before the dot that PIX firewalls need.
   std::chrono::milliseconds pix_threshold{500'000};
   std::chrono::milliseconds pix_delay{10'000};
