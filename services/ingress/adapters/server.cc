@@ -11,6 +11,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/dns/native_resolver.h"
 
 namespace postfleet::ingress {
 namespace {
@@ -77,8 +78,8 @@ Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Regist
                 .on_change = [this] { OnLinkChange(); }},
                budget_),
       resolve_(loop, options_.lookup, *options_.clock, [this] { OnLinkChange(); }),
-      native_(loop.io()),
-      names_(native_, *options_.clock),
+      resolver_(std::make_unique<dns::NativeResolver>(loop.io()), registry, *options_.clock),
+      names_(resolver_, *options_.clock),
       sweep_(loop),
       first_ready_(loop),
       accept_again_(loop),

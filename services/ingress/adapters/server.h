@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "libs/dns/native_resolver.h"
+#include "libs/dns/metered_resolver.h"
 #include "services/ingress/adapters/arrival.h"
 #include "services/ingress/adapters/buffer_budget.h"
 #include "services/ingress/adapters/client_names.h"
@@ -96,7 +96,7 @@ class Server : public Surroundings {
   BufferBudget budget_;
   EnqueueClient enqueue_;
   ResolveClient resolve_;
-  dns::NativeResolver native_;
+  dns::MeteredResolver resolver_;
   ClientNames names_;
   LocalTime local_time_;
   std::list<std::shared_ptr<Arrival>> arrivals_;
