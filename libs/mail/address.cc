@@ -25,6 +25,13 @@ bool IsDotString(std::string_view text) {
   return true;
 }
 
+// In UTF-8, the dots that IDNA takes for the one of ASCII (RFC 3490, 3.1): U+3002, U+FF0E, U+FF61.
+bool IsIdnaDot(std::string_view text) {
+  return text.starts_with("\xe3\x80\x82") || text.starts_with("\xef\xbc\x8e") ||
+         text.starts_with("\xef\xbd\xa1");
+}
+constexpr size_t kIdnaDotBytes = 3;
+
 }  // namespace
 
 bool IsUtf8(std::string_view text) {
@@ -67,9 +74,11 @@ bool IsValidDomainName(std::string_view domain, bool allow_non_ascii) {
   size_t label = 0;
   for (size_t i = 0; i < domain.size(); ++i) {
     const char c = domain[i];
-    if (c == '.') {
+    const bool idna_dot = allow_non_ascii && IsIdnaDot(domain.substr(i));
+    if (c == '.' || idna_dot) {
       if (label == 0 || domain[i - 1] == '-') return false;
       label = 0;
+      if (idna_dot) i += kIdnaDotBytes - 1;
       continue;
     }
     if (c == '-' ? label == 0 : !(IsAlnum(c) || c == '_' || (IsNonAscii(c) && allow_non_ascii)))

@@ -56,7 +56,7 @@ void LowerCaseAscii(std::string* text);
 std::string LowerCasedAscii(std::string_view text);
 
 // A domain name by RFC 5321's letter (LDH labels and `_`, which Postfix takes too; UTF-8 if
-// allowed), 1 to 255 bytes.
+// allowed, with the dots of IDNA), 1 to 255 bytes.
 bool IsValidDomainName(std::string_view domain, bool allow_non_ascii);
 // "[127.0.0.1]", "[IPv6:::1]".
 bool IsAddressLiteral(std::string_view domain);

@@ -46,6 +46,17 @@ TEST(MailDomain, HostNamesAndLiterals) {
                              "\xc3\xa4"})
     EXPECT_FALSE(IsMailDomain(domain, false)) << domain;
   EXPECT_TRUE(IsMailDomain("\xc3\xa4.example", true));
+  EXPECT_TRUE(
+      IsMailDomain("a\xe3\x80\x82"
+                   "b",
+                   true))
+      << "a dot to IDNA";
+  for (const char* domain : {"a\xe3\x80\x82",
+                             "\xef\xbc\x8e"
+                             "a",
+                             "a.\xef\xbd\xa1"
+                             "b"})
+    EXPECT_FALSE(IsMailDomain(domain, true)) << domain;
 }
 
 }  // namespace

@@ -291,11 +291,13 @@ void CompleteTokens(const AddressRewriting& rules, AddressTokens* tokens) {
 
 std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& address) {
   if (address.IsNull()) return "";
+  const std::string plain = address.ToString();
   const bool complete = address.HasDomain() && address.domain.back() != '.' &&
+                        plain.front() != '@' &&
                         (!DotNeeded(rules) || address.domain.front() == '[' ||
                          address.domain.find('.') != std::string::npos);
-  if (complete) return address.ToString();
-  AddressTokens tokens = TokenizeAddresses(address.ToSmtp(), 0);
+  if (complete) return plain;
+  AddressTokens tokens = TokenizeAddresses(Quoted(plain), 0);
   CompleteTokens(rules, &tokens);
   return Plain(tokens);
 }

@@ -76,6 +76,7 @@ std::string WithoutBrackets(std::string_view path) {
   path = Trim(path);
   if (path.size() >= 2 && path.front() == '<' && path.back() == '>')
     path = path.substr(1, path.size() - 2);
+  while (!path.empty() && IsBlank(path.back())) path.remove_suffix(1);
   return std::string(path);
 }
 

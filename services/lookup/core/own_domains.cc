@@ -52,7 +52,8 @@ class Stripping {
       StripEnd();
       absl::StatusOr<bool> foreign = StripDomain();
       if (!foreign.ok()) return foreign.status();
-      if (*foreign) return Destination{Plain(tokens_), false};
+      if (*foreign && !Complete()) return Destination{Plain(tokens_), false};
+      if (*foreign) continue;
       if (!Rewrite()) {
         tokens_.insert(tokens_.end(), own_.begin(), own_.end());
         return Destination{Plain(tokens_), true};
@@ -83,6 +84,13 @@ class Stripping {
     tokens_.resize(at);
     own_ = std::move(domain);
     return false;
+  }
+
+  // Of an address that came as it is. True: its domain is another now.
+  bool Complete() {
+    const std::string before = Plain(tokens_);
+    CompleteTokens(rules_.rewriting, &tokens_);
+    return Plain(tokens_) != before;
   }
 
   // True: it may have another domain now.
@@ -142,7 +150,7 @@ class Stripping {
 absl::StatusOr<Destination> StripOwnDomains(const OwnDomainRules& rules, std::string_view address,
                                             const IsOwn& is_own) {
   AddressTokens tokens = TokensOf(address);
-  CompleteTokens(rules.rewriting, &tokens);
+  if (!Has(tokens, '@')) CompleteTokens(rules.rewriting, &tokens);
   return Stripping(rules, is_own, std::move(tokens)).Run(address.size() + kSpareRounds);
 }
 

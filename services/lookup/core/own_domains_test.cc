@@ -89,6 +89,7 @@ TEST_F(OwnDomainsTest, AddressesAreCompleted) {
   rules_.rewriting.append_at_origin = false;
   EXPECT_EQ(Strip("a"), "a@mx.ours") << "in the end";
   rules_.rewriting.append_dot_domain = true;
+  EXPECT_EQ(Strip("a@ours"), "a@ours (ours)") << "which is complete";
   EXPECT_EQ(Strip("a@elsewhere"), "a@elsewhere.example");
 }
 
