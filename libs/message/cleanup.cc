@@ -168,9 +168,17 @@ void Cleanup::FlushField(std::string* out) {
     }
   }
   header_8bit_ |= Has8Bit(field_.data(), field_.size());
+  says_8bit_ = says_8bit_ || (name_ == "content-transfer-encoding" && FieldSays8Bit());
   if (options_.editor != nullptr) options_.editor->OnField(name_, &field_);
   if (!field_.empty()) out->append(field_).push_back('\n');
   field_.clear();
+}
+
+// As Postfix reads it: with a comment or blanks behind it, it is another word.
+bool Cleanup::FieldSays8Bit() const {
+  std::string_view value = std::string_view(field_).substr(name_length_ + 1);
+  value.remove_prefix(std::min(value.find_first_not_of(" \t\n"), value.size()));
+  return EqualsIgnoreCase(value, "8bit") || EqualsIgnoreCase(value, "binary");
 }
 
 bool Cleanup::IsDropped() const {

@@ -91,6 +91,9 @@ class Cleanup {
   }  // the first Message-Id's value, or the one that was added, for the log; "" if none
   const std::string& resent_message_id() const { return resent_message_id_; }
   bool header_has_8bit() const { return header_8bit_; }
+  // A Content-Transfer-Encoding of the header (not of parts) is 8bit or binary: whoever sends the
+  // message on declares it so, whatever its client did.
+  bool says_8bit() const { return says_8bit_; }
   bool body_has_8bit() const { return body_8bit_; }
   bool header_was_cut() const { return header_cut_; }
   uint64_t output_bytes() const { return output_bytes_; }
@@ -104,6 +107,7 @@ class Cleanup {
   void AddToField(std::string_view bytes);
   void FlushField(std::string* out);
   bool IsDropped() const;
+  bool FieldSays8Bit() const;
   void EndHeader(bool add_empty_line, std::string* out);
   void AddMissing(std::string* out);
   void AppendBody(std::string_view in, std::string* out);
@@ -128,6 +132,7 @@ class Cleanup {
   std::string message_id_;
   std::string resent_message_id_;
   bool header_8bit_ = false;
+  bool says_8bit_ = false;
   bool body_8bit_ = false;
   bool header_cut_ = false;
   uint8_t seen_ = 0;  // SeenField, dropped ones too

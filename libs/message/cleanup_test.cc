@@ -208,6 +208,27 @@ TEST(Cleanup, NotesBytesOver127) {
   }
 }
 
+TEST(Cleanup, NotesAHeaderThatSaysEightBits) {
+  const std::pair<const char*, bool> cases[] = {
+      {"Subject: x\n\nContent-Transfer-Encoding: 8bit\n", false},
+      {"Content-Transfer-Encoding: 8Bit\n\nx\n", true},
+      {"content-transfer-encoding:binary\n\nx\n", true},
+      {"Content-Transfer-Encoding:\n 8bit\n\nx\n", true},
+      {"Content-Transfer-Encoding: 8bit \n\nx\n", false},
+      {"Content-Transfer-Encoding: 8bit (x)\n\nx\n", false},
+      {"Content-Transfer-Encoding: 7bit\n\nx\n", false},
+      {"Content-Transfer-Encoding: base64\n", false},
+      {"Content-Transfer-Encoding: 8bit\nContent-Transfer-Encoding: 7bit\n\nx\n", true},
+  };
+  for (const auto& [mail, expected] : cases) {
+    Cleanup cleanup({}, "");
+    std::string out;
+    cleanup.Append(mail, &out);
+    cleanup.Finish(&out);
+    EXPECT_EQ(cleanup.says_8bit(), expected) << mail;
+  }
+}
+
 TEST(Cleanup, BodyCanBeFilteredInPlace) {
   Cleanup cleanup({}, "");
   std::string out;

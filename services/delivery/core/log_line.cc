@@ -63,10 +63,9 @@ std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recip
     }
     return line;
   }
-  std::string line = Line(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
   outcome->set_action(mail::v1::Outcome::ACTION_DEFERRED);
   if (!outcome->status().empty()) outcome->mutable_status()->front() = '4';
-  return line;
+  return Line(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
 }
 
 }  // namespace postfleet::delivery

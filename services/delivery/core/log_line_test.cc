@@ -64,7 +64,7 @@ TEST(RecipientLine, SoftBounceDefersWhatWouldReturn) {
   outcome.set_text("no");
   mail::v1::Outcome hard = outcome;
   EXPECT_EQ(LineAndFinalOutcome("4fX", recipient, "none", {}, true, &outcome),
-            "4fX: to=<a@b>, relay=none, delay=0, delays=0/0/0/0, dsn=5.1.1, status=SOFTBOUNCE "
+            "4fX: to=<a@b>, relay=none, delay=0, delays=0/0/0/0, dsn=4.1.1, status=SOFTBOUNCE "
             "(no)");
   EXPECT_EQ(outcome.action(), mail::v1::Outcome::ACTION_DEFERRED);
   EXPECT_EQ(outcome.status(), "4.1.1");

@@ -263,8 +263,11 @@ void Session::SubmitMessage(Actions* actions) {
   auto* envelope = message->mutable_envelope();
   envelope->set_sender(transaction.completed_sender);
   envelope->set_arrival_ms(mail_ms_);
-  envelope->set_body_8bitmime(transaction.body == smtp::Body::k8BitMime);
-  envelope->set_body_7bit(transaction.body == smtp::Body::k7Bit);
+  // What the header says goes before what the client declared.
+  const smtp::Body body =
+      content.cleanup.says_8bit() ? smtp::Body::k8BitMime : transaction.body;
+  envelope->set_body_8bitmime(body == smtp::Body::k8BitMime);
+  envelope->set_body_7bit(body == smtp::Body::k7Bit);
   envelope->set_content_lines(content.lines_sent);
   auto* origin = envelope->mutable_origin();
   origin->set_client_name(facts_.name);

@@ -125,6 +125,13 @@ TEST(Rfc6152, TheEnvelopeHasTheBodyThatWasDeclared) {
   EXPECT_FALSE(EnvelopeOf("", "carl@relay.example", "Subject: x").body_7bit());
 }
 
+TEST(Rfc6152, AHeaderThatSaysEightBitsGoesBeforeWhatWasDeclared) {
+  const mail::v1::Envelope eight =
+      EnvelopeOf(" BODY=7BIT", "carl@relay.example", "Content-Transfer-Encoding: 8bit");
+  EXPECT_TRUE(eight.body_8bitmime());
+  EXPECT_FALSE(eight.body_7bit());
+}
+
 TEST(Smtpd, TheEnvelopeCountsTheLinesOfWhatIsStored) {
   const mail::v1::Envelope one = EnvelopeOf("", "carl@relay.example", "Subject: x");
   const mail::v1::Envelope three =
