@@ -116,16 +116,11 @@ void Session::OnConnect(Actions* actions) {
       return;
     }
   }
-  if (!config_.delay_reject) {
-    if (const auto refusal =
-            Check(config_.client_restrictions, Stage::kClient, client_, {}, nullptr)) {
-      Refuse("CONNECT", *refusal, actions);
-      ++errors_;
-      access_denied_ = true;
-      return;
-    }
+  if (config_.delay_reject) {
+    ConnectDecided(std::nullopt, actions);
+  } else {
+    Judge(Stage::kClient, client_, &Session::ConnectDecided, actions);
   }
-  Reply(220, config_.banner, actions);
 }
 
 void Session::OnNotReady(Actions* actions) {
@@ -138,7 +133,11 @@ void Session::OnNotReady(Actions* actions) {
 void Session::OnBytes(std::string_view bytes, Actions* actions) { Continue(bytes, actions); }
 
 void Session::OnDelayOver(Actions* actions) {
-  if (!delaying_) return;
+  if (ended_ && !close_owed_) return;
+  if (!delaying_) {
+    if (JudgingWaits()) OnJudgingTime(actions);
+    return;
+  }
   delaying_ = false;
   actions->reply += held_reply_;
   held_reply_.clear();
@@ -173,7 +172,7 @@ bool Session::AwaitsService() const {
 }
 
 bool Session::Paused() const {
-  if (delaying_ || AwaitsService()) return true;
+  if (delaying_ || JudgingWaits() || AwaitsService()) return true;
   return phase_ == Phase::kData && transaction_->unacknowledged_chunks >= kUnacknowledgedChunksMax;
 }
 
@@ -328,11 +327,16 @@ void Session::Execute(std::string_view line, std::string_view rest, Actions* act
     return;
   }
   if (SentAhead(*row, rest, actions)) return;
+  current_verb_ = command.verb;
   const bool good = (this->*row->handler)(command, actions);
+  if (!JudgingWaits()) FinishUnlessItGoesOn(command.verb, good, actions);
+}
+
+void Session::FinishUnlessItGoesOn(Verb verb, bool good, Actions* actions) {
   // A chunk counts when it is over.
-  if (command.verb == Verb::kBdat || ended_) return;
+  if (verb == Verb::kBdat || ended_) return;
   if (phase_ != Phase::kAwaitingAnswer && phase_ != Phase::kData) {
-    FinishCommand(command.verb, good, actions);
+    FinishCommand(verb, good, actions);
   }
 }
 
@@ -454,6 +458,7 @@ void Session::End(std::string_view reason, Actions* actions) {
   Log(LogProgram::kSmtpd, std::move(text), actions);
   ended_ = true;
   phase_ = Phase::kOver;
+  judging_.reset();
   pending_input_ = {};
   if (delaying_) {
     close_owed_ = true;

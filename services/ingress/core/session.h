@@ -188,6 +188,15 @@ class Session {
     bool junk = false;           // counts against smtpd_junk_command_limit
   };
   static const VerbRow kVerbs[];
+  // What follows the lists of a stage. A command's gives whether it was good.
+  using Decided = bool (Session::*)(const std::optional<Refusal>& refusal, Actions*);
+  struct StageRow {
+    Stage stage;
+    Restrictions SessionConfig::*list;
+    // Before it, where smtpd_delay_reject holds them back: the lists of client, HELO and sender.
+    bool takes_delayed = false;
+  };
+  static const StageRow kStages[];
   static const VerbRow* FindVerb(smtp::Verb verb);
 
   bool Paused() const;
@@ -238,12 +247,34 @@ class Session {
   // The message gets its queue id.
   bool OpenMessage(std::string_view stage, Actions* actions);
   bool AskLookup(smtp::Verb verb, Actions* actions);
-  bool JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions);
+
+  // Tries the lists of a stage (smtpd_*_restrictions), then `decided`, which may be later:
+  // JudgingWaits() until then. What `decided` gave; true while it waits.
+  bool Judge(Stage stage, std::string subject, Decided decided, Actions* actions);
+  bool ContinueJudging(Actions* actions);
+  bool JudgingWaits() const { return judging_ != nullptr; }
+  std::vector<StageCheck> ChecksAt(Stage stage, std::string subject) const;
+  bool ConnectDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool HeloDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool EhloDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool MailDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool RcptDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool VrfyDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool DataDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool BdatDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool EtrnDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool EndOfDataDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  // HELO or EHLO was refused.
+  bool RefuseGreeting(const Refusal& refusal, Actions* actions);
+  // A recipient that no list refused, by what lookup says of it.
+  std::optional<Refusal> CheckListed() const;
+
+  bool JudgeRecipient(Actions* actions);
   bool AcceptRecipient(Actions* actions);
   void Greet(const smtp::Command& command, bool esmtp);
 
   bool BeginChunks(Actions* actions);
-  bool ReadChunk(std::string_view id, Actions* actions);
+  bool ReadChunk(Actions* actions);
   void EndOfChunk(Actions* actions);
   bool SkipChunk(int code, std::string text, Actions* actions);
   void SkipData(std::string_view* in, Actions* actions);
@@ -256,7 +287,11 @@ class Session {
   void FinishContent();
   void SubmitChunk(Actions* actions);
   void EndOfData(Actions* actions);
+  // What is wrong with the content itself: replied.
+  bool RefuseBareNewline(Actions* actions);
   bool RefuseContent(Actions* actions);
+  // The transaction ends with the reply that was given.
+  void EndRefused(Actions* actions);
   void SubmitMessage(Actions* actions);
   void OnChunkEnqueued(queue::v1::EnqueueResult::Code code, Actions* actions);
   void AnswerMessage(queue::v1::EnqueueResult::Code code, Actions* actions);
@@ -280,16 +315,17 @@ class Session {
   void NoteRefusal(std::string_view stage, RejectReason reason, int code, std::string_view text,
                    Actions* actions);
   void LogReject(std::string_view stage, std::string_view what, Actions* actions);
-  std::optional<Refusal> Check(const Restrictions& list, Stage stage, std::string_view subject,
-                               std::string_view recipient, const lookup::v1::Answer* answer) const;
-  std::optional<Refusal> CheckRecipient(const lookup::v1::Answer& answer) const;
-  std::optional<Refusal> CheckEtrn(std::string_view site) const;
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, std::string text, Actions* actions);
   std::string CompletedSender(const mail::Address& sender) const;
   absl::StatusOr<bool> HeadersAreLocal() const;
   message::CleanupOptions MakeCleanupOptions() const;
+  // The time that judging waited for has passed.
+  void OnJudgingTime(Actions* actions);
+  // What lookup was asked for is over.
+  void FinishAsked(bool good, Actions* actions);
+  void FinishUnlessItGoesOn(smtp::Verb verb, bool good, Actions* actions);
   // Counts a command that is over and the errors and junk of it.
   void FinishCommand(smtp::Verb verb, bool good, Actions* actions);
 
@@ -322,6 +358,13 @@ class Session {
   CommandCounts counts_;
   smtp::Verb awaiting_verb_ = smtp::Verb::kUnknown;  // RCPT or VRFY: waits for lookup
   smtp::RcptCommand asked_;                          // its address
+  std::string etrn_site_;
+  // While JudgingWaits().
+  std::unique_ptr<Judging> judging_;
+  Decided decided_ = nullptr;
+  smtp::Verb current_verb_ = smtp::Verb::kUnknown;   // whose command is executed
+  const lookup::v1::Answer* answer_ = nullptr;       // about asked_, while it is judged
+  std::unique_ptr<lookup::v1::Answer> kept_answer_;  // the same, while judging waits
   int64_t mail_ms_ = 0;
   std::unique_ptr<Transaction> transaction_;
   Chunk chunk_;

@@ -41,14 +41,19 @@ bool Session::Helo(const smtp::Command& command, Actions* actions) {
   if (command.arguments.empty()) return Fail(501, "Syntax: HELO hostname", actions);
   DropTransaction(actions);
   Greet(command, false);
-  if (!config_.delay_reject) {
-    if (const auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
-      Refuse("HELO", *refusal, actions);
-      greeted_ = false;
-      helo_.clear();
-      return false;
-    }
-  }
+  if (config_.delay_reject) return HeloDecided(std::nullopt, actions);
+  return Judge(Stage::kHelo, helo_, &Session::HeloDecided, actions);
+}
+
+bool Session::RefuseGreeting(const Refusal& refusal, Actions* actions) {
+  Refuse(where_, refusal, actions);
+  greeted_ = false;
+  helo_.clear();
+  return false;
+}
+
+bool Session::HeloDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) return RefuseGreeting(*refusal, actions);
   Reply(250, config_.myhostname, actions);
   return true;
 }
@@ -57,14 +62,12 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
   if (command.arguments.empty()) return Fail(501, "Syntax: EHLO hostname", actions);
   DropTransaction(actions);
   Greet(command, false);
-  if (!config_.delay_reject) {
-    if (const auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
-      Refuse("EHLO", *refusal, actions);
-      greeted_ = false;
-      helo_.clear();
-      return false;
-    }
-  }
+  if (config_.delay_reject) return EhloDecided(std::nullopt, actions);
+  return Judge(Stage::kHelo, helo_, &Session::EhloDecided, actions);
+}
+
+bool Session::EhloDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) return RefuseGreeting(*refusal, actions);
   if (!keywords_known_) {
     Log(LogProgram::kSmtpd,
         Concat("warning: don't know what EHLO features to announce to ", client_), actions);
@@ -173,8 +176,6 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   transaction.completed_sender = std::move(completed);
 
   bool good = true;
-  std::optional<Refusal> refusal;
-  const absl::StatusOr<bool> local_headers = HeadersAreLocal();
   if (config_.message_size_limit > 0 && mail.size_bytes > config_.message_size_limit) {
     good =
         Refuse("MAIL", RejectReason::kSize, 552, "5.3.4 Message size exceeds fixed limit", actions);
@@ -182,13 +183,24 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
     good = FailForQueue("MAIL", actions);
   } else if (surroundings_.DiskNearlyFull()) {
     good = Refuse("MAIL", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
-  } else if (!config_.delay_reject && (refusal = Check(config_.sender_restrictions, Stage::kSender,
-                                                       transaction.sender_text, {}, nullptr))) {
+  }
+  if (!good) {
+    transaction_.reset();
+    return false;
+  }
+  if (config_.delay_reject) return MailDecided(std::nullopt, actions);
+  return Judge(Stage::kSender, transaction.sender_text, &Session::MailDecided, actions);
+}
+
+bool Session::MailDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  const absl::StatusOr<bool> local_headers = HeadersAreLocal();
+  bool good = true;
+  if (refusal) {
     good = Refuse("MAIL", *refusal, actions);
   } else if (!local_headers.ok()) {
-    good =
-        Refuse("MAIL", RejectReason::kLookup, 451,
-               Concat("4.3.0 <", transaction.sender_text, ">: Temporary lookup failure"), actions);
+    good = Refuse("MAIL", RejectReason::kLookup, 451,
+                  Concat("4.3.0 <", transaction_->sender_text, ">: Temporary lookup failure"),
+                  actions);
   } else if (!config_.delay_open_until_valid_rcpt) {
     good = OpenMessage("MAIL", actions);
   }
@@ -196,7 +208,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
     transaction_.reset();
     return false;
   }
-  transaction.local_headers = *local_headers;
+  transaction_->local_headers = *local_headers;
   mail_ms_ = surroundings_.WallMillis();
   Reply(250, "2.1.0 Ok", actions);
   return true;
@@ -266,9 +278,11 @@ bool Session::Data(const smtp::Command& command, Actions* actions) {
     return Fail(554, "5.5.1 Error: no valid recipients", actions);
   }
   if (!command.arguments.empty()) return Fail(501, "5.5.4 Syntax: DATA", actions);
-  if (const auto refusal = Check(config_.data_restrictions, Stage::kData, "DATA", {}, nullptr)) {
-    return Refuse("DATA", *refusal, actions);
-  }
+  return Judge(Stage::kData, "DATA", &Session::DataDecided, actions);
+}
+
+bool Session::DataDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) return Refuse("DATA", *refusal, actions);
   if (!surroundings_.QueueIsThere()) return FailForQueue("DATA", actions);
   if (surroundings_.BuffersFull()) {
     return Refuse("DATA", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
@@ -326,10 +340,16 @@ bool Session::Etrn(const smtp::Command& command, Actions* actions) {
   if (!tables::FastFlushDomains::IsSite(site)) {
     return Fail(501, "Error: invalid parameter syntax", actions);
   }
-  if (const auto refusal = CheckEtrn(site)) return Refuse("ETRN", *refusal, actions);
+  etrn_site_ = std::string(site);
+  return Judge(Stage::kEtrn, etrn_site_, &Session::EtrnDecided, actions);
+}
+
+bool Session::EtrnDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  const std::string site = std::exchange(etrn_site_, {});
+  if (refusal) return Refuse("ETRN", *refusal, actions);
   const absl::StatusOr<bool> may_be = config_.flush_domains == nullptr
                                           ? absl::StatusOr<bool>(false)
-                                          : config_.flush_domains->Contains(std::string(site));
+                                          : config_.flush_domains->Contains(site);
   if (!may_be.ok()) return Fail(458, "Unable to queue messages", actions);
   if (!*may_be) {
     Log(LogProgram::kSmtpd, Concat("warning: reject: ETRN ", site, "... from ", client_), actions);

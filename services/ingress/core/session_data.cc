@@ -18,6 +18,7 @@ using queue::v1::EnqueueResult;
 
 constexpr size_t kFirstChunkCapacity = 6 * 1024;
 constexpr size_t kScratchBytes = 4096;
+constexpr std::string_view kEndOfMessage = "END-OF-MESSAGE";
 // A chunk that is sent early, for want of memory, is at least this long: a flood of tiny chunks
 // would cost the queue more than it saves here.
 constexpr size_t kEarlyChunkBytesMin = 16 * 1024;
@@ -175,7 +176,7 @@ void Session::SubmitChunk(Actions* actions) {
 
 void Session::EndOfData(Actions* actions) {
   Content& content = *transaction_->content;
-  where_ = "END-OF-MESSAGE";
+  where_ = kEndOfMessage;
   phase_ = Phase::kCommand;
   if (!content.discarding) content.cleanup.Finish(&content.chunk);
   const bool bare_lf_refused =
@@ -196,40 +197,47 @@ void Session::EndOfData(Actions* actions) {
     AnswerMessage(transaction_->failure, actions);
     return;
   }
-  if (!RefuseContent(actions)) {
+  if (RefuseBareNewline(actions)) return EndRefused(actions);
+  current_verb_ = smtp::Verb::kUnknown;
+  Judge(Stage::kEndOfData, std::string(kEndOfMessage), &Session::EndOfDataDecided, actions);
+}
+
+bool Session::EndOfDataDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) Refuse(kEndOfMessage, *refusal, actions);
+  if (!refusal && !RefuseContent(actions)) {
     SubmitMessage(actions);
-    return;
+    return true;
   }
-  const smtp::Verb verb = VerbOf(content);
+  EndRefused(actions);
+  return false;
+}
+
+void Session::EndRefused(Actions* actions) {
+  const smtp::Verb verb = VerbOf(*transaction_->content);
   DropTransaction(actions);
   FinishCommand(verb, false, actions);
 }
 
+bool Session::RefuseBareNewline(Actions* actions) {
+  if (!transaction_->content->reader.saw_bare_lf()) return false;
+  saw_bare_lf_ = true;
+  if (config_.bare_newline != smtp::BareNewline::kReject) return false;
+  Reply(config_.bare_newline_reject_code,
+        Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
+  LogReject(kEndOfMessage, "bare <LF> received", actions);
+  actions->rejects.push_back(
+      {kEndOfMessage, config_.bare_newline_reject_code, RejectReason::kProtocol});
+  return true;
+}
+
 bool Session::RefuseContent(Actions* actions) {
-  constexpr std::string_view kStage = "END-OF-MESSAGE";
   const Transaction& transaction = *transaction_;
   const Content& content = *transaction.content;
-  if (content.reader.saw_bare_lf()) {
-    saw_bare_lf_ = true;
-    if (config_.bare_newline == smtp::BareNewline::kReject) {
-      Reply(config_.bare_newline_reject_code,
-            Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
-      LogReject(kStage, "bare <LF> received", actions);
-      actions->rejects.push_back(
-          {kStage, config_.bare_newline_reject_code, RejectReason::kProtocol});
-      return true;
-    }
-  }
-  if (const auto refusal =
-          Check(config_.end_of_data_restrictions, Stage::kEndOfData, kStage, {}, nullptr)) {
-    Refuse(kStage, *refusal, actions);
-    return true;
-  }
   if (content.cleanup.too_many_hops()) {
     Log(LogProgram::kCleanup,
         Concat("warning: ", transaction.queue_id, ": message rejected: hopcount exceeded"),
         actions);
-    actions->rejects.push_back({kStage, 554, RejectReason::kContent});
+    actions->rejects.push_back({kEndOfMessage, 554, RejectReason::kContent});
     Reply(554, "5.4.0 Error: too many hops", actions);
     return true;
   }
@@ -237,7 +245,7 @@ bool Session::RefuseContent(Actions* actions) {
       content.cleanup.output_bytes() > config_.message_size_limit) {
     Log(LogProgram::kSmtpd,
         Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
-    actions->rejects.push_back({kStage, 552, RejectReason::kSize});
+    actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
     Reply(552, "5.3.4 Error: message file too big", actions);
     return true;
   }
@@ -360,10 +368,10 @@ void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
 
 void Session::ReplyFailure(EnqueueResult::Code code, Actions* actions) {
   if (code == EnqueueResult::DISK_FULL) {
-    actions->rejects.push_back({"END-OF-MESSAGE", 452, RejectReason::kSpace});
+    actions->rejects.push_back({kEndOfMessage, 452, RejectReason::kSpace});
     Reply(452, "4.3.1 Insufficient system storage", actions);
   } else {
-    actions->rejects.push_back({"END-OF-MESSAGE", 451, RejectReason::kQueue});
+    actions->rejects.push_back({kEndOfMessage, 451, RejectReason::kQueue});
     Reply(451, "4.3.0 Error: queue file write error", actions);
   }
 }
