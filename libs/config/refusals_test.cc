@@ -128,11 +128,11 @@ TEST(LogFile, OutsideItsPrefixesIsRefused) {
 
 TEST(Hints, SayWhatToUseInstead) {
   EXPECT_EQ(
-      WarningsOf("confirm_delay_cleared = yes\n"),
+      WarningsOf("default_extra_recipient_limit = 7\n"),
       std::vector<std::string>{
-          "main.cf line 2: parameter \"confirm_delay_cleared\" is not supported yet; its value is "
-          "ignored; the sender is told once that mail is late (delay_warning_time), and again only "
-          "if it is returned"});
+          "main.cf line 2: parameter \"default_extra_recipient_limit\" is not supported yet; its "
+          "value is ignored; mail that goes before other mail has its first 1,000 recipients in "
+          "memory already, whatever waits"});
   std::vector<std::string> partly = WarningsOf("default_process_limit = 7\n");
   ASSERT_EQ(partly.size(), 1u);
   EXPECT_TRUE(

@@ -70,13 +70,18 @@ void DeliveryService::Stop() {
   loop_.Stop();
 }
 
-// New deliveries stay unanswered: the end of the stream hands them to another worker.
+// The scheduler starts no more here. What is on its way stays unanswered: the end of the stream
+// hands it to another worker.
 void DeliveryService::Drain(std::chrono::milliseconds grace) {
   auto drained = std::make_shared<std::promise<void>>();
   loop_.Post([this, drained] {
     ready_ = false;
     draining_ = true;
     drained_ = [drained] { drained->set_value(); };
+    ResultPart draining;
+    draining.request.set_draining(true);
+    outbox_.Add(std::move(draining));
+    work_.Kick();
     TellIfNoneRuns();
   });
   drained->get_future().wait_for(grace);

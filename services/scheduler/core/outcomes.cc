@@ -44,13 +44,17 @@ void State::EndTarget(Target* target) {
 
 bool State::SuccessIsOwed(const Message& message, const Target& target,
                           const Outcome& outcome) const {
-  if (message.deleted || message.envelope.sender().empty() || message.envelope.is_notice()) {
-    return false;
-  }
+  if (message.deleted || message.envelope.is_notice()) return false;
+  const bool cleared = config.confirm_delay_cleared && message.delay_warned &&
+                       Wants(target.recipient, mail::v1::NOTIFY_FLAG_DELAY);
   return outcome.action() == Outcome::ACTION_SENT &&
-         Wants(target.recipient, mail::v1::NOTIFY_FLAG_SUCCESS) &&
+         (cleared || Wants(target.recipient, mail::v1::NOTIFY_FLAG_SUCCESS)) &&
          outcome.success() != Outcome::SUCCESS_UNSPECIFIED &&
          outcome.success() != Outcome::SUCCESS_PASSED_ON;
+}
+
+void State::AskForSuccess(mail::v1::Recipient* recipient) {
+  recipient->set_dsn_notify(recipient->dsn_notify() | mail::v1::NOTIFY_FLAG_SUCCESS);
 }
 
 // Ends a target. A deferral past the lifetime becomes a bounce; status and text stay those of the
@@ -77,15 +81,20 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
     list = &message->bounced;
   } else if (outcome.notice_owed()) {
     list = &message->succeeded;
-  } else if (outcome.action() == Outcome::ACTION_DEFERRED && MayWarn(*message) &&
-             (config.postmaster_gets_delays ||
-              Wants(ended.recipient, mail::v1::NOTIFY_FLAG_DELAY))) {
+  } else if (outcome.action() == Outcome::ACTION_DEFERRED &&
+             TellsOfDelay(*message, ended.recipient)) {
     list = &message->delayed;
+  }
+  if (outcome.action() != Outcome::ACTION_DEFERRED && !message->delayed.empty()) {
+    std::erase_if(message->delayed, [&](const queue::v1::BouncedRecipient& one) {
+      return one.recipient().number() == ended.recipient.number();
+    });
   }
   if (list != nullptr) {
     queue::v1::BouncedRecipient& told = list->emplace_back();
     *told.mutable_recipient() = ended.recipient;
     *told.mutable_outcome() = outcome;
+    if (outcome.notice_owed()) AskForSuccess(told.mutable_recipient());
   }
   *outcomes->add_outcomes() = std::move(outcome);
 }
@@ -103,6 +112,11 @@ bool State::MayWarn(const Message& message) const {
   if (config.delay_warning_ms == 0 || message.delay_warned) return false;
   if (message.recalled || message.deleted || message.damaged) return false;
   return !message.envelope.sender().empty() && !message.envelope.is_notice();
+}
+
+bool State::TellsOfDelay(const Message& message, const mail::v1::Recipient& recipient) const {
+  return MayWarn(message) &&
+         (config.postmaster_gets_delays || Wants(recipient, mail::v1::NOTIFY_FLAG_DELAY));
 }
 
 // POSTFIX qmgr_active: judged when a round ends, from the message's arrival on.
@@ -128,7 +142,7 @@ void State::Say(Message* message, uint32_t target, const Verdict& verdict,
   line.recipient = recipient.address();
   line.original_recipient = recipient.original_address();
   line.delay_a_ms = message->active_ms - message->envelope.arrival_ms();
-  line.delay_b_ms = now_ms - message->active_ms;
+  line.delay_b_ms = std::max<int64_t>(0, now_ms - message->active_ms);
   line.dsn = outcome.status();
   line.status = verdict.action == Outcome::ACTION_SENT      ? "sent"
                 : verdict.action != Outcome::ACTION_BOUNCED ? "deferred"
@@ -159,6 +173,13 @@ void State::Commit(Message* message, queue::v1::MessageOutcome outcomes, std::st
         now_ms + std::max(config.minimal_backoff_ms, std::min(age_ms, config.maximal_backoff_ms)));
     outcomes.set_transport(std::string(transport));
     outcomes.set_nexthop(std::string(nexthop));
+    queue::v1::PutOff& deferring = message->deferring.emplace_back();
+    deferring.set_queue_id(message->queue_id);
+    deferring.set_transport(outcomes.transport());
+    deferring.set_nexthop(outcomes.nexthop());
+    for (const Outcome& outcome : outcomes.outcomes()) {
+      if (deferred(outcome)) deferring.add_recipient_numbers(outcome.recipient_number());
+    }
   }
   ++message->uncommitted;
   actions->commit.push_back(std::move(outcomes));
@@ -177,7 +198,7 @@ void State::On(Committed& event) {
   const auto found = messages.find(committed.queue_id());
   if (found == messages.end()) return;
   Message* message = found->second.get();
-  if (message->uncommitted > 0) --message->uncommitted;
+  if (message->uncommitted > 0 && --message->uncommitted == 0) message->deferring.clear();
   if (committed.removed() || committed.late()) Remove(message);
   FinishRound(message);
 }
@@ -253,7 +274,17 @@ void State::FinishRound(Message* message) {
     message->delayed.clear();
     return;
   }
-  if (message->uncommitted == 0) Release(message);
+  if (message->uncommitted > 0) return;
+  if (message->flush_again.empty() || message->deleted || message->recalled) {
+    return Release(message);
+  }
+  // Due by now, so that the release finds them.
+  for (queue::v1::PutOff& again : message->flush_again) {
+    again.set_retry_at_ms(now_ms);
+    actions->put_off.push_back(std::move(again));
+    ++message->uncommitted;
+  }
+  message->flush_again.clear();
 }
 
 void State::CloseUntold(Message* message) {
@@ -310,7 +341,13 @@ void State::Notify(Message* message, DeliveryDone* made) {
 void State::Release(Message* message) {
   EndEmptyJobs(message);
   LetGoOfBody(message);
-  actions->release.push_back(message->queue_id);
+  if (message->rest_until_ms > 0) {
+    queue::v1::Rest& rest = actions->rest.emplace_back();
+    rest.set_queue_id(message->queue_id);
+    rest.set_until_ms(message->rest_until_ms - set_back_ms);
+  } else {
+    actions->release.push_back(message->queue_id);
+  }
   messages.erase(messages.find(message->queue_id));
 }
 
