@@ -52,7 +52,7 @@ class Stripping {
       StripEnd();
       absl::StatusOr<bool> foreign = StripDomain();
       if (!foreign.ok()) return foreign.status();
-      if (*foreign && !Complete()) return Destination{Plain(tokens_), false};
+      if (*foreign && !Complete()) return Destination{Plain(tokens_), false, HidesAt()};
       if (*foreign) continue;
       if (!Rewrite()) {
         tokens_.insert(tokens_.end(), own_.begin(), own_.end());
@@ -84,6 +84,12 @@ class Stripping {
     tokens_.resize(at);
     own_ = std::move(domain);
     return false;
+  }
+
+  bool HidesAt() const {
+    const size_t at = FindLast(tokens_, '@');
+    return Plain(AddressTokens(tokens_.begin() + at + 1, tokens_.end())).find('@') !=
+           std::string::npos;
   }
 
   // Of an address that came as it is. True: its domain is another now.

@@ -32,6 +32,8 @@ struct OwnDomainRules {
 struct Destination {
   std::string address;  // internal form; has an @
   bool own = false;     // its domain is ours
+  // What is behind the @ is no word of a domain: quotes have an @ in them.
+  bool malformed = false;
 };
 
 // Of a domain or an address literal. Errors: a table could not be asked.

@@ -20,7 +20,7 @@ class OwnDomainsTest : public testing::Test {
           return name == "ours" || name == "also.ours" || name == "[192.0.2.1]";
         });
     if (!to.ok()) return std::string(to.status().message());
-    return to->address + (to->own ? " (ours)" : "");
+    return to->address + (to->malformed ? " (malformed)" : to->own ? " (ours)" : "");
   }
 
   OwnDomainRules rules_ = {.rewriting = {.origin = "origin.example", .domain = "example"},
@@ -63,6 +63,10 @@ TEST_F(OwnDomainsTest, QuotesDoNotHideARoute) {
   EXPECT_EQ(Strip("a b%elsewhere@ours"), "a b%elsewhere@ours (ours)");
   EXPECT_EQ(Strip("a@elsewhere@ours"), "a@elsewhere@ours (ours)") << "which is quoted, too";
   EXPECT_EQ(Strip("a%elsewhere@ours"), "a@elsewhere");
+}
+
+TEST_F(OwnDomainsTest, ADomainInQuotesThatIsOursIsNone) {
+  EXPECT_EQ(Strip("@x\":.@ours"), "@x :.@ours (malformed)");
 }
 
 TEST_F(OwnDomainsTest, PercentAndBangCountWhereTheyMay) {
@@ -108,7 +112,8 @@ TEST_F(OwnDomainsTest, ATableThatCannotBeReadIsAFailure) {
   EXPECT_EQ(Strip("a@b"), "mydestination: it rains");
 }
 
-// Whatever it is, it ends; and nothing that it leads to leads on.
+// Whatever it is, it ends; and nothing that it leads to leads on to another domain
+// (what is malformed leads nowhere).
 TEST_F(OwnDomainsTest, EveryAddressEnds) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -118,7 +123,14 @@ TEST_F(OwnDomainsTest, EveryAddressEnds) {
     std::string address;
     for (size_t n = random() % 12; n > 0; --n) address += kBytes[random() % kBytes.size()];
     if (random() % 2) address += "@ours";
-    ASSERT_NE(Strip(address), "too many domains in an address") << address;
+    const std::string to = Strip(address);
+    ASSERT_NE(to, "too many domains in an address") << address;
+    const std::string domain = to.substr(to.rfind('@') + 1);
+    if (mail::IsMailDomain(domain, false)) {
+      const std::string again = Strip(to);
+      if (again.ends_with(" (malformed)")) continue;
+      ASSERT_EQ(again.substr(again.rfind('@') + 1), domain) << address << " is " << to;
+    }
   }
 }
 

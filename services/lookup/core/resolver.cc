@@ -94,7 +94,7 @@ class Resolution {
     if (!status.ok()) return status;
     answer_.set_recipient(address_.ToString());
     const bool option = !parameters_.allow_min_user && address_.ToString().starts_with('-');
-    if (option || !mail::IsMailDomain(address_.domain, /*allow_non_ascii=*/true)) {
+    if (to->malformed || option || !mail::IsMailDomain(address_.domain, /*allow_non_ascii=*/true)) {
       SetRoute({"error", std::string(kBadSyntax)});
       return absl::OkStatus();
     }
