@@ -8,6 +8,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <thread>
 
 #include "libs/base/crc32c.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
@@ -301,6 +302,23 @@ TEST_F(DeliveryServiceTest, ADamagedMessageIsNotReturned) {
   EXPECT_TRUE(result.notice_failed());
   EXPECT_FALSE(result.has_notice());
   EXPECT_TRUE(result.contents_damaged());
+}
+
+TEST_F(DeliveryServiceTest, TheSchedulerIsToldOfADrainAndGetsTheResultsThatAreOut) {
+  scheduler::v1::WorkResponse work;
+  const uint64_t id = Add("holds", "Q1", &work)->id();
+  Add("reads", "Q2", &work);
+  scheduler_.Send(work);
+  EXPECT_EQ(Result().outcomes_size(), 1) << "of Q2: the other one has begun, too";
+  std::thread drain([&] { service_->Drain(std::chrono::seconds(20)); });
+  const scheduler::v1::WorkRequest told = scheduler_.Next();
+  EXPECT_TRUE(told.draining());
+  EXPECT_EQ(told.results_size(), 0);
+  scheduler::v1::WorkResponse cancel;
+  cancel.add_cancelled(id);
+  scheduler_.Send(cancel);
+  EXPECT_EQ(Result().id(), id);
+  drain.join();
 }
 
 }  // namespace
