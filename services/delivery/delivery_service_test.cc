@@ -68,6 +68,26 @@ class TestAgent : public Agent {
   std::map<uint64_t, std::unique_ptr<Attempt>> attempts_;
 };
 
+// Decides the first recipient, and passes the others on to the transport that the nexthop names.
+class PassingAgent : public Agent {
+ public:
+  void Start(std::unique_ptr<Attempt> attempt) override {
+    const auto done = std::move(attempt->done);
+    scheduler::v1::Delivery& delivery = attempt->delivery;
+    AttemptResult answer;
+    Outcome* outcome = answer.result.add_outcomes();
+    outcome->set_recipient_number(delivery.recipients(0).number());
+    outcome->set_action(Outcome::ACTION_BOUNCED);
+    outcome->set_status("5.1.1");
+    delivery.mutable_recipients()->DeleteSubrange(0, 1);
+    delivery.set_transport(delivery.nexthop());
+    answer.passed_on = std::move(attempt);
+    done(std::move(answer));
+  }
+  void Cancel(uint64_t) override {}
+  void CloseIdle() override {}
+};
+
 class FakeScheduler : public scheduler::v1::Scheduler::WithRawCallbackMethod_Work<
                           scheduler::v1::Scheduler::Service> {
  public:
@@ -177,12 +197,15 @@ class DeliveryServiceTest : public testing::Test {
                                       return std::make_unique<TestAgent>(reads);
                                     }});
     }
+    options.transports.push_back({.transport = "passes", .make = [](runtime::EventLoop&) {
+                                    return std::make_unique<PassingAgent>();
+                                  }});
     options.transports.push_back({.transport = "bounce", .make = [](runtime::EventLoop&) {
                                     return std::make_unique<BounceAgent>(BounceOptions{});
                                   }});
     service_ = std::make_unique<DeliveryService>(std::move(options));
     service_->Start();
-    EXPECT_EQ(scheduler_.Next().hello().transports_size(), 3);
+    EXPECT_EQ(scheduler_.Next().hello().transports_size(), 4);
   }
 
   ~DeliveryServiceTest() override {
@@ -250,6 +273,36 @@ TEST_F(DeliveryServiceTest, ADeliveryAndItsCancelInOneFrameAreAnswered) {
   work.add_cancelled(id);
   scheduler_.Send(work);
   EXPECT_EQ(Result().id(), id);
+}
+
+TEST_F(DeliveryServiceTest, WhatAnAgentPassesOnIsOneDeliveryStill) {
+  const auto deliver = [&](const char* nexthop) {
+    scheduler::v1::WorkResponse work;
+    scheduler::v1::Delivery* delivery = Add("passes", "Q1", &work);
+    delivery->set_nexthop(nexthop);
+    delivery->add_recipients()->set_number(1);
+    scheduler_.Send(work);
+    const scheduler::v1::DeliveryResult result = Result();
+    std::map<uint32_t, std::string> statuses;
+    for (const Outcome& outcome : result.outcomes()) {
+      statuses[outcome.recipient_number()] = outcome.status();
+    }
+    EXPECT_EQ(result.id(), delivery->id());
+    return statuses;
+  };
+  using Statuses = std::map<uint32_t, std::string>;
+  EXPECT_EQ(deliver("reads"), (Statuses{{0, "5.1.1"}, {1, "2.0.0"}}));
+  EXPECT_EQ(deliver("nowhere"), (Statuses{{0, "5.1.1"}, {1, "4.3.0"}}));
+}
+
+TEST_F(DeliveryServiceTest, WhatWasPassedOnCanBeCancelled) {
+  scheduler::v1::WorkResponse work;
+  scheduler::v1::Delivery* delivery = Add("passes", "Q1", &work);
+  delivery->set_nexthop("holds");
+  delivery->add_recipients()->set_number(1);
+  work.add_cancelled(delivery->id());
+  scheduler_.Send(work);
+  EXPECT_EQ(Result().outcomes_size(), 2);
 }
 
 TEST_F(DeliveryServiceTest, OnlyFirstAttemptsCountForTheirDelay) {

@@ -117,6 +117,7 @@ class SmtpAgentTest : public ::testing::Test {
     attempt->done = [this, id = last_id_](AttemptResult result) {
       EXPECT_FALSE(results_.contains(id)) << "answered twice";
       results_[id] = result.result;
+      passed_on_[id] = std::move(result.passed_on);
     };
     agent().Start(std::move(attempt));
     return last_id_;
@@ -156,6 +157,7 @@ class SmtpAgentTest : public ::testing::Test {
   std::unique_ptr<SmtpAgent> agent_;
   uint64_t last_id_ = 0;
   std::map<uint64_t, scheduler::v1::DeliveryResult> results_;
+  std::map<uint64_t, std::unique_ptr<Attempt>> passed_on_;
 };
 
 }  // namespace postfleet::delivery::smtp

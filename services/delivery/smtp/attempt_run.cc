@@ -1,5 +1,6 @@
 #include "services/delivery/smtp/attempt_run.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/concat.h"
@@ -151,9 +152,29 @@ void AttemptRun::GiveUp() {
   Outcome failure =
       why_.value_or(OutcomeOf("4.3.0", "server unavailable or unable to receive mail"));
   if (failure.action() == Outcome::ACTION_BOUNCED && not_found_) BlameConfiguration(&failure);
+  if (not_found_ && PassOn(failure)) return Finish();
   if (IsPutOff(failure) && !completed_session_) FailDestination(failure);
   SettleRest(failure);
   Finish();
+}
+
+bool AttemptRun::PassOn(const Outcome& failure) {
+  const std::string& route = parts_->options.best_mx_transport;
+  if (route.empty() || failure.status() != "5.4.6") return false;
+  // What an earlier destination of a list has read.
+  if (read_contents_ && !attempt_->contents->Restart()) return false;
+  auto attempt = std::make_unique<Attempt>();
+  attempt->delivery = attempt_->delivery;
+  const size_t colon = std::min(route.find(':'), route.size());
+  attempt->delivery.set_transport(route.substr(0, colon));
+  if (colon + 1 < route.size()) attempt->delivery.set_nexthop(route.substr(colon + 1));
+  attempt->delivery.clear_recipients();
+  for (const mail::v1::Recipient* recipient : std::exchange(open_, {})) {
+    *attempt->delivery.add_recipients() = *recipient;
+  }
+  attempt->contents = std::move(attempt_->contents);
+  result_.passed_on = std::move(attempt);
+  return true;
 }
 
 void AttemptRun::OnUnreachable(Connection& connection, const char* status, const std::string& why) {
@@ -173,6 +194,7 @@ void AttemptRun::Begin() {
                           .recipients = open_,
                           .content_bytes = attempt_->delivery.content_bytes()};
   if (parts_->generic != nullptr && !MapAddresses(&transaction)) return;
+  read_contents_ = true;
   connection_->Begin(std::move(transaction), &contents_);
 }
 

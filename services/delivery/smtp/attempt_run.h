@@ -87,6 +87,8 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   bool may_have_more_destinations() const;
   // No host is left for those who are.
   void GiveUp();
+  // By best_mx_transport. False: that is not for them.
+  bool PassOn(const Outcome& failure);
   // Final; writes the log line.
   void Settle(const mail::v1::Recipient& recipient, Outcome outcome, size_t connection_use = 0);
   void SettleRest(const Outcome& outcome);
@@ -130,6 +132,7 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   // Nothing else is to be tried.
   bool stopped_ = false;
   bool completed_session_ = false;
+  bool read_contents_ = false;
   // The last thing that failed was not the destination's doing.
   bool our_failure_ = false;
   // The last search for hosts found none.

@@ -116,6 +116,58 @@ TEST_F(DestinationsTest, AKeptConnectionThatPutsOffLeadsToTheFallbackRelay) {
   EXPECT_THAT(other_.bodies, SizeIs(1));
 }
 
+// ---- best_mx_transport ----
+
+class BestMxTest : public DestinationsTest {
+ protected:
+  BestMxTest() {
+    options_.own_addresses = {asio::ip::make_address("127.0.0.1")};
+    options_.best_mx_transport = "local";
+  }
+};
+
+TEST_F(BestMxTest, MailThatLoopsIsPassedOn) {
+  const uint64_t id = Start({.recipients = {"one@example.test", "two@example.test"}});
+  EXPECT_THAT(Texts(Wait(id)), IsEmpty());
+  ASSERT_NE(passed_on_[id], nullptr);
+  const scheduler::v1::Delivery& delivery = passed_on_[id]->delivery;
+  EXPECT_EQ(delivery.transport(), "local");
+  EXPECT_EQ(delivery.nexthop(), "example.test");
+  EXPECT_EQ(delivery.recipients_size(), 2);
+  EXPECT_NE(passed_on_[id]->contents, nullptr);
+  EXPECT_FALSE(results_[id].destination_failed());
+}
+
+TEST_F(BestMxTest, TheTransportMayHaveANexthop) {
+  options_.best_mx_transport = "smtp:[inside.test]";
+  const uint64_t id = Start({});
+  Wait(id);
+  ASSERT_NE(passed_on_[id], nullptr);
+  EXPECT_EQ(passed_on_[id]->delivery.transport(), "smtp");
+  EXPECT_EQ(passed_on_[id]->delivery.nexthop(), "[inside.test]");
+}
+
+TEST_F(BestMxTest, OtherFailuresAreNot) {
+  EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test"})),
+              ElementsAre(StartsWith("bounced 5.4.4")));
+}
+
+TEST_F(BestMxTest, NorIsARelayhostThatIsUs) {
+  options_.relayhost = "example.test";
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("deferred 4.3.5 mail for example.test")));
+}
+
+TEST_F(BestMxTest, WhoWasPutOffByAnotherHostWaitsForThat) {
+  // The list's first is another host, which refuses one and puts the other off.
+  other_.behaviours[0].replies = {{"RCPT TO:<one@example.test>", "550 5.1.1 no"},
+                                  {"RCPT TO:<two@example.test>", "450 4.2.0 later"}};
+  const uint64_t id = Start({.nexthop = "[other.test], example.test",
+                             .recipients = {"one@example.test", "two@example.test"}});
+  const auto result = Wait(id);
+  EXPECT_THAT(Texts(result), SizeIs(2));
+  EXPECT_EQ(passed_on_[id], nullptr);
+}
+
 // ---- SRV ----
 
 class ServiceTest : public DestinationsTest {

@@ -289,6 +289,14 @@ void ReadOwnAddresses(const config::Config& config, SmtpOptions* options) {
   }
 }
 
+// What the scheduler answers by itself, no worker has an agent for.
+absl::Status CheckBestMxTransport(const std::string& route) {
+  const std::string_view transport = std::string_view(route).substr(0, route.find(':'));
+  const bool usable = transport != "error" && transport != "retry" && transport != "discard" &&
+                      (!transport.empty() || route.empty());
+  return usable ? absl::OkStatus() : BadParameter("best_mx_transport", route);
+}
+
 absl::Status ReadDestinations(const config::Config& config, const Names& names,
                               SmtpOptions* options) {
   const std::string port_text = config.GetString(names.tcp_port);
@@ -315,6 +323,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .myhostname = config.GetString("myhostname"),
       .helo_name = config.GetString(names.helo_name),
       .relayhost = lmtp ? "" : mail::LowerCasedAscii(config.GetString("relayhost")),
+      .best_mx_transport = lmtp ? "" : config.GetString("best_mx_transport"),
       .queue_directory = config.GetString("queue_directory"),
       .service = lmtp ? "lmtp" : "smtp",
       .bind_address_enforce = config.GetBool(names.bind_address_enforce),
@@ -353,6 +362,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .reuse_count_max = Count(config, names.connection_reuse_count_limit)};
   ReadFamilies(config, &options);
   absl::Status status = ReadDestinations(config, names, &options);
+  if (status.ok()) status = CheckBestMxTransport(options.best_mx_transport);
   if (status.ok()) status = ReadLookups(config, names, &options);
   if (status.ok())
     status = ReadBindAddress(config, names.bind_address, false, &options.bind_address);

@@ -51,6 +51,9 @@ struct SmtpOptions {
   std::string helo_name = "localhost";
   // A permanent failure to find or greet it is our misconfiguration: deferred.
   std::string relayhost;
+  // best_mx_transport, "local" or "transport:nexthop": where mail goes whose best host we are.
+  // Empty: it bounces.
+  std::string best_mx_transport;
   // Tried when the destination cannot be found or reached, or puts off.
   std::vector<std::string> fallback_relays;
   // Where a relative path of a unix socket begins.
