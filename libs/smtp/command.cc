@@ -262,8 +262,7 @@ std::optional<Reply> ApplyOrcpt(const Parameter& parameter, const PathSyntax& sy
     return c > ' ' && c < 127 &&
            std::string_view("()<>@,;:\\\"[]=+").find(c) == std::string_view::npos;
   });
-  const bool good = atom && address && !address->empty() && address->size() <= kOrcptBytesMax &&
-                    rcpt->orcpt.empty() &&
+  const bool good = atom && address && address->size() <= kOrcptBytesMax && rcpt->orcpt.empty() &&
                     std::none_of(address->begin(), address->end(), [](char c) {
                       return static_cast<unsigned char>(c) < ' ' || c == 127;
                     });

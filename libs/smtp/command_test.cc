@@ -146,14 +146,15 @@ TEST(Rfc3461_4, NotifyAndOrcpt) {
       ParseRcpt("TO:<a@b> NOTIFY=success,DELAY ORCPT=rfc822;x+2By@z", kDefault, false, &rcpt));
   EXPECT_EQ(rcpt.notify, kNotifySuccess | kNotifyDelay);
   EXPECT_EQ(rcpt.orcpt, "rfc822;x+y@z");
+  EXPECT_EQ(RcptError("TO:<a@b> ORCPT=rfc822;"), "good a@b") << "xtext may be empty";
   for (const char* notify : {"NOTIFY=", "NOTIFY=NEVER,DELAY", "NOTIFY=x", "NOTIFY=DELAY,",
                              "NOTIFY=DELAY,DELAY", "NOTIFY=NEVER NOTIFY=NEVER"})
     EXPECT_EQ(RcptError("TO:<a@b> " + std::string(notify)),
               "501 5.5.4 Error: Bad NOTIFY parameter syntax")
         << notify;
   for (const char* orcpt :
-       {"ORCPT=", "ORCPT=rfc822", "ORCPT=;x", "ORCPT=rfc822;", "ORCPT=rfc822;a+",
-        "ORCPT=rfc822;+0D+0A", "ORCPT=a\rRSET\r;y", "ORCPT=a@b;y", "ORCPT=\xc3\xa4;y"})
+       {"ORCPT=", "ORCPT=rfc822", "ORCPT=;x", "ORCPT=rfc822;a+", "ORCPT=rfc822;+0D+0A",
+        "ORCPT=a\rRSET\r;y", "ORCPT=a@b;y", "ORCPT=\xc3\xa4;y"})
     EXPECT_EQ(RcptError("TO:<a@b> " + std::string(orcpt)),
               "501 5.5.4 Error: Bad ORCPT parameter syntax")
         << orcpt;

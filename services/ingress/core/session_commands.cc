@@ -40,7 +40,8 @@ void Session::Greet(const smtp::Command& command, bool esmtp) {
 bool Session::Helo(const smtp::Command& command, Actions* actions) {
   if (command.arguments.empty()) return Fail(501, "Syntax: HELO hostname", actions);
   DropTransaction(actions);
-  Greet(command, false);
+  // HELO takes back nothing that EHLO gave, as in Postfix.
+  Greet(command, esmtp_);
   if (config_.delay_reject) return HeloDecided(std::nullopt, actions);
   return Judge(Stage::kHelo, helo_, &Session::HeloDecided, actions);
 }

@@ -526,6 +526,14 @@ TEST(Smuggling, NoteModeSaysSoAtTheEnd) {
 
 // ---- RFC 2920: pipelining ----
 
+TEST(Rfc2920, HeloBehindEhloTakesNothingBack) {
+  Client client;
+  client.SayLine("EHLO a");
+  client.SayLine("HELO a");
+  EXPECT_EQ(client.Say("MAIL FROM:<a@b>\r\nRCPT TO:<bob@localhost>\r\n"),
+            "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n");
+}
+
 TEST(Rfc2920, AGroupIsAnsweredInOrder) {
   Client client;
   EXPECT_EQ(client.Say("MAIL FROM:<a@b>\r\nRCPT TO:<bob@localhost>\r\nRCPT TO:<x@localhost>\r\n"
