@@ -112,7 +112,8 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
         return MakeSmtpAgent(options, *resolver, clock, loop);
       };
     } else if (service.command == "virtual") {
-      const VirtualOptions options = VirtualOptions::FromConfig(*own);
+      VirtualOptions options = VirtualOptions::FromConfig(*own);
+      options.service = service.name;
       const auto filter = StatusFilter::Open(options.status_filter);
       if (!filter.ok()) return filter.status();
       transport.make = [options, mailboxes, clock = world.clock](runtime::EventLoop& loop) {

@@ -172,9 +172,10 @@ void VirtualAgent::Decide(Running& running, int recipient, Outcome outcome) {
   outcome.set_recipient_number(delivery.recipients(recipient).number());
   running.times.end_ms = clock_.WallMillis();
   if (status_filter_ != nullptr) status_filter_->Apply(&outcome);
-  maillog::Write(options_.program,
-                 LineAndFinalOutcome(delivery.queue_id(), delivery.recipients(recipient), "virtual",
-                                     running.times, options_.soft_bounce, &outcome));
+  maillog::Write(
+      options_.program,
+      LineAndFinalOutcome(delivery.queue_id(), delivery.recipients(recipient), options_.service,
+                          running.times, options_.soft_bounce, &outcome));
   *running.result.result.add_outcomes() = std::move(outcome);
 }
 

@@ -29,6 +29,7 @@ namespace postfleet::delivery {
 
 struct VirtualOptions {
   std::string program = "virtual";  // in log lines
+  std::string service = "virtual";  // of master.cf: the relay= of log lines
   std::string host = "localhost";   // in file names
   std::string base;                 // virtual_mailbox_base; empty: paths are absolute
   std::vector<std::string> mailbox_maps;

@@ -171,6 +171,7 @@ bool AttemptRun::PassOn(const Outcome& failure) {
   attempt->delivery.clear_recipients();
   for (const mail::v1::Recipient* recipient : std::exchange(open_, {})) {
     *attempt->delivery.add_recipients() = *recipient;
+    Log(Concat("passing <", recipient->address(), "> to transport=", route.substr(0, colon)));
   }
   attempt->contents = std::move(attempt_->contents);
   result_.passed_on = std::move(attempt);
@@ -181,7 +182,8 @@ void AttemptRun::OnUnreachable(Connection& connection, const char* status, const
   const auto self = shared_from_this();
   our_failure_ = connection.our_failure();
   relay_ = "none";
-  maillog::Info(parts_->options.program, why);
+  // Behind a socket's path there is no other host, and the recipients' lines say it.
+  if (connection.host().path.empty()) maillog::Info(parts_->options.program, why);
   OnFailure(OutcomeOf(status, why));
 }
 
