@@ -10,7 +10,8 @@
 
 STORED is the address in the queue, with GIVEN where the client's words meant another (original_recipient), WRITTEN
 what a notice will call it (dsn_orig_rcpt), and ADDRESS where the log says that mail to it goes; none of the three is
-written down where it is STORED again; `removed at once` where there is nothing left to look at. `stranger: same` is what a friend gets. Senders have neither.
+written down where it is STORED again. `sent at once`: there is nothing left to look at. `stranger: same` is what a
+friend gets. Of a sender only <STORED> is told, and no stranger is asked.
 
 To write the fates of the installed Postfix into the table: RECORD=1 python3 -B address_test.py
 """
@@ -83,7 +84,8 @@ class Part:
     forms: list = dataclasses.field(default_factory=list)
 
     def parameters(self):
-        return dict(re.match(r"main.cf: (\S+) = (.*)", line).groups() for line in self.head if line.startswith("main.cf:"))
+        return dict(re.match(r"main.cf: (\S+) = (.*)", line).groups()
+                    for line in self.head if line.startswith("main.cf:"))
 
 
 def read(text):
