@@ -260,19 +260,26 @@ TEST_F(PostmasterTest, GetsTheWholeOfANullSendersMailWithRetHdrs) {
   EXPECT_THAT(Notice(), HasSubstr("\nSubject: x\n\nbody\n"));
 }
 
-TEST_F(PostmasterTest, IsNotToldOfANullSendersMailThatIsLateOrArrived) {
-  for (const auto kind :
-       {scheduler::v1::Delivery::NOTICE_KIND_DELAY, scheduler::v1::Delivery::NOTICE_KIND_SUCCESS}) {
-    answer_.reset();
-    auto attempt = NewAttempt({"x\n"});
-    attempt->delivery.mutable_envelope()->set_sender("");
-    attempt->delivery.set_notice_kind(kind);
-    attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
-        mail::v1::NOTIFY_FLAG_SUCCESS | mail::v1::NOTIFY_FLAG_DELAY);
-    RunWith(std::move(attempt));
-    EXPECT_EQ(Told(), "") << kind;
-    EXPECT_EQ(contents_.asked, 0);
-  }
+TEST_F(PostmasterTest, IsNotToldOfANullSendersMailThatIsLate) {
+  auto attempt = NewAttempt({"x\n"});
+  attempt->delivery.mutable_envelope()->set_sender("");
+  attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+      mail::v1::NOTIFY_FLAG_DELAY);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "");
+  EXPECT_EQ(contents_.asked, 0);
+}
+
+TEST_F(PostmasterTest, IsToldInTheNullSendersPlaceOfWhatArrived) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.mutable_envelope()->set_sender("");
+  attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_SUCCESS);
+  attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+      mail::v1::NOTIFY_FLAG_SUCCESS);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "notice pm@2 from <double-bounce@test>; ");
+  EXPECT_THAT(Notice(), HasSubstr("\nTo: pm@2\n"));
 }
 
 TEST_F(PostmasterTest, IsToldOfDelayNotOfSuccess) {

@@ -42,15 +42,23 @@ void State::EndTarget(Target* target) {
   --recipients;
 }
 
-bool State::SuccessIsOwed(const Message& message, const Target& target,
-                          const Outcome& outcome) const {
+// POSTFIX sent(3), confirm_delay_cleared.
+bool State::TellsOfCleared(const Message& message, const mail::v1::Recipient& recipient) const {
+  return config.confirm_delay_cleared && message.delay_warned &&
+         Wants(recipient, mail::v1::NOTIFY_FLAG_DELAY);
+}
+
+// Whoever was warned of is told of here, also where the next server would tell.
+bool State::SuccessIsOwed(const Message& message, const Target& target, Outcome* outcome) const {
   if (message.deleted || message.envelope.is_notice()) return false;
-  const bool cleared = config.confirm_delay_cleared && message.delay_warned &&
-                       Wants(target.recipient, mail::v1::NOTIFY_FLAG_DELAY);
-  return outcome.action() == Outcome::ACTION_SENT &&
-         (cleared || Wants(target.recipient, mail::v1::NOTIFY_FLAG_SUCCESS)) &&
-         outcome.success() != Outcome::SUCCESS_UNSPECIFIED &&
-         outcome.success() != Outcome::SUCCESS_PASSED_ON;
+  if (outcome->action() != Outcome::ACTION_SENT) return false;
+  if (outcome->success() == Outcome::SUCCESS_UNSPECIFIED) return false;
+  const bool passed_on = outcome->success() == Outcome::SUCCESS_PASSED_ON;
+  if (TellsOfCleared(message, target.recipient)) {
+    if (passed_on) outcome->set_success(Outcome::SUCCESS_RELAYED);
+    return true;
+  }
+  return !passed_on && Wants(target.recipient, mail::v1::NOTIFY_FLAG_SUCCESS);
 }
 
 void State::AskForSuccess(mail::v1::Recipient* recipient) {
@@ -75,7 +83,7 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
     outcome.set_action(Outcome::ACTION_BOUNCED);
     LogExpiry(message);
   }
-  outcome.set_notice_owed(SuccessIsOwed(*message, ended, outcome));
+  outcome.set_notice_owed(SuccessIsOwed(*message, ended, &outcome));
   std::vector<queue::v1::BouncedRecipient>* list = nullptr;
   if (outcome.action() == Outcome::ACTION_BOUNCED) {
     list = &message->bounced;

@@ -1,6 +1,7 @@
 // Where mail waits and what starts next: `transports`, their destinations, and bodies.
 #include <algorithm>
 
+#include "libs/mail/notify.h"
 #include "services/scheduler/core/state.h"
 
 namespace postfleet::scheduler {
@@ -193,7 +194,10 @@ void State::FillRecipients(Peer* peer, Attempt* attempt, scheduler::v1::Delivery
   attempt->destination->waiting -= count;
   for (const uint32_t target : attempt->targets) {
     message->targets[target].phase = Target::Phase::kRunning;
-    *delivery->add_recipients() = message->targets[target].recipient;
+    mail::v1::Recipient& recipient = *delivery->add_recipients();
+    recipient = message->targets[target].recipient;
+    if (!TellsOfCleared(*message, recipient)) continue;
+    recipient.set_dsn_notify(recipient.dsn_notify() | mail::kNotifyFlagToldHere);
   }
 }
 

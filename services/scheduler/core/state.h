@@ -195,11 +195,12 @@ struct State {
               std::string_view nexthop);
   bool Expired(const Message& message) const;
   void LogExpiry(Message* message);
+  bool TellsOfCleared(const Message& message, const mail::v1::Recipient& recipient) const;
   // What is owed was asked for, if only by confirm_delay_cleared: so it is told to who makes
   // notices.
   static void AskForSuccess(mail::v1::Recipient* recipient);
   bool SuccessIsOwed(const Message& message, const Target& target,
-                     const mail::v1::Outcome& outcome) const;
+                     mail::v1::Outcome* outcome) const;
   bool MayWarn(const Message& message) const;
   bool TellsOfDelay(const Message& message, const mail::v1::Recipient& recipient) const;
   void FlushAgain(Message* message);
