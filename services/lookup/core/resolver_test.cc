@@ -132,6 +132,7 @@ TEST_F(ResolverTest, TransportMapsFromSpecialToGeneral) {
   EXPECT_EQ(Route("u+x@t.example"), "a:t.example");
   EXPECT_EQ(Route("u+y@t.example"), "b:t.example");
   EXPECT_EQ(Route("v@t.example"), "c:h");
+  EXPECT_EQ(Route("v@T.Example"), "c:h");
   EXPECT_EQ(Route("v@a.b.t.example"), "d:a.b.t.example");
   EXPECT_EQ(Route("v@other.example"), "e:all");
 }
