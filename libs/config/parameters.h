@@ -75,6 +75,8 @@ struct TransportParameter {
   ParameterStatus status = ParameterStatus::kUnsupported;
 };
 std::optional<TransportParameter> FindTransportParameter(std::string_view name);
+// One row for each suffix, without a transport.
+absl::Span<const TransportParameter> TransportParameters();
 
 // The known name with the smallest edit distance, if it is near enough to be a misspelling.
 std::optional<std::string_view> NearestParameter(std::string_view name);

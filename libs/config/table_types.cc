@@ -30,6 +30,13 @@ std::string TableTypeNames() {
   return names;
 }
 
+std::vector<std::string> SortedTableTypes() {
+  std::vector<std::string> names(kTypes.begin(), kTypes.end());
+  names.emplace_back("proxy");
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::optional<TableReference> ParseTableReference(std::string_view item) {
   while (item.starts_with("proxy:")) item.remove_prefix(6);
   size_t colon = item.find(':');
