@@ -9,6 +9,9 @@
 namespace postfleet::ingress {
 namespace {
 
+// RFC 5321, 4.5.3.1.5, without the line's end.
+constexpr size_t kLineBytesMax = 512 - 2;
+
 bool IsNameByte(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
@@ -129,9 +132,13 @@ absl::StatusOr<std::string> RejectFooter::Complete(std::string_view reply,
   if (status > 0) prefix += ' ';
   out = reply;
   size_t line = 0;  // where the last line begins
+  const auto end_line = [&] {
+    out.resize(std::min(out.size(), line + kLineBytesMax));
+    out += "\r\n";
+  };
   const auto begin_line = [&] {
     out[line + 3] = '-';
-    out += "\r\n";
+    end_line();
     line = out.size();
     out += prefix;
     out[line + 3] = ' ';
@@ -145,7 +152,8 @@ absl::StatusOr<std::string> RejectFooter::Complete(std::string_view reply,
     out += text.substr(0, end);
     begin_line();
   }
-  ConcatTo(&out, text, "\r\n");
+  out += text;
+  end_line();
   return out;
 }
 

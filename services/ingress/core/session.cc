@@ -13,6 +13,16 @@ namespace {
 using smtp::Verb;
 
 constexpr size_t kLoggedInputBytesMax = 100;
+// RFC 5321, 4.5.3.1.5: a line has 512 bytes, its code and its end among them.
+constexpr size_t kReplyTextBytesMax = 512 - 4 - 2;
+
+// No longer than that, and no character in parts.
+std::string_view FittingInLine(std::string_view text) {
+  if (text.size() <= kReplyTextBytesMax) return text;
+  size_t size = kReplyTextBytesMax;
+  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
+  return text.substr(0, size);
+}
 
 // Input in a log line, as Postfix escapes it.
 std::string Escaped(std::string_view text) {
@@ -380,7 +390,7 @@ void Session::Reply(int code, std::string_view text, Actions* actions,
   std::string& out = delaying_ ? held_reply_ : actions->reply;
   out += lines_before;
   const size_t start = out.size();
-  ConcatTo(&out, code, ' ', text, "\r\n");
+  ConcatTo(&out, code, ' ', FittingInLine(text), "\r\n");
   // What a client said may be part of the text: it must not become a line of its own.
   for (size_t i = start; i + 2 < out.size(); ++i) {
     const auto byte = static_cast<unsigned char>(out[i]);

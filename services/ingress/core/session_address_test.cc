@@ -95,6 +95,19 @@ TEST_F(Addresses, ASenderThatLeadsToNoAddressIsASyntaxError) {
   EXPECT_EQ(Mail("<b!x>"), "250 2.1.0 Ok\r\n");
 }
 
+// RFC 5321, 4.5.3.1.5.
+TEST_F(Addresses, ALongOneIsCutInAReply) {
+  const std::string reply = Rcpt("<" + std::string(1'000, 'x') + "@localhost>");
+  EXPECT_EQ(reply, "550 5.1.1 <" + std::string(499, 'x') + "\r\n");
+  EXPECT_EQ(reply.size(), 512);
+}
+
+TEST_F(Addresses, ACharacterOfUtf8IsNotCutInAReply) {
+  std::string umlauts;
+  for (int i = 0; i < 500; ++i) umlauts += "\xc3\xa4";
+  EXPECT_EQ(Rcpt("<" + umlauts + "@localhost>"), "550 5.1.1 <" + umlauts.substr(0, 498) + "\r\n");
+}
+
 TEST_F(Addresses, StrictEnvelopesTakeBracketsOnly) {
   config_.strict_envelopes = true;
   EXPECT_EQ(Mail("a@b"), kBadSender);

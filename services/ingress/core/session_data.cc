@@ -203,6 +203,11 @@ void Session::EndOfData(Actions* actions) {
 }
 
 bool Session::EndOfDataDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  // The queue may have refused a chunk while the list took its time: what came is taken back.
+  if (transaction_->failure != EnqueueResult::COMMITTED) {
+    AnswerMessage(transaction_->failure, actions);
+    return false;
+  }
   if (refusal) Refuse(kEndOfMessage, *refusal, actions);
   if (!refusal && !RefuseContent(actions)) {
     SubmitMessage(actions);

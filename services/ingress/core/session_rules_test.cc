@@ -126,6 +126,14 @@ TEST(RejectFooter, IsFoundByTheReply) {
             "503 5.5.1 Error: need MAIL command\r\n");
 }
 
+// RFC 5321, 4.5.3.1.5.
+TEST(RejectFooter, IsCutWhereALineIsFull) {
+  const std::string longer(600, 'x');
+  EXPECT_EQ(Refused("smtpd_reject_footer = " + longer + "\\nshort\n"),
+            "503-5.5.1 Error: need MAIL command\r\n503-5.5.1 " + longer.substr(0, 500) +
+                "\r\n503 5.5.1 short\r\n");
+}
+
 TEST(RejectFooter, ThatCannotBeMadeIsLeftOut) {
   EXPECT_EQ(Refused("smtpd_reject_footer = $nonsense\n"), "503 5.5.1 Error: need MAIL command\r\n");
   EXPECT_EQ(Refused("smtpd_reject_footer_maps = texthash:/no/such/file\n"),

@@ -154,6 +154,27 @@ INSTANTIATE_TEST_SUITE_P(
                               "250 2.0.0 Ok: queued as ",
                               "554 5.7.1 <END-OF-MESSAGE>: End-of-data rejected"}));
 
+TEST(AListThatTakesTime, AtTheEndOfDataForgetsNoChunkThatWasRefused) {
+  SessionConfig config = ScriptedSession::Config();
+  config.end_of_data_restrictions = kNap;
+  config.chunk_bytes = 200;
+  Client client(config);
+  client.auto_answer = false;
+  client.Connect();
+  client.SayLine("MAIL FROM:<a@b>");
+  client.SayLine("RCPT TO:<bob@localhost>");
+  client.AnswerLookup();
+  client.SayLine("DATA");
+  client.Say("a: b\r\n\r\n");
+  client.Say(std::string(150, 'x') + "\r\n.\r\n");
+  ASSERT_EQ(client.submits.size(), 1);
+  EXPECT_EQ(client.AnswerQueue(queue::v1::EnqueueResult::DISK_FULL), "");
+  EXPECT_EQ(client.EndDelay(), "452 4.3.1 Insufficient system storage\r\n");
+  ASSERT_EQ(client.submits.size(), 2);
+  EXPECT_TRUE(client.submits.back().submission.abandon());
+  EXPECT_EQ(client.SayLine("NOOP"), "250 2.0.0 Ok\r\n");
+}
+
 TEST(AListThatTakesTime, OfAClientThatLeftDoesNothing) {
   SessionConfig config = ScriptedSession::Config();
   config.recipient_restrictions = kNap;
