@@ -34,11 +34,11 @@ SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& hos
                                 HostTables& tables, absl::Status* prepared) {
   const Peer peer = PeerOf(host);
   absl::StatusOr<EhloKeywords> discarded = tables.DiscardedKeywords(peer.address);
-  absl::StatusOr<PixWorkarounds> pix = tables.WorkaroundsFor(peer.address);
-  *prepared = discarded.ok() ? pix.status() : discarded.status();
+  *prepared = discarded.status();
   if (!prepared->ok()) return {};
+  PixWorkarounds pix = tables.WorkaroundsFor(peer.address);
   // Young mail is tried without the pause first.
-  if (now_ms - purpose.arrival_ms < options.pix_threshold.count()) pix->delay_dotcrlf = false;
+  if (now_ms - purpose.arrival_ms < options.pix_threshold.count()) pix.delay_dotcrlf = false;
   return {.lmtp = options.protocol == ClientProtocol::kLmtp,
           .lmtp_assume_final = options.assume_final,
           .helo_name = options.helo_name,
@@ -51,7 +51,7 @@ SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& hos
           .always_send_ehlo = options.always_send_ehlo,
           .never_send_ehlo = options.never_send_ehlo,
           .discarded_keywords = *std::move(discarded),
-          .pix_workarounds = *pix,
+          .pix_workarounds = pix,
           .quote_addresses = options.quote_addresses,
           .send_xforward = options.send_xforward,
           .keep_utf8_replies = options.smtputf8,

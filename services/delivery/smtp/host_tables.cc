@@ -45,10 +45,10 @@ absl::StatusOr<EhloKeywords> HostTables::DiscardedKeywords(const std::string& ad
   return EhloKeywords(*words);
 }
 
-absl::StatusOr<PixWorkarounds> HostTables::WorkaroundsFor(const std::string& address) {
+PixWorkarounds HostTables::WorkaroundsFor(const std::string& address) {
   const absl::StatusOr<std::string> words = FindOr(pix_workaround_maps_, address, pix_workarounds_);
-  if (!words.ok()) return words.status();
-  return PixWorkarounds::Parse(*words);
+  if (!words.ok()) maillog::Warning(program_, std::string(words.status().message()));
+  return PixWorkarounds::Parse(words.ok() ? *words : pix_workarounds_);
 }
 
 postfleet::smtp::ReplyParser::LineFilter HostTables::ReplyFilter(std::string peer) {

@@ -52,6 +52,11 @@ TEST_F(HostTablesTest, AFilterOfRepliesThatCannotBeReadIsNotTheDestinationsFault
   EXPECT_TRUE(result.no_feedback());
 }
 
+TEST_F(HostTablesTest, ATableOfWorkaroundsThatCannotBeReadHoldsNoMailUp) {
+  options_.host_tables.pix_workaround_maps = {"hash:/nowhere/at/all"};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("sent")));
+}
+
 TEST_F(HostTablesTest, ATableOfNoKnownTypeDoesNotOpen) {
   EXPECT_FALSE(HostTables::Open({.pix_workaround_maps = {"nosuch:table"}}, "smtp").ok());
 }

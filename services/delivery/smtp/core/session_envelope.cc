@@ -59,6 +59,11 @@ void AppendQuoted(std::string* out, const std::string& address) {
   }
 }
 
+// What XFORWARD can say of the client.
+bool IsKnown(std::string_view value) {
+  return !value.empty() && mail::LowerCasedAscii(value) != "unknown";
+}
+
 bool IsAscii(std::string_view text) {
   for (char c : text) {
     if (static_cast<unsigned char>(c) > 127) return false;
@@ -156,10 +161,10 @@ bool Session::WantsXforward(Step step) const {
   const mail::v1::Origin& origin = transaction_.envelope->origin();
   const XforwardNames& names = features_.xforward;
   if (step == Step::kXforwardName) {
-    return (names.name && !origin.client_name().empty()) ||
-           (names.addr && !origin.client_address().empty());
+    return (names.name && IsKnown(origin.client_name())) ||
+           (names.addr && IsKnown(origin.client_address()));
   }
-  return (names.proto && !origin.protocol().empty()) || (names.helo && !origin.helo().empty()) ||
+  return (names.proto && IsKnown(origin.protocol())) || (names.helo && !origin.helo().empty()) ||
          (names.ident && !transaction_.queue_id.empty());
 }
 
@@ -192,12 +197,12 @@ void Session::AppendXforward(Step step) {
   };
   output_ += "XFORWARD";
   if (step == Step::kXforwardName) {
-    append(names.name, "NAME", origin.client_name());
+    append(names.name && IsKnown(origin.client_name()), "NAME", origin.client_name());
     const bool ipv6 = origin.client_address().find(':') != std::string::npos;
-    append(names.addr && !origin.client_address().empty(), "ADDR",
+    append(names.addr && IsKnown(origin.client_address()), "ADDR",
            Concat(ipv6 ? "IPv6:" : "", origin.client_address()));
   } else {
-    append(names.proto, "PROTO", origin.protocol());
+    append(names.proto && IsKnown(origin.protocol()), "PROTO", origin.protocol());
     append(names.helo, "HELO", origin.helo());
     append(names.ident, "IDENT", transaction_.queue_id);
   }

@@ -507,6 +507,17 @@ TEST_F(SessionTest, XforwardWithoutPipeliningWaitsForItsTurn) {
   EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
 }
 
+TEST_F(SessionTest, XforwardDoesNotSayThatSomethingIsUnknown) {
+  Use({.send_xforward = true});
+  envelope_.mutable_origin()->set_client_name("unknown");
+  envelope_.mutable_origin()->set_client_address("192.0.2.7");
+  envelope_.mutable_origin()->set_helo("unknown");
+  Greet({"250-mx", "250-PIPELINING", "250 XFORWARD NAME ADDR HELO"});
+  Begin();
+  EXPECT_THAT(Client(),
+              ::testing::StartsWith("XFORWARD ADDR=192.0.2.7\r\nXFORWARD HELO=unknown\r\nMAIL"));
+}
+
 TEST_F(SessionTest, XforwardIsNotSaidUnlessThatIsAskedFor) {
   envelope_.mutable_origin()->set_client_address("192.0.2.7");
   Greet({"250-mx", "250 XFORWARD ADDR HELO IDENT"});
