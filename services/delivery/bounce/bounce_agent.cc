@@ -128,6 +128,7 @@ BounceOptions BounceOptions::FromConfig(const config::Config& config) {
       *row.recipient = NoticeRecipient(config, row.parameter);
     }
   }
+  options.null_success_recipient = options.double_bounce_recipient;
   // Who is told of all that fails is told of double bounces too.
   if (!options.bounce_recipient.empty()) {
     options.double_bounce_recipient = NoticeRecipient(config, "2bounce_notice_recipient");
@@ -161,7 +162,7 @@ BounceAgent::Running BounceAgent::Judge(const scheduler::v1::Delivery& delivery)
   const std::string& sender = delivery.envelope().sender();
   if (delivery.bounced().empty()) return running;
   const bool double_bounce = IsDoubleBounceSender(sender);
-  const bool nobody = sender.empty() && options_.double_bounce_recipient.empty();
+  const bool nobody = sender.empty() && options_.null_success_recipient.empty();
   if (running.kind == NoticeKind::kSuccess && (double_bounce || nobody)) {
     maillog::Info("bounce", delivery.queue_id(), ": not sending trace/success notification for ",
                   double_bounce ? "double" : "single", "-bounce message");
@@ -232,7 +233,7 @@ void BounceAgent::Compose(uint64_t delivery_id) {
            {.kind = running.kind,
             .audience = Audience::kSender,
             .queue_id = delivery.notice_queue_id(),
-            .recipient = delivery.envelope().sender().empty() ? options_.double_bounce_recipient
+            .recipient = delivery.envelope().sender().empty() ? options_.null_success_recipient
                                                               : delivery.envelope().sender()},
            running.whole, result.result.mutable_notice(), &result);
   }
