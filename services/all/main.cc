@@ -114,7 +114,8 @@ int Run(server::Process& process) {
        .scheduler = channel,
        .queue = channel,
        .transports = server::OrDie(delivery::TransportsFrom(
-           process.config(), {.helper_fds = process.arguments().helper_fds})),
+           process.config(),
+           {.helper_fds = process.arguments().helper_fds, .metrics = &process.metrics()})),
        .metrics = &process.metrics()});
   delivery.Start();
   scheduler.Start(channel, channel);

@@ -7,6 +7,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/dns/late_resolver.h"
+#include "libs/dns/metered_resolver.h"
 #include "libs/dns/native_resolver.h"
 #include "libs/dns/unbound_resolver.h"
 #include "services/delivery/bounce/bounce_agent.h"
@@ -36,21 +37,33 @@ bool IsAnsweredByScheduler(const config::MasterService& service) {
 // The resolvers of all SMTP and LMTP transports: made on the loop by the first that needs them.
 class SharedResolver {
  public:
+  explicit SharedResolver(metrics::Registry* metrics) : metrics_(metrics) {}
   dns::Resolver* GetNative(runtime::EventLoop& loop) {
-    if (native_ == nullptr) native_ = std::make_unique<dns::NativeResolver>(loop.io());
+    if (native_ == nullptr) {
+      native_ = Metered(std::make_unique<dns::NativeResolver>(loop.io()), SystemClock());
+    }
     return native_.get();
   }
   dns::Resolver* Get(runtime::EventLoop& loop, const Clock& clock) {
     if (resolver_ == nullptr) {
-      resolver_ = std::make_unique<dns::LateResolver>(
-          loop.io(), clock, "smtp", [&loop]() -> absl::StatusOr<std::unique_ptr<dns::Resolver>> {
-            return dns::UnboundResolver::Create(loop.io(), {});
-          });
+      resolver_ = Metered(std::make_unique<dns::LateResolver>(
+                              loop.io(), clock, "smtp",
+                              [&loop]() -> absl::StatusOr<std::unique_ptr<dns::Resolver>> {
+                                return dns::UnboundResolver::Create(loop.io(), {});
+                              }),
+                          clock);
     }
     return resolver_.get();
   }
 
  private:
+  std::unique_ptr<dns::Resolver> Metered(std::unique_ptr<dns::Resolver> resolver,
+                                         const Clock& clock) const {
+    if (metrics_ == nullptr) return resolver;
+    return std::make_unique<dns::MeteredResolver>(std::move(resolver), *metrics_, clock);
+  }
+
+  metrics::Registry* const metrics_;
   std::unique_ptr<dns::Resolver> resolver_;
   std::unique_ptr<dns::Resolver> native_;
 };
@@ -95,7 +108,7 @@ std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedRes
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
                                                            TransportWorld world) {
   std::vector<TransportAgent> transports;
-  const auto resolver = std::make_shared<SharedResolver>();
+  const auto resolver = std::make_shared<SharedResolver>(world.metrics);
   const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds));
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;
