@@ -17,15 +17,23 @@ using smtp::Verb;
 
 namespace {
 
-// The transport `error` names a status and a text: "5.1.3 bad address syntax".
-Refusal RefuseByErrorTransport(std::string_view recipient, std::string_view nexthop) {
+bool RefusesMail(std::string_view transport) {
+  return transport == "error" || transport == "retry";
+}
+
+// The transports `error` and `retry` name a status and a text: "5.1.3 bad address syntax". Which of
+// both it is decides whether that is for good, whatever the status says.
+Refusal RefuseByErrorTransport(std::string_view recipient, const lookup::v1::Answer& answer) {
+  const std::string_view nexthop = answer.nexthop();
+  const bool for_good = answer.transport() == "error";
   size_t length = 0;
-  const auto status = mail::ParseEnhancedStatusPrefix(nexthop, &length);
+  auto status = mail::ParseEnhancedStatusPrefix(nexthop, &length);
+  if (!status) status = {.subject = 1, .detail = 1};
+  status->class_ = for_good ? 5 : 4;
   std::string_view text = nexthop.substr(length);
   text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  const std::string code = status ? status->ToString() : "5.1.1";
-  return {status && status->IsTransient() ? 450 : 550,
-          Concat(code, " <", recipient, ">: Recipient address rejected: ", text),
+  return {for_good ? 550 : 450,
+          Concat(status->ToString(), " <", recipient, ">: Recipient address rejected: ", text),
           Refusal::Kind::kUnlisted};
 }
 
@@ -118,8 +126,8 @@ bool Session::ConnectDecided(const std::optional<Refusal>& refusal, Actions* act
 
 std::optional<Refusal> Session::CheckListed() const {
   if (!config_.reject_unlisted_recipient) return std::nullopt;
-  if (answer_->failure().empty() && answer_->transport() == "error") {
-    return RefuseByErrorTransport(asked_.recipient.ToString(), answer_->nexthop());
+  if (answer_->failure().empty() && RefusesMail(answer_->transport())) {
+    return RefuseByErrorTransport(asked_.recipient.ToString(), *answer_);
   }
   return RefuseUnlisted(config_, asked_.recipient.ToString(), *answer_);
 }

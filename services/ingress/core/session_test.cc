@@ -670,6 +670,32 @@ TEST(Recipients, UnlistedAreRefusedWithTheirTablesName) {
             "550 5.7.9 <x@err.example>: Recipient address rejected: go away\r\n");
 }
 
+TEST(Recipients, ErrorIsForGoodAndRetryIsNotWhateverTheStatusSays) {
+  struct Row {
+    std::string transport, nexthop, refused;
+  };
+  for (const Row& row : {Row{"error", "4.2.2 Full",
+                             "550 5.2.2 <a@relay.example>: Recipient address "
+                             "rejected: Full\r\n"},
+                         Row{"retry", "5.2.2 Full",
+                             "450 4.2.2 <a@relay.example>: Recipient address "
+                             "rejected: Full\r\n"},
+                         Row{"retry", "Later",
+                             "450 4.1.1 <a@relay.example>: Recipient address "
+                             "rejected: Later\r\n"}}) {
+    Client client(ScriptedSession::Config(), Friend());
+    client.SayLine("MAIL FROM:<a@b>");
+    client.auto_answer = false;
+    client.SayLine("RCPT TO:<a@relay.example>");
+    lookup::v1::Answer answer = ScriptedSession::Answer("a@relay.example", false);
+    answer.set_transport(row.transport);
+    answer.set_nexthop(row.nexthop);
+    Actions actions;
+    client.session().OnResolved(answer, &actions);
+    EXPECT_EQ(actions.reply, row.refused);
+  }
+}
+
 TEST(Recipients, AFailedLookupIsTemporary) {
   Client client(ScriptedSession::Config(), Friend());
   client.SayLine("MAIL FROM:<a@b>");
