@@ -55,6 +55,24 @@ CASES = [f"{name}.dns.example" for name in (
 KNOWN = {
 }
 EQUAL_MESSAGES = 24
+# Domain -> relay, dsn, status, how the text begins, with use_srv_lookup; "may." in front: allow_srv_lookup_fallback.
+# Postfix has this since 3.8; what is expected here is what its sources say.
+BY_SRV = {
+    "srv.dns.example": ("other.dns.example[127.0.1.4]:2525", "2.0.0", "sent", "250 "),
+    "srvorder.dns.example": ("mx2.dns.example[127.0.1.2]:25", "2.0.0", "sent", "250 "),
+    "srvdown.dns.example": ("other.dns.example[127.0.1.4]:2525", "2.0.0", "sent", "250 "),
+    "plain.dns.example": ("none", "5.4.4", "bounced", "Host or domain name not found. Name service error for "
+                          "name=_smtp._tcp.plain.dns.example type=SRV: Host not found"),
+    "srvdot.dns.example": ("none", "5.1.0", "bounced", "Service _smtp._tcp.srvdot.dns.example is not available"),
+    "srvabsent.dns.example": ("none", "5.4.4", "bounced", "Host or domain name not found. Name service error for "
+                              "name=absent.dns.example type=A"),
+    "srvself.dns.example": ("none", "5.4.6", "bounced", "mail for _smtp._tcp.srvself.dns.example loops back to myself"),
+    "may.plain.dns.example": ("mx1.dns.example[127.0.1.1]:25", "2.0.0", "sent", "250 "),
+    "may.srvdot.dns.example": ("none", "5.4.4", "bounced", "Host or domain name not found. Name service error for "
+                               "name=srvdot.dns.example type=A"),
+    "may.srvabsent.dns.example": ("mx1.dns.example[127.0.1.1]:25", "2.0.0", "sent", "250 "),
+    "may.srvself.dns.example": ("mx1.dns.example[127.0.1.1]:25", "2.0.0", "sent", "250 "),
+}
 
 _FATE = re.compile(r"/\w+\[\d+\]: \w+: to=<c(\d+)@[^>]*>, (?:orig_to=<[^>]*>, )?relay=(\S+), .*?dsn=([\d.]+), status=(\w+) \((.*)\)$", re.MULTILINE)
 _SECONDS_MAX = 30.0
@@ -118,6 +136,7 @@ class Destinations(unittest.TestCase):
         enter = cls.enterClassContext
         folder = enter(machine.folder())
         cls.peers = {name: enter(RecordingServer(*address)) for name, address in SERVERS.items()}
+        cls.folder = folder
         (folder / "dns").mkdir()
         enter(name_servers.NameServers(folder / "dns", {"dns.example": ZONE.read_text()}))
         cls.sides = []
@@ -175,6 +194,31 @@ class Destinations(unittest.TestCase):
             self.assertEqual(sum(counts.values()), EQUAL_MESSAGES)
             # With a fair coin one of them gets nothing once in eight million runs.
             self.assertEqual(set(counts), {"mx1", "mx2"}, side.label)
+
+    def test_are_found_by_srv_records_where_that_is_asked_for(self):
+        routes = self.folder / "srv-routes"
+        routes.write_text("".join(
+            f"{domain} {'maydowithout' if domain.startswith('may.') else 'smtp'}:{domain.removeprefix('may.')}\n"
+            for domain in BY_SRV))
+        mta = self.enterContext(harness.Instance(self.folder, {
+            "use_srv_lookup": "submission, smtp",
+            "transport_maps": f"texthash:{routes}",
+            "smtp_connection_cache_on_demand": "no",
+            "smtpd_peername_lookup": "no",
+        }, MASTER_CF + "maydowithout unix - - n - - smtp -o allow_srv_lookup_fallback=yes\n", name="srv", oracle=False))
+        domains = list(BY_SRV)
+        with smtp_client.Client(mta.port) as client:
+            for number, domain in enumerate(domains):
+                client.send("", [f"c{number}@{domain}"], b"Subject: where to?\n\nbody\n")
+            client.quit()
+
+        def decided():
+            found = {domains[int(line.group(1))]: line.groups()[1:] for line in _FATE.finditer(mta.log())}
+            return found if len(found) == len(domains) else None
+        fates = wait_until("fates", decided, _SECONDS_MAX, mta.why_ended, poll_seconds=0.2)
+        for domain, (*expected, text) in BY_SRV.items():
+            self.assertEqual(list(fates[domain][:3]), expected, domain)
+            self.assertTrue(fates[domain][3].startswith(text), f"{domain}: {fates[domain]}")
 
     def test_get_each_message_once(self):
         for side in self.sides:
