@@ -30,8 +30,9 @@ absl::StatusOr<std::unique_ptr<HostTables>> HostTables::Open(const HostTablesOpt
       {&options.pix_workaround_maps, &opened->pix_workaround_maps_},
       {&options.reply_filter, &opened->reply_filter_}};
   for (const auto& [items, maps] : all) {
-    absl::StatusOr<tables::Maps> open =
-        tables::Maps::Open(*items, {.default_type = options.default_table_type});
+    absl::StatusOr<tables::Maps> open = tables::Maps::Open(
+        *items,
+        {.default_type = options.default_table_type, .fold_keys = maps != &opened->reply_filter_});
     if (!open.ok()) return open.status();
     *maps = *std::move(open);
   }

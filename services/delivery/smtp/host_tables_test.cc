@@ -71,6 +71,12 @@ TEST_F(HostTablesTest, RepliesAreReadAsTheFilterSays) {
   EXPECT_THAT(server_.commands, Not(Contains("DATA")));
 }
 
+TEST_F(HostTablesTest, PatternsOfTheFilterSeeTheLetters) {
+  options_.host_tables.reply_filter = {"regexp:{{/^550 (.* Greylisted.*)/ 450 $1}}"};
+  server_.behaviours = {{.replies = {{"RCPT", "550 5.7.1 Greylisted"}}}};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("deferred 4.0.0 host mx.test")));
+}
+
 // ---- PIX firewalls ----
 
 class FirewallTest : public SmtpAgentTest {
