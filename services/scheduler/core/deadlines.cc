@@ -155,19 +155,13 @@ void State::On(Timer&) {
 
 void State::On(Flushed&) {
   while (!dead.empty()) Revive(dead.begin()->second);
-  for (const auto& [queue_id, message] : messages) FlushAgain(message.get());
+  // A deferral whose commit is under way comes behind the flush, which does not see it there.
+  for (const auto& [queue_id, message] : messages) message->flush_again = message->deferring.size();
   for (Transport* transport : std::vector<Transport*>(ring)) {
     if (transport->phase != Phase::kThrottled) continue;
     Serve(transport);
     ForgetIfIdle(transport);
   }
-}
-
-// A deferral whose commit is under way comes behind the flush, which does not see it there.
-void State::FlushAgain(Message* message) {
-  std::move(message->deferring.begin(), message->deferring.end(),
-            std::back_inserter(message->flush_again));
-  message->deferring.clear();
 }
 
 void State::On(Opened&) {

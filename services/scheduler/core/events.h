@@ -161,7 +161,21 @@ struct Actions {
   // The time of the only timer, when it changed; kNoTimer: none. A new one replaces the old one.
   std::optional<int64_t> timer_at_ms;
 
-  void Clear() { *this = Actions(); }
+  // Keeps the memory of what was not much: most steps owe a few actions.
+  void Clear() {
+    credit_messages = 0;
+    timer_at_ms.reset();
+    const auto empty = [](auto*... lists) { (Empty(lists), ...); };
+    empty(&log, &resolve, &commit, &put_off, &notify, &more, &release, &rest, &cancel, &deliver);
+  }
+
+ private:
+  static constexpr size_t kKept = 64;
+  template <typename T>
+  static void Empty(std::vector<T>* list) {
+    if (list->capacity() <= kKept) return list->clear();
+    *list = std::vector<T>();
+  }
 };
 
 }  // namespace postfleet::scheduler

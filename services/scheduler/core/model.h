@@ -96,10 +96,10 @@ struct Message {
   uint32_t resolving = 0;
   uint32_t waiting = 0;
   uint32_t uncommitted = 0;
-  // Deferred by what is not committed yet; and of those, what is to be tried again at once, since a
-  // flush came meanwhile.
+  // Deferred by what is not committed yet. The first ones are to be tried again at once, since a
+  // flush came meanwhile, and stay until the round ends.
   std::vector<queue::v1::PutOff> deferring;
-  std::vector<queue::v1::PutOff> flush_again;
+  uint32_t flush_again = 0;
   // Ids of running deliveries.
   std::vector<uint64_t> attempts;
   int attempts_lost = 0;

@@ -206,7 +206,9 @@ void State::On(Committed& event) {
   const auto found = messages.find(committed.queue_id());
   if (found == messages.end()) return;
   Message* message = found->second.get();
-  if (message->uncommitted > 0 && --message->uncommitted == 0) message->deferring.clear();
+  if (message->uncommitted > 0 && --message->uncommitted == 0) {
+    message->deferring.resize(message->flush_again);
+  }
   if (committed.removed() || committed.late()) Remove(message);
   FinishRound(message);
 }
@@ -283,16 +285,15 @@ void State::FinishRound(Message* message) {
     return;
   }
   if (message->uncommitted > 0) return;
-  if (message->flush_again.empty() || message->deleted || message->recalled) {
-    return Release(message);
-  }
+  if (message->flush_again == 0 || message->deleted || message->recalled) return Release(message);
   // Due by now, so that the release finds them.
-  for (queue::v1::PutOff& again : message->flush_again) {
+  for (queue::v1::PutOff& again : message->deferring) {
     again.set_retry_at_ms(now_ms);
     actions->put_off.push_back(std::move(again));
     ++message->uncommitted;
   }
-  message->flush_again.clear();
+  message->deferring.clear();
+  message->flush_again = 0;
 }
 
 void State::CloseUntold(Message* message) {

@@ -203,7 +203,6 @@ struct State {
                      mail::v1::Outcome* outcome) const;
   bool MayWarn(const Message& message) const;
   bool TellsOfDelay(const Message& message, const mail::v1::Recipient& recipient) const;
-  void FlushAgain(Message* message);
   bool WarningIsDue(const Message& message) const;
   void Remove(Message* message);
   void CancelAttempts(Message* message);
