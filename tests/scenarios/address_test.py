@@ -10,8 +10,9 @@
 
 STORED is the address in the queue, with GIVEN where the client's words meant another (original_recipient), WRITTEN
 what a notice will call it (dsn_orig_rcpt), and ADDRESS where the log says that mail to it goes; none of the three is
-written down where it is STORED again. `sent at once`: there is nothing left to look at. `stranger: same` is what a
-friend gets. Of a sender only <STORED> is told, and no stranger is asked.
+written down where it is STORED again. That the log says orig_to=<GIVEN> goes without saying. `sent at once`: there
+is nothing left to look at. `stranger: same` is what a friend gets. Of a sender only <STORED> is told, and no stranger
+is asked.
 
 To write the fates of the installed Postfix into the table: RECORD=1 python3 -B address_test.py
 """
@@ -158,11 +159,12 @@ class Client:
 
 
 def _first_words(mta, ids):
-    """{queue id: (recipient, status)}, as the log has it first; ("", "removed") where that is all."""
+    """{queue id: (recipient, original recipient, status)}, as the log has it first; ("", "", "removed") where that is
+    all."""
     found = {}
-    for queue_id, to, status, removed in re.findall(
-            r"(?m): (\w+): (?:to=<(.*?)>, (?:orig_to|relay)=.*status=(\w+)|(removed)$)", mta.log()):
-        found.setdefault(queue_id, (to, status or removed))
+    for queue_id, to, original, status, removed in re.findall(
+            r"(?m): (\w+): (?:to=<(.*?)>, (?:orig_to=<(.*?)>, )?relay=.*status=(\w+)|(removed)$)", mta.log()):
+        found.setdefault(queue_id, (to, original, status or removed))
     return found if all(queue_id in found for queue_id in ids) else None
 
 
@@ -175,11 +177,15 @@ def _envelopes(mta, ids):
     return dict(zip(ids, shown.stdout.decode(errors="backslashreplace").split("*** ENVELOPE RECORDS ")[1:]))
 
 
+def _unquoted(address):
+    return re.sub(r'["\\]', "", address)
+
+
 def _visible(text):
     return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in text)
 
 
-def _fate(form, envelope, goes_to):
+def _fate(form, envelope, goes_to, original):
     def one(name):
         found = re.search(rf"(?m)^{name}(?:=|: *)(.*)$", envelope)
         return found[1] if found else None
@@ -187,8 +193,11 @@ def _fate(form, envelope, goes_to):
         return f"<{one('sender')}>"
     stored = one("recipient")
     written = (one("named_attribute: dsn_orig_rcpt") or "").removeprefix("rfc822;")
-    others = (("given", one("original_recipient")), ("written", written), ("goes to", goes_to))
-    return "; ".join([stored] + [f"{word} {other}" for word, other in others if other and other != stored])
+    given = one("original_recipient")
+    others = (("given", given), ("written", written), ("goes to", goes_to))
+    fate = "; ".join([stored] + [f"{word} {other}" for word, other in others if other and other != stored])
+    expected = given if _unquoted(given) != _unquoted(goes_to) else ""
+    return fate if _unquoted(original) == _unquoted(expected) else f"{fate}; orig_to={original}"
 
 
 def fates(mta, forms):
@@ -207,10 +216,10 @@ def fates(mta, forms):
     with FolderChanges(mta.log_path.parent) as changes:
         words = wait_until("a word in the log of each message", lambda: _first_words(mta, ids), _LOG_SECONDS_MAX,
                            mta.why_ended, changes)
-    envelopes = _envelopes(mta, [queue_id for queue_id in ids if words[queue_id][1] == "deferred"])
+    envelopes = _envelopes(mta, [queue_id for queue_id in ids if words[queue_id][2] == "deferred"])
     for queue_id, (index, client) in ids.items():
-        goes_to, status = words[queue_id]
-        found[index, client] = (_fate(forms[index], envelopes[queue_id], goes_to) if queue_id in envelopes
+        goes_to, original, status = words[queue_id]
+        found[index, client] = (_fate(forms[index], envelopes[queue_id], goes_to, original) if queue_id in envelopes
                                 else f"{status} at once")
     return {key: _visible(fate) for key, fate in found.items()}
 

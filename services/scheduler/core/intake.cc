@@ -232,7 +232,13 @@ void State::Route(Message* message) {
       continue;
     }
     mail::v1::Recipient& recipient = message->targets[target].recipient;
-    if (!answer.recipient().empty()) recipient.set_address(answer.recipient());
+    if (!answer.recipient().empty() && answer.recipient() != recipient.address()) {
+      // orig_to= and notices name what the sender said.
+      if (recipient.original_address().empty()) {
+        recipient.set_original_address(recipient.address());
+      }
+      recipient.set_address(answer.recipient());
+    }
     if (IsDoubleBounce(answer, recipient.address())) {
       Settle(message, std::span(&target, 1), kDiscarded, kDiscardTransport, "");
       continue;
