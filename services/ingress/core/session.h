@@ -285,11 +285,13 @@ class Session {
   void ReadData(std::string_view* in, Actions* actions);
   size_t TakeContent(std::string_view in, Actions* actions);
   void FinishContent();
+  void LogNotes(Actions* actions);
   void SubmitChunk(Actions* actions);
   void EndOfData(Actions* actions);
   // What is wrong with the content itself: replied.
   bool RefuseBareNewline(Actions* actions);
   bool RefuseContent(Actions* actions);
+  bool TooBig() const;
   // The transaction ends with the reply that was given.
   void EndRefused(Actions* actions);
   void SubmitMessage(Actions* actions);

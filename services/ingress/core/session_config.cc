@@ -173,6 +173,9 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   ReadAccess(config, &session);
   if (absl::Status status = ReadInFlowDelay(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
+  absl::StatusOr<ContentRules> content_rules = ContentRules::From(config);
+  if (!content_rules.ok()) return content_rules.status();
+  session.content_rules = *std::move(content_rules);
   if (absl::Status status = ReadRestrictions(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadTables(config, &session); !status.ok()) return status;
   return session;

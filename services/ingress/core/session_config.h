@@ -17,6 +17,7 @@
 #include "libs/smtp/line_reader.h"
 #include "libs/tables/fast_flush.h"
 #include "services/ingress/core/client_rates.h"
+#include "services/ingress/core/content_rules.h"
 
 namespace postfleet::ingress {
 
@@ -77,6 +78,7 @@ struct SessionConfig {
   smtp::BareNewline bare_newline = smtp::BareNewline::kNormalize;
   int bare_newline_reject_code = 550;
   bool replace_stray_cr = true;
+  ContentRules content_rules;
   std::vector<std::string> drop_headers = {"bcc", "content-length", "resent-bcc", "return-path"};
   smtp::EhloKeywords discarded_keywords;  // smtpd_discard_ehlo_keywords
   bool smtputf8 = true;  // smtputf8_enable: it is offered, a command that is not UTF-8 is an error

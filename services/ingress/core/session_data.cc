@@ -41,10 +41,11 @@ absl::StatusOr<bool> Session::HeadersAreLocal() const {
 
 message::CleanupOptions Session::MakeCleanupOptions() const {
   const Transaction& transaction = *transaction_;
-  message::CleanupOptions options{.drop_headers = config_.drop_headers,
-                                  .header_bytes_max = config_.header_size_limit,
-                                  .hop_count_max = config_.hopcount_limit,
-                                  .replace_stray_cr = config_.replace_stray_cr};
+  message::CleanupOptions options = config_.content_rules.cleanup;
+  options.drop_headers = config_.drop_headers;
+  options.header_bytes_max = config_.header_size_limit;
+  options.hop_count_max = config_.hopcount_limit;
+  options.replace_stray_cr = config_.replace_stray_cr;
   if (transaction.local_headers) {
     options.rewriting = &config_.local_rewriting;
   } else if (config_.rewrite_remote_headers) {
@@ -115,6 +116,13 @@ void Session::FinishContent() {
   if (!content.discarding) content.cleanup.Append({rest, size}, &content.chunk);
 }
 
+// As Postfix counts what comes in: each line with CRLF.
+bool Session::TooBig() const {
+  const uint64_t limit = config_.message_size_limit;
+  const Content& content = *transaction_->content;
+  return limit > 0 && std::max(content.cleanup.output_bytes(), content.reader.wire_bytes()) > limit;
+}
+
 // Returns how much of `in` it took.
 size_t Session::TakeContent(std::string_view in, Actions* actions) {
   Content& content = *transaction_->content;
@@ -136,9 +144,10 @@ size_t Session::TakeContent(std::string_view in, Actions* actions) {
     consumed = progress.consumed;
   }
 
-  const bool too_big =
-      config_.message_size_limit > 0 && content.cleanup.output_bytes() > config_.message_size_limit;
-  if (too_big || content.cleanup.too_many_hops()) {
+  LogNotes(actions);
+  const bool hopeless =
+      content.cleanup.too_many_hops() || content.cleanup.defect() == message::Defect::kCharacter;
+  if (TooBig() || hopeless) {
     content.discarding = true;
     Abandon(actions);
     content.chunk = {};
@@ -178,26 +187,23 @@ void Session::EndOfData(Actions* actions) {
   Content& content = *transaction_->content;
   where_ = kEndOfMessage;
   phase_ = Phase::kCommand;
-  if (!content.discarding) content.cleanup.Finish(&content.chunk);
   const bool bare_lf_refused =
       content.reader.saw_bare_lf() && config_.bare_newline == smtp::BareNewline::kReject;
-  if (!content.cleanup.too_many_hops() && !bare_lf_refused) {
-    const std::string& id = content.cleanup.message_id();
-    Log(LogProgram::kCleanup,
-        Concat(transaction_->queue_id, ": message-id=", id.empty() ? std::string_view("<>") : id),
-        actions);
-    if (!content.cleanup.resent_message_id().empty()) {
-      Log(LogProgram::kCleanup,
-          Concat(transaction_->queue_id,
-                 ": resent-message-id=", content.cleanup.resent_message_id()),
-          actions);
-    }
+  if (!content.discarding && !bare_lf_refused) {
+    content.cleanup.Finish(&content.chunk);
+    LogNotes(actions);
   }
   if (transaction_->failure != EnqueueResult::COMMITTED) {
     AnswerMessage(transaction_->failure, actions);
     return;
   }
-  if (RefuseBareNewline(actions)) return EndRefused(actions);
+  if (RefuseBareNewline(actions)) {
+    EndRefused(actions);
+    // RFC 7504, and RFC 5321, 4.2.3: the codes that say so close the connection.
+    const int code = config_.bare_newline_reject_code;
+    if (code == 421 || code == 521) End("", actions);
+    return;
+  }
   current_verb_ = smtp::Verb::kUnknown;
   Judge(Stage::kEndOfData, std::string(kEndOfMessage), &Session::EndOfDataDecided, actions);
 }
@@ -238,20 +244,22 @@ bool Session::RefuseBareNewline(Actions* actions) {
 bool Session::RefuseContent(Actions* actions) {
   const Transaction& transaction = *transaction_;
   const Content& content = *transaction.content;
-  if (content.cleanup.too_many_hops()) {
-    Log(LogProgram::kCleanup,
-        Concat("warning: ", transaction.queue_id, ": message rejected: hopcount exceeded"),
-        actions);
-    actions->rejects.push_back({kEndOfMessage, 554, RejectReason::kContent});
-    Reply(554, "5.4.0 Error: too many hops", actions);
-    return true;
-  }
-  if (config_.message_size_limit > 0 &&
-      content.cleanup.output_bytes() > config_.message_size_limit) {
+  if (TooBig()) {
     Log(LogProgram::kSmtpd,
         Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
     actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
     Reply(552, "5.3.4 Error: message file too big", actions);
+    return true;
+  }
+  if (content.cleanup.too_many_hops()) {
+    actions->rejects.push_back({kEndOfMessage, 554, RejectReason::kContent});
+    Reply(554, "5.4.0 Error: too many hops", actions);
+    return true;
+  }
+  if (const auto defect = content.cleanup.defect()) {
+    const bool character = defect == message::Defect::kCharacter;
+    actions->rejects.push_back({kEndOfMessage, 550, RejectReason::kContent});
+    Reply(550, Concat(character ? "5.7.1 " : "5.6.0 ", message::DefectText(*defect)), actions);
     return true;
   }
   return false;
@@ -277,8 +285,8 @@ void Session::SubmitMessage(Actions* actions) {
   envelope->set_sender(transaction.completed_sender);
   envelope->set_arrival_ms(mail_ms_);
   // What the header says goes before what the client declared.
-  const smtp::Body body =
-      content.cleanup.says_8bit() ? smtp::Body::k8BitMime : transaction.body;
+  const bool says_8bit = config_.content_rules.detect_8bit && content.cleanup.says_8bit();
+  const smtp::Body body = says_8bit ? smtp::Body::k8BitMime : transaction.body;
   envelope->set_body_8bitmime(body == smtp::Body::k8BitMime);
   envelope->set_body_7bit(body == smtp::Body::k7Bit);
   envelope->set_content_lines(content.lines_sent);
@@ -309,9 +317,11 @@ void Session::SubmitMessage(Actions* actions) {
     recipient->set_dsn_orcpt(std::move(accepted.dsn_orcpt));
     needs_utf8 = needs_utf8 || HasEightBit(recipient->address());
   }
-  envelope->set_smtputf8(transaction.smtputf8 && needs_utf8);
-  envelope->set_smtputf8_requested(transaction.smtputf8);
-  envelope->set_smtputf8_header(transaction.smtputf8 && header_needs_utf8);
+  const bool detected = config_.smtputf8 && config_.content_rules.detect_smtputf8 && needs_utf8;
+  const bool smtputf8 = transaction.smtputf8 || detected;
+  envelope->set_smtputf8(smtputf8 && needs_utf8);
+  envelope->set_smtputf8_requested(smtputf8);
+  envelope->set_smtputf8_header(smtputf8 && header_needs_utf8);
   transaction.wire_bytes = content.reader.wire_bytes();
   transaction.content.reset();
   phase_ = Phase::kAwaitingCommit;
