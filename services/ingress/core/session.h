@@ -290,6 +290,8 @@ class Session {
   void EndOfData(Actions* actions);
   // What is wrong with the content itself: replied.
   bool RefuseBareNewline(Actions* actions);
+  // Of a bare newline that was refused.
+  void EndIfCodeSaysSo(Actions* actions);
   bool RefuseContent(Actions* actions);
   bool TooBig() const;
   // The transaction ends with the reply that was given.

@@ -94,6 +94,11 @@ void Session::EndOfChunk(Actions* actions) {
     return;
   }
   phase_ = Phase::kCommand;
+  if (RefuseBareNewline(actions)) {
+    FailChunks(actions);
+    EndIfCodeSaysSo(actions);
+    return;
+  }
   if (transaction.failure != EnqueueResult::COMMITTED) {
     ReplyFailure(transaction.failure, actions);
     FailChunks(actions);

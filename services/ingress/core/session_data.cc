@@ -199,9 +199,7 @@ void Session::EndOfData(Actions* actions) {
   }
   if (RefuseBareNewline(actions)) {
     EndRefused(actions);
-    // RFC 7504, and RFC 5321, 4.2.3: the codes that say so close the connection.
-    const int code = config_.bare_newline_reject_code;
-    if (code == 421 || code == 521) End("", actions);
+    EndIfCodeSaysSo(actions);
     return;
   }
   current_verb_ = smtp::Verb::kUnknown;
@@ -239,6 +237,12 @@ bool Session::RefuseBareNewline(Actions* actions) {
   actions->rejects.push_back(
       {kEndOfMessage, config_.bare_newline_reject_code, RejectReason::kProtocol});
   return true;
+}
+
+// RFC 7504, and RFC 5321, 4.2.3: these codes close the connection.
+void Session::EndIfCodeSaysSo(Actions* actions) {
+  const int code = config_.bare_newline_reject_code;
+  if (code == 421 || code == 521) End("", actions);
 }
 
 bool Session::RefuseContent(Actions* actions) {
