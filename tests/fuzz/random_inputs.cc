@@ -18,6 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace {
 
+constexpr int kInputs = 100'000;
 constexpr size_t kTokensMax = 24;
 constexpr std::string_view kTokens[] = {"\r\n",
                                         "\n",
@@ -149,7 +150,7 @@ TEST(RandomInputs, TargetHoldsItsPromises) {
   const std::vector<std::string> corpus = Corpus();
   for (const std::string& input : corpus) TryInput(input);
   Inputs inputs;
-  for (int i = 0; i < FUZZ_INPUTS; ++i) {
+  for (int i = 0; i < kInputs; ++i) {
     SCOPED_TRACE(i);
     const bool changed = !corpus.empty() && inputs.Below(2) == 0;
     TryInput(changed ? inputs.Changed(corpus[inputs.Below(corpus.size())]) : inputs.Made());

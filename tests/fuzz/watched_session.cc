@@ -292,7 +292,7 @@ void WatchedSession::CheckLines(std::string_view reply) {
     const std::string_view line = reply.substr(0, end);
     reply.remove_prefix(end + 2);
     Check(line.size() + 2 <= kReplyLineBytesMax && line.size() >= 4);
-    for (const char c : line) Check(static_cast<unsigned char>(c) >= 32 && c != 127);
+    for (const char c : line) Check(c == '\t' || (static_cast<unsigned char>(c) >= 32 && c != 127));
     int code = 0;
     for (const char digit : line.substr(0, 3)) {
       Check(digit >= '0' && digit <= '9');
