@@ -5,6 +5,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
+#include "libs/smtp/escaped_input.h"
 #include "services/ingress/core/transaction.h"
 
 namespace postfleet::ingress {
@@ -22,39 +23,6 @@ std::string_view FittingInLine(std::string_view text) {
   size_t size = kReplyTextBytesMax;
   while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
   return text.substr(0, size);
-}
-
-// Input in a log line, as Postfix escapes it.
-std::string Escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, kLoggedInputBytesMax)) {
-    const auto byte = static_cast<unsigned char>(c);
-    switch (c) {
-      case '\r':
-        out += "\\r";
-        continue;
-      case '\n':
-        out += "\\n";
-        continue;
-      case '\t':
-        out += "\\t";
-        continue;
-      case '\\':
-        out += "\\\\";
-        continue;
-      default:
-        break;
-    }
-    if (byte >= 32 && byte < 127) {
-      out += c;
-    } else {
-      for (const int shift : {6, 3, 0}) {
-        if (shift == 6) out += '\\';
-        out += static_cast<char>('0' + ((byte >> shift) & 7));
-      }
-    }
-  }
-  return out;
 }
 
 RejectReason ReasonOf(const Refusal& refusal) {
@@ -108,6 +76,8 @@ Session::Session(const SessionConfig& config, ConnectionFacts facts, Surrounding
 
 Session::~Session() = default;
 
+void Session::NameClient() { client_ = ClientText(facts_, config_.client_port_logging); }
+
 // ---- Events ----
 
 void Session::OnConnect(Actions* actions) {
@@ -117,7 +87,7 @@ void Session::OnConnect(Actions* actions) {
   if (!facts_.early_bytes.empty()) {
     Log(LogProgram::kSmtpd,
         Concat("improper command pipelining after CONNECT from ", client_, ": ",
-               Escaped(facts_.early_bytes)),
+               smtp::EscapedInput(facts_.early_bytes.substr(0, kLoggedInputBytesMax))),
         actions);
     if (config_.forbid_unauth_pipelining) {
       Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
@@ -279,8 +249,8 @@ const Session::VerbRow Session::kVerbs[] = {
     {Verb::kStarttls, "STARTTLS", &Session::NotImplemented},
     {Verb::kEtrn, "ETRN", &Session::Etrn, false, true},
     {Verb::kBdat, "BDAT", &Session::Bdat},
-    {Verb::kXclient, "XCLIENT", &Session::NotAuthorized},
-    {Verb::kXforward, "XFORWARD", &Session::NotAuthorized},
+    {Verb::kXclient, "XCLIENT", &Session::Xclient, true},
+    {Verb::kXforward, "XFORWARD", &Session::Xforward},
 };
 
 const Session::VerbRow* Session::FindVerb(Verb verb) {
@@ -355,7 +325,7 @@ bool Session::SentAhead(const VerbRow& row, std::string_view rest, Actions* acti
   if (rest.empty() || (esmtp_ && !row.last_of_group)) return false;
   Log(LogProgram::kSmtpd,
       Concat("improper command pipelining after ", row.name, " from ", client_, ": ",
-             Escaped(rest)),
+             smtp::EscapedInput(rest.substr(0, kLoggedInputBytesMax))),
       actions);
   if (!config_.forbid_unauth_pipelining) return false;
   Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
@@ -366,10 +336,11 @@ bool Session::SentAhead(const VerbRow& row, std::string_view rest, Actions* acti
 
 void Session::FinishCommand(Verb verb, bool good, Actions* actions) {
   counts_.Replied(verb, last_code_);
-  if (good) {
-    counts_.Succeeded(verb);
-  } else {
+  if (!good) {
     ++errors_;
+  } else if (verb != Verb::kXclient) {
+    // Whose success is another session's, in Postfix.
+    counts_.Succeeded(verb);
   }
   const VerbRow* row = FindVerb(verb);
   if (row != nullptr && row->junk && junk_commands_++ > config_.junk_command_limit) ++errors_;

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "libs/message/cleanup.h"
 #include "libs/message/received.h"
+#include "libs/smtp/client_attributes.h"
 #include "libs/smtp/command.h"
 #include "libs/smtp/data_reader.h"
 #include "libs/smtp/ehlo_keywords.h"
@@ -47,6 +49,11 @@ struct ConnectionFacts {
   std::shared_ptr<ClientVisit> visit;
   // Bytes that came before the banner, for smtpd_forbid_unauth_pipelining; at most 100.
   std::string early_bytes;
+  // smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts.
+  bool may_xclient = false;
+  bool may_xforward = false;
+  // Behind XCLIENT: asks the lists again, by name and address; null: there are none.
+  std::function<void(ConnectionFacts*)> recognize;
 };
 
 // What a session asks while it decides.
@@ -229,7 +236,8 @@ class Session {
   bool Help(const smtp::Command& command, Actions* actions);
   bool Quit(const smtp::Command& command, Actions* actions);
   bool Auth(const smtp::Command& command, Actions* actions);
-  bool NotAuthorized(const smtp::Command& command, Actions* actions);
+  bool Xclient(const smtp::Command& command, Actions* actions);
+  bool Xforward(const smtp::Command& command, Actions* actions);
   bool NotImplemented(const smtp::Command& command, Actions* actions);
 
   // What the tables of CommandRules say. A table that cannot be asked is warned of; where a wrong
@@ -330,13 +338,25 @@ class Session {
   // What lookup was asked for is over.
   void FinishAsked(bool good, Actions* actions);
   void FinishUnlessItGoesOn(smtp::Verb verb, bool good, Actions* actions);
+  // client_, of facts_.
+  void NameClient();
+  // Whether XCLIENT or XFORWARD may come now; else it is answered.
+  bool MayForward(bool allowed, const smtp::Command& command, Actions* actions);
+  // ", orig_client=NAME[ADDR]" behind client=, by XFORWARD.
+  std::string ForwardedNote() const;
+  void WriteOrigin(bool local_headers, mail::v1::Origin* origin) const;
+  // nullopt: XFORWARD does not say.
+  std::optional<bool> ForwardedIsLocal() const;
   // Counts a command that is over and the errors and junk of it.
   void FinishCommand(smtp::Verb verb, bool good, Actions* actions);
 
   const SessionConfig& config_;
-  const ConnectionFacts facts_;
+  // Another's after XCLIENT.
+  ConnectionFacts facts_;
   Surroundings& surroundings_;
-  const std::string client_;  // "NAME[ADDR]"
+  std::string client_;  // "NAME[ADDR]"
+  // By XFORWARD, of the next or current message.
+  smtp::ClientAttributes forwarded_;
 
   Phase phase_ = Phase::kCommand;
   smtp::LineReader lines_;

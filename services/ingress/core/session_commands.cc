@@ -89,6 +89,8 @@ bool Session::EhloDecided(const std::optional<Refusal>& refusal, Actions* action
       {Offers("SIZE"), size},
       {Offers("VRFY"), "VRFY"},
       {Offers("ETRN"), "ETRN"},
+      {Offers("XCLIENT") && facts_.may_xclient, smtp::kXclientKeyword},
+      {Offers("XFORWARD") && facts_.may_xforward, smtp::kXforwardKeyword},
       {Offers("ENHANCEDSTATUSCODES"), "ENHANCEDSTATUSCODES"},
       {Offers("8BITMIME"), "8BITMIME"},
       {Offers("DSN"), "DSN"},
@@ -209,7 +211,7 @@ bool Session::MailDecided(const std::optional<Refusal>& refusal, Actions* action
     transaction_.reset();
     return false;
   }
-  transaction_->local_headers = *local_headers;
+  transaction_->local_headers = ForwardedIsLocal().value_or(*local_headers);
   mail_ms_ = surroundings_.WallMillis();
   Reply(250, "2.1.0 Ok", actions);
   return true;
@@ -261,7 +263,8 @@ bool Session::AcceptRecipient(Actions* actions) {
 bool Session::OpenMessage(std::string_view stage, Actions* actions) {
   transaction_->queue_id = surroundings_.NextQueueId();
   if (transaction_->queue_id.empty()) return FailForQueue(stage, actions);
-  Log(LogProgram::kSmtpd, Concat(transaction_->queue_id, ": client=", client_), actions);
+  Log(LogProgram::kSmtpd, Concat(transaction_->queue_id, ": client=", client_, ForwardedNote()),
+      actions);
   // Where Postfix does: before anything of the message is taken in.
   if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
   return true;
@@ -375,10 +378,6 @@ bool Session::Quit(const smtp::Command&, Actions* actions) {
 
 bool Session::Auth(const smtp::Command&, Actions* actions) {
   return Fail(503, "5.5.1 Error: authentication not enabled", actions);
-}
-
-bool Session::NotAuthorized(const smtp::Command&, Actions* actions) {
-  return Fail(550, "5.7.0 Error: insufficient authorization", actions);
 }
 
 bool Session::NotImplemented(const smtp::Command& command, Actions* actions) {

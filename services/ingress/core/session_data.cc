@@ -294,11 +294,7 @@ void Session::SubmitMessage(Actions* actions) {
   envelope->set_body_8bitmime(body == smtp::Body::k8BitMime);
   envelope->set_body_7bit(body == smtp::Body::k7Bit);
   envelope->set_content_lines(content.lines_sent);
-  auto* origin = envelope->mutable_origin();
-  origin->set_client_name(facts_.name);
-  origin->set_client_address(facts_.address);
-  origin->set_helo(helo_);
-  origin->set_protocol(esmtp_ ? "ESMTP" : "SMTP");
+  WriteOrigin(transaction.local_headers, envelope->mutable_origin());
   envelope->set_dsn_return(transaction.dsn_return);
   envelope->set_dsn_envid(std::move(transaction.dsn_envid));
   const bool header_needs_utf8 = content.cleanup.header_has_8bit();
@@ -367,6 +363,7 @@ void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
   const bool chunked = chunk_.state != Chunk::kNone;
   const uint64_t wire_bytes = transaction_->wire_bytes;
   transaction_.reset();
+  forwarded_.clear();
   chunk_ = {};
   phase_ = Phase::kCommand;
   const bool good = code == EnqueueResult::COMMITTED;
@@ -409,6 +406,7 @@ void Session::Abandon(Actions* actions) {
 void Session::DropTransaction(Actions* actions) {
   Abandon(actions);
   transaction_.reset();
+  forwarded_.clear();
   chunk_ = {};
 }
 
