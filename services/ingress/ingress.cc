@@ -57,6 +57,14 @@ absl::StatusOr<ListenerOptions> ListenerOptions::From(const config::Config& conf
   absl::StatusOr<ClientLists> clients = ClientLists::Open(config);
   if (!clients.ok()) return clients.status();
   options.clients = *std::move(clients);
+  const std::string proxy = config.GetString("smtpd_upstream_proxy_protocol");
+  if (!proxy.empty() && proxy != "haproxy") {
+    return absl::InvalidArgumentError(
+        Concat("bad parameter value: smtpd_upstream_proxy_protocol = ", proxy));
+  }
+  options.behind_proxy = !proxy.empty();
+  options.proxy_timeout =
+      absl::ToChronoMilliseconds(config.GetTime("smtpd_upstream_proxy_timeout"));
   // syslog_name "postfix/submission" writes "postfix/submission/smtpd".
   const std::string syslog_name = config.GetString("syslog_name");
   const size_t slash = syslog_name.find('/');

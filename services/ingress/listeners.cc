@@ -1,5 +1,8 @@
 #include "services/ingress/listeners.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "libs/base/concat.h"
 
 namespace postfleet::ingress {
@@ -9,7 +12,21 @@ absl::StatusOr<ListenerOptions> ListenerOf(const config::Config& config,
                                            const config::MasterService& service) {
   const absl::StatusOr<config::Config> own = config.WithOverrides(service);
   if (!own.ok()) return own.status();
-  return ListenerOptions::From(*own, service.name);
+  absl::StatusOr<ListenerOptions> listener = ListenerOptions::From(*own, service.name);
+  if (!listener.ok()) return listener;
+  listener->sessions_max = static_cast<size_t>(std::max(0, service.maxproc.value_or(0)));
+  // `-o stress=` says that there is none.
+  for (const auto& [name, value] : service.overrides) {
+    if (name == "stress") return listener;
+  }
+  config::MasterService stressed = service;
+  stressed.overrides.emplace_back("stress", "yes");
+  const absl::StatusOr<config::Config> under_stress = config.WithOverrides(stressed);
+  if (!under_stress.ok()) return under_stress.status();
+  absl::StatusOr<SessionConfig> session = SessionConfig::From(*under_stress);
+  if (!session.ok()) return session.status();
+  listener->stressed_session = std::make_shared<const SessionConfig>(*std::move(session));
+  return listener;
 }
 
 // Without a launcher: the ports that this user may bind.

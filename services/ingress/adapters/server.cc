@@ -20,6 +20,7 @@ constexpr size_t kReadBufferBytes = 64 * 1024;
 // Connections taken in one turn of the loop.
 constexpr int kAcceptsMax = 64;
 constexpr std::chrono::milliseconds kSweepInterval{1000};
+constexpr std::chrono::minutes kStressWarningEvery{1};
 // Before the next try when the process is out of descriptors.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
@@ -58,8 +59,12 @@ config::IpAddress AddressOf(const sockaddr_storage& address) {
 
 Listener::Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
                    int listening_fd)
-    : log_program(std::move(options.log_program)),
+    : service(options.name),
+      log_program(std::move(options.log_program)),
       session_config(std::move(options.session)),
+      stressed_config(std::move(options.stressed_session)),
+      behind_proxy(options.behind_proxy),
+      proxy_timeout(options.proxy_timeout),
       clients(std::move(options.clients)),
       socket(loop.io(), NonBlocking(listening_fd)),
       port(PortOf(listening_fd)),
@@ -86,9 +91,14 @@ Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Regist
       read_buffer_(kReadBufferBytes, '\0') {
   auto& listeners = const_cast<IngressOptions&>(options_).listeners;
   for (size_t i = 0; i < listeners.size(); ++i) {
+    const size_t sessions_max = listeners[i].sessions_max;
     listeners_.push_back(
         std::make_unique<Listener>(loop, registry, std::move(listeners[i]), listening_fds[i]));
     Listener& listener = *listeners_.back();
+    auto& load = loads_[listener.service];
+    if (load == nullptr) load = std::make_shared<ServiceLoad>();
+    load->sessions_max = sessions_max > 0 ? sessions_max : options_.sessions_max;
+    listener.load = load;
     const ClientLimits& limits = listener.session_config.client_limits;
     if (!limits.any()) continue;
     auto& rates = rates_of_[listener.session_config.service];
@@ -119,8 +129,13 @@ void Server::StartAccepting() {
   for (const auto& listener : listeners_) ArmAccept(*listener);
 }
 
+bool Server::MayAccept(const Listener& listener) const {
+  return !draining_ && sessions_ < options_.sessions_max &&
+         listener.load->sessions < listener.load->sessions_max;
+}
+
 void Server::ArmAccept(Listener& listener) {
-  if (listener.accepting || draining_ || !accepting_ || sessions_ >= options_.sessions_max) return;
+  if (listener.accepting || !accepting_ || !MayAccept(listener)) return;
   listener.accepting = true;
   listener.socket.async_wait(asio::posix::stream_descriptor::wait_read,
                              [this, &listener](const std::error_code& error) {
@@ -130,7 +145,7 @@ void Server::ArmAccept(Listener& listener) {
 }
 
 void Server::Accept(Listener& listener) {
-  for (int i = 0; i < kAcceptsMax && !draining_ && sessions_ < options_.sessions_max; ++i) {
+  for (int i = 0; i < kAcceptsMax && MayAccept(listener); ++i) {
     sockaddr_storage address{};
     socklen_t size = sizeof(address);
     const int fd = ::accept4(listener.socket.native_handle(), reinterpret_cast<sockaddr*>(&address),
@@ -166,6 +181,7 @@ void Server::Admit(Listener& listener, int fd, const sockaddr_storage& address) 
   auto arrival = std::make_shared<Arrival>(*this, listener, std::move(socket), AddressOf(address),
                                            PortOf(address));
   sessions_.fetch_add(1, std::memory_order_relaxed);
+  ++listener.load->sessions;
   arrival->place_ = arrivals_.insert(arrivals_.end(), arrival);
   arrival->Start();
 }
@@ -173,24 +189,39 @@ void Server::Admit(Listener& listener, int fd, const sockaddr_storage& address) 
 void Server::Begin(Arrival& arrival, Listener& listener, asio::ip::tcp::socket socket,
                    ConnectionFacts facts) {
   arrivals_.erase(arrival.place_);
-  auto connection =
-      std::make_shared<Connection>(*this, listener, std::move(socket), std::move(facts));
+  auto connection = std::make_shared<Connection>(*this, listener, BeginsStressed(listener),
+                                                 std::move(socket), std::move(facts));
   connection->place_ = listener.connections.insert(listener.connections.end(), connection);
   connection->Start(enqueue_.NextQueueIdIsKnown());
   if (draining_) connection->OnShutdown();
 }
 
-void Server::Abandon(Arrival& arrival) {
+void Server::Abandon(Arrival& arrival, Listener& listener) {
   arrivals_.erase(arrival.place_);
-  Left();
+  Left(listener);
+}
+
+bool Server::BeginsStressed(Listener& listener) {
+  ServiceLoad& load = *listener.load;
+  if (!load.Stressed()) return false;
+  const auto now = options_.clock->Monotonic();
+  if (load.warned_at == std::chrono::steady_clock::time_point() ||
+      now - load.warned_at >= kStressWarningEvery) {
+    load.warned_at = now;
+    maillog::Warning("master", "service \"", listener.service, "\" has ", load.sessions,
+                     " sessions of at most ", load.sessions_max,
+                     ": new ones have the limits of stress; see STRESS_README");
+  }
+  return true;
 }
 
 void Server::Closed(Connection& connection, Listener& listener) {
   listener.connections.erase(connection.place_);
-  Left();
+  Left(listener);
 }
 
-void Server::Left() {
+void Server::Left(Listener& listener) {
+  --listener.load->sessions;
   {
     std::lock_guard lock(drain_mutex_);
     sessions_.fetch_sub(1, std::memory_order_relaxed);
@@ -204,16 +235,16 @@ void Server::Sweep() {
   resolve_.GiveUpOld();
   std::chrono::milliseconds interval = kSweepInterval;
   for (const auto& listener : listeners_) {
-    const std::chrono::milliseconds timeout(listener->session_config.timeout_ms);
-    interval = std::min(interval, std::max(timeout / 2, std::chrono::milliseconds(1)));
-    const auto now = options_.clock->Monotonic();
-    // Each is dropped or moves to the end: as many looks as there are connections.
-    for (size_t left = listener->connections.size(); left > 0; --left) {
-      if (listener->connections.empty()) break;
-      const std::shared_ptr<Connection> oldest = listener->connections.front();
-      if (now - oldest->active_at() < timeout) break;
-      oldest->OnIdle();
+    for (const bool stressed : {false, true}) {
+      const std::chrono::milliseconds timeout(listener->ConfigOf(stressed).timeout_ms);
+      interval = std::min(interval, std::max(timeout / 2, std::chrono::milliseconds(1)));
     }
+    const auto now = options_.clock->Monotonic();
+    std::vector<std::shared_ptr<Connection>> idle;
+    for (const std::shared_ptr<Connection>& connection : listener->connections) {
+      if (now - connection->active_at() >= connection->timeout()) idle.push_back(connection);
+    }
+    for (const std::shared_ptr<Connection>& connection : idle) connection->OnIdle();
   }
   sweep_.Set(interval, [this] { Sweep(); });
 }

@@ -25,19 +25,38 @@
 
 namespace postfleet::ingress {
 
+// The sessions of one service of master.cf, over all its listeners.
+struct ServiceLoad {
+  size_t sessions = 0;
+  size_t sessions_max = 0;
+  std::chrono::steady_clock::time_point warned_at;
+
+  // One more begins under stress: few places are left, as when all of Postfix's processes are busy.
+  bool Stressed() const { return sessions >= sessions_max - sessions_max / 4; }
+};
+
 struct Listener {
   Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
            int listening_fd);
 
+  // What a session that begins now goes by.
+  const SessionConfig& ConfigOf(bool stressed) const {
+    return stressed && stressed_config != nullptr ? *stressed_config : session_config;
+  }
+
+  const std::string service;  // of master.cf
   const std::string log_program;
   const SessionConfig session_config;
+  const std::shared_ptr<const SessionConfig> stressed_config;  // null: as without stress
+  std::shared_ptr<ServiceLoad> load;
+  const bool behind_proxy;
+  const std::chrono::milliseconds proxy_timeout;
   ClientLists clients;
   asio::posix::stream_descriptor socket;
   uint16_t port = 0;
   bool accepting = false;
   ListenerMetrics metrics;
   std::shared_ptr<ClientRates> rates;  // of its service; null: no limits
-  // The longest without activity first.
   std::list<std::shared_ptr<Connection>> connections;
 };
 
@@ -78,7 +97,7 @@ class Server : public Surroundings {
   ClientNames& names() { return names_; }
   void Begin(Arrival& arrival, Listener& listener, asio::ip::tcp::socket socket,
              ConnectionFacts facts);
-  void Abandon(Arrival& arrival);
+  void Abandon(Arrival& arrival, Listener& listener);
 
  private:
   void OnLinkChange();
@@ -86,8 +105,10 @@ class Server : public Surroundings {
   void ArmAccept(Listener& listener);
   void Accept(Listener& listener);
   void Admit(Listener& listener, int fd, const sockaddr_storage& address);
+  bool MayAccept(const Listener& listener) const;
   // A session is over.
-  void Left();
+  void Left(Listener& listener);
+  bool BeginsStressed(Listener& listener);
   void Sweep();
   void DropAll();
 
@@ -107,6 +128,7 @@ class Server : public Surroundings {
   Actions actions_;
   std::string read_buffer_;
   absl::flat_hash_map<std::string, std::shared_ptr<ClientRates>> rates_of_;  // by service
+  absl::flat_hash_map<std::string, std::shared_ptr<ServiceLoad>> loads_;     // by service
   bool accepting_ = false;
   bool draining_ = false;
 
