@@ -305,7 +305,8 @@ std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& 
 bool RewriteAddressField(const AddressRewriting& rules, std::string* field) {
   const size_t colon = field->find(':');
   const std::string_view value = std::string_view(*field).substr(colon + 1);
-  if (QuickLook(value, DotNeeded(rules)).AllComplete()) return false;
+  const bool all_tokens = rules.tokens_max == 0 || value.size() <= rules.tokens_max;
+  if (all_tokens && QuickLook(value, DotNeeded(rules)).AllComplete()) return false;
   if (value.find('\0') != std::string_view::npos) return false;
   const auto edit = [&](AddressTokens* tokens) { return CompleteListed(rules, tokens); };
   return RewriteList(value, rules.tokens_max, edit, field);

@@ -270,6 +270,12 @@ void Cleanup::FlushField(std::string* out) {
     const KnownField* known = FindKnownField(name_);
     if (known != nullptr && known->has_addresses && options_.rewriting != nullptr) {
       RewriteAddressField(*options_.rewriting, &field_);
+      // It may have grown.
+      if (field_.size() > options_.header_bytes_max) {
+        field_.resize(std::max(options_.header_bytes_max, name_length_ + 1));
+        header_cut_ = true;
+        while (field_.back() == '\n') field_.pop_back();
+      }
     }
     if (options_.editor != nullptr) options_.editor->OnField(name_, &field_);
   }

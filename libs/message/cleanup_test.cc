@@ -224,6 +224,21 @@ TEST(Rewriting, FieldsWithoutAddressesStay) {
   }
 }
 
+TEST(Rewriting, FieldsThatGrowAreCutAgain) {
+  EXPECT_EQ(Clean("To: u\n", {.header_bytes_max = 10, .rewriting = &kLocal}), "To: u@exam\n");
+  const std::string long_list = "To: " + std::string(60, 'a') + ", b\n\nx\n";
+  for (size_t max = 70; max < 95; ++max) {
+    const std::string cut = Clean(long_list, {.header_bytes_max = max, .rewriting = &kLocal});
+    EXPECT_EQ(cut.find("\n\n"), cut.size() - 4) << max;
+  }
+}
+
+TEST(Rewriting, TokensBehindTheLimitAreLostThoughAllIsComplete) {
+  AddressRewriting rules = kLocal;
+  rules.tokens_max = 10;
+  EXPECT_EQ(Clean("To: a@b.c, d@e.f, g@h.i\n", {.rewriting = &rules}), "To: a@b.c, d@e\n");
+}
+
 TEST(Cleanup, NotesBytesOver127) {
   for (const char* mail :
        {"A: \xc3\xa4\n\nx\n", "A: b\n\n0123456789\xc3\xa4 and more\n", "A: b\n\nx\n"}) {
