@@ -6,7 +6,8 @@
 //   placing.cc   destinations, ready sets, starting deliveries
 //   crowding.cc  more recipients of a message, mail that is put off
 //   results.cc   deliveries that end, workers that come and go
-//   outcomes.cc  outcomes, notices, release
+//   outcomes.cc  outcomes, expiry, deletion
+//   notices.cc   who is told of what, the end of a round, release
 //   deadlines.cc dead destinations, throttled transports, timers, flush, forgetting
 #pragma once
 
@@ -195,17 +196,19 @@ struct State {
               std::string_view nexthop);
   bool Expired(const Message& message) const;
   void LogExpiry(Message* message);
+  void Remove(Message* message);
+  void CancelAttempts(Message* message);
+
+  // notices.cc
+  bool SuccessIsOwed(const Message& message, const Target& target,
+                     mail::v1::Outcome* outcome) const;
   bool TellsOfCleared(const Message& message, const mail::v1::Recipient& recipient) const;
   // What is owed was asked for, if only by confirm_delay_cleared: so it is told to who makes
   // notices.
   static void AskForSuccess(mail::v1::Recipient* recipient);
-  bool SuccessIsOwed(const Message& message, const Target& target,
-                     mail::v1::Outcome* outcome) const;
   bool MayWarn(const Message& message) const;
   bool TellsOfDelay(const Message& message, const mail::v1::Recipient& recipient) const;
   bool WarningIsDue(const Message& message) const;
-  void Remove(Message* message);
-  void CancelAttempts(Message* message);
   // Ends the round if nothing is left to do: a notice, or release. The message may be gone
   // afterwards.
   void FinishRound(Message* message);
