@@ -7,7 +7,9 @@ DOMAIN = "box.example"
 UNKNOWN = "unknown"
 SIZE_BYTES_MAX = 100_000
 MANY = tuple(f"many{number:02}" for number in range(60))
-USERS = ("bob", "carol", "δοκιμή", *MANY)
+# smtp-source counts in front of the name.
+NUMBERED = tuple(f"{number}bob" for number in range(1, 8))
+USERS = ("bob", "carol", "δοκιμή", *MANY, *NUMBERED)
 ON_ONE_CONNECTION = 3
 
 _HEADER = "From: {sender}\nTo: {to}\nSubject: {name}\nDate: Mon, 2 Mar 2026 10:00:00 +0000\nMessage-ID: <{name}@client.example>\n"

@@ -1,6 +1,7 @@
 """Postfix and this server, set up alike: who runs clients against both and compares finds here what came of it."""
 
 import re
+import unittest
 
 import harness
 import machine
@@ -13,6 +14,7 @@ _DATE = rb"[A-Z][a-z]{2}, +\d+ [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [-+]\d{4}(?: \
 _MASKS = (
     # What differs by nature: whose it is, when it was, which it is.
     (rb"<\d{14}\.[\w-]{8}@", b"<ID@"),
+    (rb"<[0-9a-f]{4,}\.[0-9a-f]{4,}\.[0-9a-f]{4,}@", b"<ID@"),
     (rb"\b\d{5,}\b", b"N"),
     (rb"queued as \w+", b"queued as ID"),
     (_DATE, b"DATE"),
@@ -107,3 +109,17 @@ def trace(content):
     """Return-Path and the like, and Received, without identifiers and dates."""
     found = _RECEIVED.search(content)
     return re.sub(rb"\bid \w+", b"id ID", re.sub(_DATE, b"DATE", content[:found.end()]))
+
+
+class Both(unittest.TestCase):
+    """Postfix and this server, for the facts of one class."""
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not machine.IS_ROOT:
+            raise unittest.SkipTest("needs root: run ./dev test as root, as CI does")
+        folder = cls.enterClassContext(machine.folder())
+        cls.sides = [cls.enterClassContext(Side(folder, label)) for label in LABELS]
+        cls.postfix, cls.postfleet = cls.sides

@@ -7,30 +7,18 @@ import tempfile
 import unittest
 
 import facts
-import machine
 import postfix_form
 from clients_mails import DOMAIN, MAILS, ON_ONE_CONNECTION
 from clients_programs import Snail, all_clients, run
-from clients_sides import LABELS, Side, below_trace, trace
+from clients_sides import Both, below_trace, trace
+from clients_source import AnswersOfRequests, SmtpSource
 
 _AT_ONCE = 3
 _BY_IPV6 = b" [IPv6:::1])"
 _REFUSED = ("nobody", "large")
 
 
-class _Both(unittest.TestCase):
-    """Postfix and this server, for the facts of one class."""
-    maxDiff = None
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if not machine.IS_ROOT:
-            raise unittest.SkipTest("needs root: run ./dev test as root, as CI does")
-        folder = cls.enterClassContext(machine.folder())
-        cls.sides = [cls.enterClassContext(Side(folder, label)) for label in LABELS]
-        cls.postfix, cls.postfleet = cls.sides
-
+class _Client(Both):
     @staticmethod
     def send(side, client, name, host="127.0.0.1", port=None):
         """(status, what it said)."""
@@ -45,7 +33,7 @@ def _takers(client, name):
     return [] if client.all_or_nothing and mail.refused else mail.times * mail.takers()
 
 
-class EachClientWithEachMail(_Both):
+class EachClientWithEachMail(_Client):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -115,7 +103,7 @@ class EachClientWithEachMail(_Both):
         self.assertEqual(len(repeated), sum(name == "again" for _, name in self.sent))
 
 
-class EachClientOnAnotherPort(_Both):
+class EachClientOnAnotherPort(_Client):
     """IPv6, submission, and a port that is closed to everybody."""
 
     def said(self, name, port=None, host="127.0.0.1"):
@@ -159,6 +147,9 @@ class EachClientOnAnotherPort(_Both):
         self.assertNotIn(0, {status for status, _ in said.values()})
         self.assertIn("554 5.7.1 <localhost[127.0.0.1]>: Client host rejected: Access denied", said["swaks"][1])
 
+
+# Facts of clients_source.py, run here.
+__all__ = ["AnswersOfRequests", "SmtpSource"]
 
 if __name__ == "__main__":
     facts.main()
