@@ -20,6 +20,13 @@ bool IsHostName(std::string* value) {
   return !value->starts_with('[') && mail::IsMailDomain(*value, /*allow_non_ascii=*/false);
 }
 
+// The name's lookup failed for now: XCLIENT's way to say that there is none.
+bool IsHostNameOrLater(std::string* value) {
+  if (mail::LowerCasedAscii(*value) != "[tempunavail]") return IsHostName(value);
+  value->clear();
+  return true;
+}
+
 bool IsAddress(std::string* value) {
   constexpr std::string_view kIpv6 = "ipv6:";
   const bool tagged = mail::LowerCasedAscii(value->substr(0, kIpv6.size())) == kIpv6;
@@ -62,8 +69,8 @@ struct Row {
   Check xforward;
 };
 constexpr Row kRows[] = {
-    {"NAME", ClientAttribute::kName, IsHostName, IsHostName},
-    {"REVERSE_NAME", ClientAttribute::kReverseName, IsHostName, nullptr},
+    {"NAME", ClientAttribute::kName, IsHostNameOrLater, IsHostName},
+    {"REVERSE_NAME", ClientAttribute::kReverseName, IsHostNameOrLater, nullptr},
     {"ADDR", ClientAttribute::kAddr, IsAddress, IsAddress},
     {"PORT", ClientAttribute::kPort, IsPort, IsPort},
     {"PROTO", ClientAttribute::kProto, IsSmtp, IsProtocol},
@@ -78,14 +85,13 @@ constexpr Row kRows[] = {
 Reply Bad(std::string text) { return Reply(501, {5, 5, 4}, std::move(text)); }
 
 bool IsUnavailable(std::string_view value) {
-  const std::string word = mail::LowerCasedAscii(value);
-  return word == "[unavailable]" || word == "[tempunavail]";
+  return mail::LowerCasedAscii(value) == "[unavailable]";
 }
 
 std::optional<Reply> Take(std::string_view word, Check Row::*check, std::string_view command,
                           ClientAttributes* attributes) {
   const size_t equals = word.find('=');
-  if (equals == std::string_view::npos || equals == 0) {
+  if (equals == std::string_view::npos || equals + 1 == word.size()) {
     return Bad("Error: attribute=value expected");
   }
   const std::string name(word.substr(0, equals));
@@ -99,7 +105,8 @@ std::optional<Reply> Take(std::string_view word, Check Row::*check, std::string_
     return Bad("Bad " + std::string(command) + " attribute name: " + name);
   }
   std::string value = DecodeXtext(raw).value_or(std::string(raw));
-  if (IsUnavailable(value)) {
+  // There is no session without a protocol.
+  if (IsUnavailable(value) && row->*check != IsSmtp) {
     value.clear();
   } else if (!(row->*check)(&value)) {
     return Bad("Bad " + std::string(row->name) + " syntax: " + std::string(raw));

@@ -1,6 +1,6 @@
 // What XCLIENT and XFORWARD say of a client (XCLIENT_README, XFORWARD_README): `NAME=a.example
 // ADDR=192.0.2.1`. Names are in any case, values in xtext (what is not is taken as it is, from
-// Postfix before 2.3), of at most 255 bytes, or [UNAVAILABLE] or [TEMPUNAVAIL].
+// Postfix before 2.3), of 1 to 255 bytes, or [UNAVAILABLE]; a name of XCLIENT also [TEMPUNAVAIL].
 //
 //   NAME REVERSE_NAME   a host name            PORT DESTPORT   digits
 //   ADDR DESTADDR       192.0.2.1, IPV6:::1    SOURCE          LOCAL, REMOTE

@@ -34,7 +34,11 @@ TEST(Xforward, AttributesAreReadInAnyCaseAndOrder) {
 TEST(Xforward, UnavailableIsEmpty) {
   EXPECT_EQ(Forwarded("NAME=[UNAVAILABLE]", ClientAttribute::kName), "");
   EXPECT_EQ(Forwarded("ADDR=[unavailable]", ClientAttribute::kAddr), "");
-  EXPECT_EQ(Forwarded("NAME=[TempUnavail]", ClientAttribute::kName), "");
+  EXPECT_EQ(Value(ParseXclient, "NAME=[TempUnavail]", ClientAttribute::kName), "");
+  EXPECT_EQ(Forwarded("NAME=[TEMPUNAVAIL]", ClientAttribute::kName),
+            "501 5.5.4 Bad NAME syntax: [TEMPUNAVAIL]");
+  EXPECT_EQ(Value(ParseXclient, "PROTO=[UNAVAILABLE]", ClientAttribute::kProto),
+            "501 5.5.4 Bad PROTO syntax: [UNAVAILABLE]");
 }
 
 TEST(Xforward, ValuesAreXtextAndHarmless) {
@@ -57,6 +61,8 @@ TEST(Xforward, ErrorsInPostfixsWords) {
     return Forwarded(arguments, ClientAttribute::kName);
   };
   EXPECT_EQ(error("NAME"), "501 5.5.4 Error: attribute=value expected");
+  EXPECT_EQ(error("NAME="), "501 5.5.4 Error: attribute=value expected");
+  EXPECT_EQ(error("=x"), "501 5.5.4 Bad XFORWARD attribute name: ");
   EXPECT_EQ(error("PROTO=FOO BAR"), "501 5.5.4 Error: attribute=value expected");
   EXPECT_EQ(error("FOO=x"), "501 5.5.4 Bad XFORWARD attribute name: FOO");
   EXPECT_EQ(error("LOGIN=x"), "501 5.5.4 Bad XFORWARD attribute name: LOGIN");

@@ -1,9 +1,10 @@
 // XCLIENT and XFORWARD: what an authorized client says of the client behind it.
 //
 // XCLIENT puts another in its place: name and address, and with them the lists it is on, for
-// restrictions, Received and the log; the session begins anew. Who may say XFORWARD, and how
-// clients are counted, stays with the one that connected. XFORWARD changes nothing here but the log
-// and what the message's origin is, for one message.
+// restrictions, Received and the log; the session begins anew, with the greeting and the protocol
+// that the same command brings. Who may say XFORWARD, and how clients are counted, stays with the
+// one that connected. XFORWARD changes nothing here but the log and what the message's origin is,
+// for one message.
 #include "libs/base/concat.h"
 #include "services/ingress/core/session.h"
 
@@ -59,9 +60,7 @@ bool Session::Xclient(const smtp::Command& command, Actions* actions) {
   const std::string* helo = Find(said, ClientAttribute::kHelo);
   helo_ = helo == nullptr ? "" : *helo;
   greeted_ = !helo_.empty();
-  if (const std::string* protocol = Find(said, ClientAttribute::kProto)) {
-    esmtp_ = *protocol == "ESMTP";
-  }
+  esmtp_ = ValueOf(said, ClientAttribute::kProto) == "ESMTP";
   if (config_.delay_reject) return ConnectDecided(std::nullopt, actions);
   return Judge(Stage::kClient, client_, &Session::ConnectDecided, actions);
 }
