@@ -27,9 +27,11 @@ std::string PixWorkarounds::ToString() const {
 XforwardNames XforwardNames::Parse(std::string_view text) {
   return {.name = HasListedWord(text, "name"),
           .addr = HasListedWord(text, "addr"),
+          .port = HasListedWord(text, "port"),
           .proto = HasListedWord(text, "proto"),
           .helo = HasListedWord(text, "helo"),
-          .ident = HasListedWord(text, "ident")};
+          .ident = HasListedWord(text, "ident"),
+          .source = HasListedWord(text, "source")};
 }
 
 }  // namespace postfleet::delivery::smtp

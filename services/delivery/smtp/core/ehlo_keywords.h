@@ -27,9 +27,11 @@ struct PixWorkarounds {
 struct XforwardNames {
   bool name = false;
   bool addr = false;
+  bool port = false;
   bool proto = false;
   bool helo = false;
   bool ident = false;
+  bool source = false;
 
   static XforwardNames Parse(std::string_view text);
 };

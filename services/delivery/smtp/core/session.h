@@ -22,8 +22,8 @@
 // asked for is passed on, and ORCPT is the original address where nobody said one), SMTPUTF8 (RFC
 // 6531; said where the sender asked for it; a transaction that needs it, by the message's header,
 // the sender or one of its own recipients, bounces with 5.6.7 unsent where it is not offered),
-// XFORWARD (Postfix's; NAME, ADDR, PROTO, HELO and IDENT of what the envelope knows; never PORT and
-// SOURCE).
+// XFORWARD (Postfix's; NAME, ADDR, PORT, PROTO,
+// HELO, IDENT and SOURCE of what the envelope knows).
 //
 // A banner of nothing but "220" and stars is a PIX firewall's; the workarounds are Postfix's.
 //

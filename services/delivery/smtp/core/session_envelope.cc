@@ -162,10 +162,12 @@ bool Session::WantsXforward(Step step) const {
   const XforwardNames& names = features_.xforward;
   if (step == Step::kXforwardName) {
     return (names.name && IsKnown(origin.client_name())) ||
-           (names.addr && IsKnown(origin.client_address()));
+           (names.addr && IsKnown(origin.client_address())) ||
+           (names.port && IsKnown(origin.client_port()));
   }
   return (names.proto && IsKnown(origin.protocol())) || (names.helo && !origin.helo().empty()) ||
-         (names.ident && !transaction_.queue_id.empty());
+         (names.ident && !transaction_.queue_id.empty()) ||
+         (names.source && !origin.source().empty());
 }
 
 Session::Step Session::FirstStep() const {
@@ -201,10 +203,12 @@ void Session::AppendXforward(Step step) {
     const bool ipv6 = origin.client_address().find(':') != std::string::npos;
     append(names.addr && IsKnown(origin.client_address()), "ADDR",
            Concat(ipv6 ? "IPv6:" : "", origin.client_address()));
+    append(names.port && IsKnown(origin.client_port()), "PORT", origin.client_port());
   } else {
     append(names.proto && IsKnown(origin.protocol()), "PROTO", origin.protocol());
     append(names.helo, "HELO", origin.helo());
-    append(names.ident, "IDENT", transaction_.queue_id);
+    append(names.ident, "IDENT", origin.ident().empty() ? transaction_.queue_id : origin.ident());
+    append(names.source, "SOURCE", origin.source());
   }
   output_ += "\r\n";
 }

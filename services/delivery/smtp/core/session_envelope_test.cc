@@ -483,12 +483,14 @@ TEST_F(SessionTest, XforwardSaysWhatIsKnownAndWanted) {
   Use({.send_xforward = true});
   envelope_.mutable_origin()->set_client_name("a+b.example.org");
   envelope_.mutable_origin()->set_client_address("2001:db8::1");
+  envelope_.mutable_origin()->set_client_port("25041");
   envelope_.mutable_origin()->set_protocol("ESMTP");
+  envelope_.mutable_origin()->set_source("REMOTE");
   Greet({"250-mx", "250-PIPELINING", "250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"});
   Begin();
   EXPECT_EQ(Client(),
-            "XFORWARD NAME=a+2Bb.example.org ADDR=IPv6:2001:db8::1\r\n"
-            "XFORWARD PROTO=ESMTP IDENT=QX\r\n"
+            "XFORWARD NAME=a+2Bb.example.org ADDR=IPv6:2001:db8::1 PORT=25041\r\n"
+            "XFORWARD PROTO=ESMTP IDENT=QX SOURCE=REMOTE\r\n"
             "MAIL FROM:<from@example.com>\r\nRCPT TO:<one@example.net>\r\nDATA\r\n");
   Server({"250 ok", "501 no", "250 ok", "250 ok", "354 go"});
   EXPECT_EQ(session_.state(), State::kBody);
@@ -505,6 +507,14 @@ TEST_F(SessionTest, XforwardWithoutPipeliningWaitsForItsTurn) {
   EXPECT_EQ(Client(), "XFORWARD ADDR=192.0.2.7\r\n");
   Server({"250 ok"});
   EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+}
+
+TEST_F(SessionTest, XforwardSaysTheQueueIdOfWhereTheMailCameInFirst) {
+  Use({.send_xforward = true});
+  envelope_.mutable_origin()->set_ident("FIRST");
+  Greet({"250-mx", "250-PIPELINING", "250 XFORWARD IDENT SOURCE"});
+  Begin();
+  EXPECT_THAT(Client(), ::testing::StartsWith("XFORWARD IDENT=FIRST\r\nMAIL"));
 }
 
 TEST_F(SessionTest, XforwardDoesNotSayThatSomethingIsUnknown) {
