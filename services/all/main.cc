@@ -43,8 +43,11 @@ std::unique_ptr<ingress::Ingress> StartIngress(server::Process& process,
                                                const std::shared_ptr<grpc::Channel>& channel) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
-  options.listeners =
-      server::OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  if (const absl::Status status =
+          ingress::AddListeners(process.config(), process.arguments().listen_fds, &options);
+      !status.ok()) {
+    server::Process::Die(status);
+  }
   options.queue = channel;
   options.lookup = channel;
   options.metrics = &process.metrics();

@@ -53,6 +53,9 @@ struct ListenerOptions {
 struct IngressOptions {
   std::string name = "ingress@localhost";  // for the queue's logs
   std::vector<ListenerOptions> listeners;
+  // The same listeners, in the same order, with tables of their own, for each loop more than one.
+  // They share the sockets of `listeners`.
+  std::vector<std::vector<ListenerOptions>> further_loops;
   std::shared_ptr<grpc::Channel> queue;
   std::shared_ptr<grpc::Channel> lookup;
   const Clock* clock = &SystemClock();

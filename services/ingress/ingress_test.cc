@@ -94,8 +94,7 @@ SessionConfig Config() {
 
 class IngressTest : public testing::Test {
  protected:
-  void Start(const SessionConfig& config = Config(), size_t buffer_bytes_max = 64u << 20) {
-    IngressOptions options;
+  ListenerOptions ListenerOf(const SessionConfig& config) const {
     ListenerOptions listener;
     listener.host = "127.0.0.1";
     listener.session = config;
@@ -103,7 +102,15 @@ class IngressTest : public testing::Test {
     listener.sessions_max = sessions_max_;
     listener.behind_proxy = behind_proxy_;
     listener.proxy_timeout = proxy_timeout_;
-    options.listeners.push_back(std::move(listener));
+    return listener;
+  }
+  void Start(const SessionConfig& config = Config(), size_t buffer_bytes_max = 64u << 20) {
+    IngressOptions options;
+    options.listeners.push_back(ListenerOf(config));
+    for (int i = 1; i < loops_; ++i) {
+      options.further_loops.emplace_back();
+      options.further_loops.back().push_back(ListenerOf(config));
+    }
     options.queue = services_.channel();
     options.lookup = services_.channel();
     options.metrics = &registry_;
@@ -111,6 +118,7 @@ class IngressTest : public testing::Test {
     ingress_ = Ingress::Start(std::move(options)).value();
     port_ = ingress_->ports().at(0);
   }
+  int loops_ = 1;
   bool behind_proxy_ = false;
   std::chrono::milliseconds proxy_timeout_{60'000};
   size_t sessions_max_ = 0;
@@ -320,6 +328,50 @@ TEST_F(IngressTest, ConnectionsOfOneClientAreLimited) {
   EXPECT_EQ(first.Read(), "");
   Peer fourth(port_);
   EXPECT_THAT(fourth.Read(), StartsWith("220 "));
+}
+
+TEST_F(IngressTest, LimitsHoldOverAllLoops) {
+  loops_ = 3;
+  SessionConfig config = Config();
+  config.client_limits.connection_count = 4;
+  Start(config);
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 4; ++i) {
+    peers.push_back(std::make_unique<Peer>(port_));
+    EXPECT_THAT(peers.back()->Read(), StartsWith("220 "));
+  }
+  Peer fifth(port_);
+  EXPECT_THAT(fifth.Read(), StartsWith("421 4.7.0 "));
+  EXPECT_EQ(ingress_->figures().sessions, 4u);
+}
+
+TEST_F(IngressTest, SeveralLoopsTakeMailAndEndTogether) {
+  loops_ = 3;
+  Start();
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 12; ++i) {
+    peers.push_back(std::make_unique<Peer>(port_));
+    peers.back()->Read();
+    peers.back()->Say("EHLO client.example");
+    EXPECT_THAT(peers.back()->SendMessage("x\r\n"), StartsWith("250 2.0.0 Ok: queued as "));
+  }
+  EXPECT_EQ(services_.messages().size(), 12u);
+  EXPECT_EQ(ingress_->figures().messages_accepted, 12u);
+  EXPECT_TRUE(ingress_->Drain(std::chrono::seconds(10)));
+  for (const auto& peer : peers) EXPECT_THAT(peer->Read(), StartsWith("421 4.3.2 "));
+}
+
+// A session that ends on one loop makes room for a client that waits, whichever loop takes it.
+TEST_F(IngressTest, RoomIsToldToAllLoops) {
+  loops_ = 3;
+  sessions_max_ = 1;
+  Start();
+  for (int i = 0; i < 6; ++i) {
+    Peer peer(port_);
+    EXPECT_THAT(peer.Read(), StartsWith("220 "));
+    peer.Say("QUIT");
+    peer.Read();
+  }
 }
 
 TEST_F(IngressTest, EtrnReachesTheQueue) {

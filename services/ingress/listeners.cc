@@ -1,6 +1,7 @@
 #include "services/ingress/listeners.h"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "libs/base/concat.h"
@@ -75,6 +76,23 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
     listeners.push_back(*std::move(listener));
   }
   return listeners;
+}
+
+absl::Status AddListeners(const config::Config& config,
+                          const std::multimap<std::string, int>& listen_fds,
+                          IngressOptions* options) {
+  int64_t loops = config.GetInt("postfleet_ingress_loops");
+  if (loops == 0) loops = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  for (int64_t i = 0; i < loops; ++i) {
+    absl::StatusOr<std::vector<ListenerOptions>> listeners = ListenersFrom(config, listen_fds);
+    if (!listeners.ok()) return listeners.status();
+    if (i == 0) {
+      options->listeners = *std::move(listeners);
+    } else {
+      options->further_loops.push_back(*std::move(listeners));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace postfleet::ingress

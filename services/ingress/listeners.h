@@ -18,4 +18,9 @@ namespace postfleet::ingress {
 absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
     const config::Config& config, const std::multimap<std::string, int>& listen_fds);
 
+// Fills in the listeners of all loops (postfleet_ingress_loops).
+absl::Status AddListeners(const config::Config& config,
+                          const std::multimap<std::string, int>& listen_fds,
+                          IngressOptions* options);
+
 }  // namespace postfleet::ingress

@@ -70,18 +70,18 @@ Listener::Listener(runtime::EventLoop& loop, metrics::Registry& registry, Listen
       port(PortOf(listening_fd)),
       metrics(registry, options.name) {}
 
-Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Registry& registry,
-               std::vector<int> listening_fds)
+Server::Server(runtime::EventLoop& loop, SharedLoad& shared, IngressOptions options,
+               metrics::Registry& registry, std::vector<int> listening_fds)
     : loop_(loop),
       options_(std::move(options)),
-      budget_(options_.ingress_buffer_bytes_max),
+      shared_(shared),
       enqueue_(loop,
                {.name = options_.name,
                 .channel = options_.queue,
                 .clock = options_.clock,
                 .resend_max = kResendMax,
                 .on_change = [this] { OnLinkChange(); }},
-               budget_),
+               shared_.budget()),
       resolve_(loop, options_.lookup, *options_.clock, [this] { OnLinkChange(); }),
       resolver_(std::make_unique<dns::NativeResolver>(loop.io()), registry, *options_.clock),
       names_(resolver_, *options_.clock),
@@ -95,16 +95,16 @@ Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Regist
     listeners_.push_back(
         std::make_unique<Listener>(loop, registry, std::move(listeners[i]), listening_fds[i]));
     Listener& listener = *listeners_.back();
-    auto& load = loads_[listener.service];
-    if (load == nullptr) load = std::make_shared<ServiceLoad>();
-    load->sessions_max = sessions_max > 0 ? sessions_max : options_.sessions_max;
-    listener.load = load;
+    listener.ceiling = shared_.CeilingOf(listener.service,
+                                         sessions_max > 0 ? sessions_max : options_.sessions_max);
     const ClientLimits& limits = listener.session_config.client_limits;
-    if (!limits.any()) continue;
-    auto& rates = rates_of_[listener.session_config.service];
-    if (rates == nullptr) rates = std::make_shared<ClientRates>(limits);
-    listener.rates = rates;
+    if (limits.any()) listener.rates = shared_.RatesOf(listener.session_config.service, limits);
   }
+  shared_.OnRoom([this] {
+    loop_.Post([this] {
+      for (const auto& listener : listeners_) ArmAccept(*listener);
+    });
+  });
 }
 
 Server::~Server() = default;
@@ -130,8 +130,7 @@ void Server::StartAccepting() {
 }
 
 bool Server::MayAccept(const Listener& listener) const {
-  return !draining_ && sessions_ < options_.sessions_max &&
-         listener.load->sessions < listener.load->sessions_max;
+  return !draining_ && !shared_.all().Full() && !listener.ceiling->Full();
 }
 
 void Server::ArmAccept(Listener& listener) {
@@ -181,7 +180,8 @@ void Server::Admit(Listener& listener, int fd, const sockaddr_storage& address) 
   auto arrival = std::make_shared<Arrival>(*this, listener, std::move(socket), AddressOf(address),
                                            PortOf(address));
   sessions_.fetch_add(1, std::memory_order_relaxed);
-  ++listener.load->sessions;
+  shared_.all().Enter();
+  listener.ceiling->Enter();
   arrival->place_ = arrivals_.insert(arrivals_.end(), arrival);
   arrival->Start();
 }
@@ -202,14 +202,11 @@ void Server::Abandon(Arrival& arrival, Listener& listener) {
 }
 
 bool Server::BeginsStressed(Listener& listener) {
-  ServiceLoad& load = *listener.load;
-  if (!load.Stressed()) return false;
-  const auto now = options_.clock->Monotonic();
-  if (load.warned_at == std::chrono::steady_clock::time_point() ||
-      now - load.warned_at >= kStressWarningEvery) {
-    load.warned_at = now;
-    maillog::Warning("master", "service \"", listener.service, "\" has ", load.sessions,
-                     " sessions of at most ", load.sessions_max,
+  SessionCeiling& ceiling = *listener.ceiling;
+  if (!ceiling.Stressed()) return false;
+  if (ceiling.MayWarn(options_.clock->Monotonic(), kStressWarningEvery)) {
+    maillog::Warning("master", "service \"", listener.service, "\" has ", ceiling.sessions(),
+                     " sessions of at most ", ceiling.sessions_max(),
                      ": new ones have the limits of stress; see STRESS_README");
   }
   return true;
@@ -221,13 +218,14 @@ void Server::Closed(Connection& connection, Listener& listener) {
 }
 
 void Server::Left(Listener& listener) {
-  --listener.load->sessions;
+  const bool were_full = shared_.all().Leave();
+  const bool was_full = listener.ceiling->Leave();
   {
     std::lock_guard lock(drain_mutex_);
     sessions_.fetch_sub(1, std::memory_order_relaxed);
   }
   drained_.notify_all();
-  for (const auto& waiting : listeners_) ArmAccept(*waiting);
+  if (were_full || was_full) shared_.TellOfRoom();
 }
 
 void Server::Sweep() {
@@ -249,7 +247,7 @@ void Server::Sweep() {
   sweep_.Set(interval, [this] { Sweep(); });
 }
 
-bool Server::Drain(std::chrono::milliseconds grace) {
+void Server::BeginDrain() {
   loop_.RunAndWait([this] {
     draining_ = true;
     for (const auto& listener : listeners_) {
@@ -259,6 +257,9 @@ bool Server::Drain(std::chrono::milliseconds grace) {
       for (const auto& connection : connections) connection->OnShutdown();
     }
   });
+}
+
+bool Server::WaitUntilDrained(std::chrono::milliseconds grace) {
   std::unique_lock lock(drain_mutex_);
   return drained_.wait_for(lock, grace, [this] { return sessions_.load() == 0; });
 }
@@ -288,8 +289,8 @@ void Server::Stop() {
 
 Ingress::Figures Server::figures() const {
   return {.sessions = sessions_.load(),
-          .buffered_bytes = budget_.bytes(),
-          .buffered_bytes_peak = budget_.peak(),
+          .buffered_bytes = shared_.budget().bytes(),
+          .buffered_bytes_peak = shared_.budget().peak(),
           .messages_accepted = accepted_.load()};
 }
 
