@@ -170,7 +170,9 @@ def _commands(sessions):
 
 
 def _told(commands):
-    return re.sub(r"IDENT=\S+", "IDENT=ID", re.sub(r"SIZE=\d+", "SIZE=N", commands))
+    for name, value in (("IDENT", r"\S+"), ("SIZE", r"\d+"), ("PORT", r"\d+")):
+        commands = re.sub(f"{name}={value}", f"{name}=N", commands)
+    return commands
 
 
 def _contents(sessions):
@@ -311,6 +313,9 @@ class AServerSpokenToAsMainCfSays(unittest.TestCase):
 case all
   once
   on EHLO: say 250-peer\r\n250-PIPELINING\r\n250 XFORWARD NAME ADDR PROTO HELO IDENT
+case port-and-source
+  once
+  on EHLO: say 250-peer\r\n250-PIPELINING\r\n250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE
 case one-by-one
   once
   on EHLO: say 250-peer\r\n250-SIZE\r\n250 xforward name addr proto helo ident
