@@ -150,6 +150,7 @@ def queued(postcat):
     envelope, _, content = postcat.partition("*** MESSAGE CONTENTS")
     content = content.partition("\n")[2].partition("*** HEADER EXTRACTED")[0]
     content = re.sub(r"(?m)^(\tby \S+ \([^)]*\) with \S+ id )\S+", r"\1ID", content)
+    content = re.sub(r"(?m)^(Message-Id: <)\w+(@mta\.example>)", r"\1ID\2", content)
     content = re.sub(r"\w{3}, [ \d]\d \w{3} \d{4} \d\d:\d\d:\d\d [-+]\d{4} \(\w+\)", "TIME", content)
     lines = [line for line in envelope.splitlines() if line.startswith(_ENVELOPE)] + content.splitlines()
     return [line.rstrip() for line in lines]
