@@ -1,5 +1,6 @@
 """Postfix and this server, set up alike: who runs clients against both and compares finds here what came of it."""
 
+import collections
 import re
 import unittest
 
@@ -91,6 +92,15 @@ class Side:
         """What was counted in the sessions that sent mail, in order of the text."""
         return sorted(found.group(1) for found in self.mta.find_log(r"smtpd\[\d+\]: disconnect from (\S+ .*mail=.*)$"))
 
+    def commands(self):
+        """Commands by name, good ones and all, of the sessions that sent mail: however it was spread over them."""
+        total = collections.Counter()
+        for line in self.disconnections():
+            for verb, good, tried in re.findall(r"\b(mail|rcpt|data|rset|bdat)=(\d+)(?:/(\d+))?", line):
+                total[verb, "good"] += int(good)
+                total[verb, "all"] += int(tried or good)
+        return total
+
 
 def _of_whom(content):
     return re.search(rb"^Delivered-To: (.*)$", content, re.MULTILINE).group(1)
@@ -109,6 +119,11 @@ def trace(content):
     """Return-Path and the like, and Received, without identifiers and dates."""
     found = _RECEIVED.search(content)
     return re.sub(rb"\bid \w+", b"id ID", re.sub(_DATE, b"DATE", content[:found.end()]))
+
+
+def relayed(content):
+    """All of it, where another server passed it on and said so in a field of its own."""
+    return re.sub(rb"\bid [\w-]+", b"id ID", re.sub(_DATE, b"DATE", content))
 
 
 class Both(unittest.TestCase):

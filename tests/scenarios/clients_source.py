@@ -103,7 +103,9 @@ class SmtpSource(Both):
         self.assertEqual({below_trace(content) for content in self.arrived["postfleet"][_sender("file")]}, {_FILE + b"\n"})
 
     def test_is_counted_in_the_log_as_by_postfix(self):
-        self.assertEqual(self.postfleet.disconnections(), self.postfix.disconnections())
+        # Which of its connections takes the next message is chance.
+        self.assertEqual(self.postfleet.commands(), self.postfix.commands())
+        self.assertGreater(self.postfleet.commands()["data", "good"], len(MODES))
 
 
 class AnswersOfRequests(Both):

@@ -11,6 +11,7 @@ import postfix_form
 from clients_mails import DOMAIN, MAILS, ON_ONE_CONNECTION
 from clients_programs import Snail, all_clients, run
 from clients_sides import Both, below_trace, trace
+from clients_relayed import FromExim, FromPostfix
 from clients_source import AnswersOfRequests, SmtpSource
 
 _AT_ONCE = 3
@@ -148,8 +149,8 @@ class EachClientOnAnotherPort(_Client):
         self.assertIn("554 5.7.1 <localhost[127.0.0.1]>: Client host rejected: Access denied", said["swaks"][1])
 
 
-# Facts of clients_source.py, run here.
-__all__ = ["AnswersOfRequests", "SmtpSource"]
+# Facts of other files, run here.
+__all__ = ["AnswersOfRequests", "FromExim", "FromPostfix", "SmtpSource"]
 
 if __name__ == "__main__":
     facts.main()
