@@ -1,5 +1,6 @@
 """Mail that other servers pass on to this server and to Postfix: facts that clients_test.py runs."""
 
+import concurrent.futures
 import re
 import unittest
 
@@ -27,11 +28,9 @@ class _Relayed:
             raise unittest.SkipTest(reason)
         cls.clients = {side.label: cls.enterClassContext(cls.KIND(side.mta.folder / cls.KIND.NAME, side.mta.port))
                        for side in cls.sides}
-        cls.count = 0
-        for client in cls.clients.values():
-            for way in cls.KIND.WAYS:
-                for name, mail in MAILS.items():
-                    cls.submit(client, way, name, mail)
+        lanes = [(client, way) for client in cls.clients.values() for way in cls.KIND.WAYS]
+        with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+            list(pool.map(lambda lane: cls.submit_all(*lane), lanes))
         copies = sum(mail.times * len(mail.takers()) for mail in MAILS.values()) * len(cls.KIND.WAYS)
         cls.arrived = {side.label: side.wait_for_arrivals(copies) for side in cls.sides}
         fates = sum(mail.times * len(mail.users) for mail in MAILS.values()) * len(cls.KIND.WAYS)
@@ -41,6 +40,11 @@ class _Relayed:
     @classmethod
     def sender(cls, way, name):
         return MAILS[name].sender_of(name, f"{cls.KIND.NAME}-{way}")
+
+    @classmethod
+    def submit_all(cls, client, way):
+        for name, mail in MAILS.items():
+            cls.submit(client, way, name, mail)
 
     @classmethod
     def submit(cls, client, way, name, mail):
