@@ -5,6 +5,7 @@
 // The first byte seeds the splits and the bound of a field, the second chooses options.
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,8 @@ struct Cleaned {
   bool body_8bit = false;
   bool says_8bit = false;
   bool cut = false;
+  std::optional<postfleet::message::Defect> defect;
+  std::string notes;
   friend bool operator==(const Cleaned&, const Cleaned&) = default;
 };
 
@@ -52,6 +55,8 @@ Cleaned Clean(const CleanupOptions& options, std::string_view in, size_t piece_b
   cleaned.body_8bit = cleanup.body_has_8bit();
   cleaned.says_8bit = cleanup.says_8bit();
   cleaned.cut = cleanup.header_was_cut();
+  cleaned.defect = cleanup.defect();
+  for (const auto& note : cleanup.TakeNotes()) cleaned.notes += note.text + '\n';
   return cleaned;
 }
 
@@ -68,6 +73,15 @@ CleanupOptions OptionsOf(uint8_t first, uint8_t second) {
                        .sender = (second & 16) != 0 ? "" : "\"a b\"@c",
                        .undisclosed_recipients = (second & 32) != 0 ? "" : "To: nobody:;",
                        .time = {.seconds = 1'800'000'000}};
+  }
+  if ((second & 64) != 0) {
+    options.mime_limits = {.boundary_bytes_max = 8, .nesting_max = 1};
+    options.refuse_header_8bit = options.refuse_body_8bit = options.refuse_encoding_domain = true;
+    options.reject_bytes = "\x01z";
+  }
+  if ((second & 128) != 0) {
+    options.strip_bytes = std::string("d\0", 2);
+    options.mime = (second & 32) != 0;
   }
   return options;
 }

@@ -132,6 +132,7 @@ class Options {
     config.reject_unlisted_recipient = !Bit(4, 6);
     config.relay_before_recipient = !Bit(4, 7);
     ChooseList(&config);
+    if (!Bit(1, 3)) ChooseContentRules(&config.content_rules.cleanup);
     return config;
   }
 
@@ -140,6 +141,7 @@ class Options {
     ConnectionFacts facts = ScriptedSession::Facts();
     facts.mynetworks = static_cast<Membership>(bytes_[6] % 3);
     facts.bare_newline_excluded = Bit(6, 2);
+    facts.may_xclient = facts.may_xforward = Bit(5, 6);
     if (!compared() && Bit(6, 3)) facts.early_bytes = "EHLO \xff\r\n";
     if (Bit(6, 4)) {
       const ClientLimits limits{.connection_count = Bit(6, 5) ? 0 : 1,
@@ -171,6 +173,17 @@ class Options {
     if (const Restrictions list = ListOf(bytes_[5] & 7); !list.empty()) {
       *lists[(bytes_[5] >> 3) & 7] = list;
     }
+  }
+
+  void ChooseContentRules(postfleet::message::CleanupOptions* rules) const {
+    const int which = bytes_[1] & 7;
+    if (which == 1) rules->strip_bytes = std::string("a\0", 2);
+    if (which == 2) rules->reject_bytes = "\x01z";
+    if (which == 3) rules->refuse_header_8bit = true;
+    if (which == 4) rules->refuse_body_8bit = true;
+    if (which == 5) rules->refuse_encoding_domain = true;
+    if (which == 6) rules->mime_limits = {.boundary_bytes_max = 4, .nesting_max = 1};
+    if (which == 7) rules->mime = false;
   }
 
   const uint8_t* const bytes_;

@@ -7,6 +7,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/crc32c.h"
+#include "libs/mail/address.h"
 #include "services/ingress/core/scripted_session.h"
 
 namespace postfleet::ingress {
@@ -367,7 +368,8 @@ void WatchedSession::CheckMessage(const Message& message, const queue::v1::NewMe
     Check(!recipient.address().empty() && !HasLineEnd(recipient.address()));
     Check(!HasLineEnd(recipient.original_address()) && !HasLineEnd(recipient.dsn_orcpt()));
   }
-  if (piece_bytes_ == 1) CheckBody(content);
+  const bool strips = !config_.content_rules.cleanup.strip_bytes.empty();
+  if (piece_bytes_ == 1 && !strips) CheckBody(content);
 }
 
 void WatchedSession::CheckBody(const std::string& content) const {
@@ -375,6 +377,8 @@ void WatchedSession::CheckBody(const std::string& content) const {
   // Behind the first empty line there is body, whatever is in front of it.
   const size_t at = sent.starts_with('\n') ? 0 : sent.find("\n\n");
   if (at == sent.npos) return;
+  // Headers of parts are made tidy as that of the message is.
+  if (mail::LowerCasedAscii(sent).find("content-type") != sent.npos) return;
   std::string body = sent.substr(at + 1);
   if (config_.replace_stray_cr) std::replace(body.begin(), body.end(), '\r', ' ');
   Check(content.ends_with(body));
