@@ -39,12 +39,15 @@ std::unique_ptr<queue::Queue> OpenQueue(server::Process& process) {
   return server::OrDie(queue::Queue::Open(std::move(options)));
 }
 
+// The other half is for queue, scheduler and delivery.
+constexpr int kCoresPerIngressLoop = 2;
+
 std::unique_ptr<ingress::Ingress> StartIngress(server::Process& process,
                                                const std::shared_ptr<grpc::Channel>& channel) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
-  if (const absl::Status status =
-          ingress::AddListeners(process.config(), process.arguments().listen_fds, &options);
+  if (const absl::Status status = ingress::AddListeners(
+          process.config(), process.arguments().listen_fds, kCoresPerIngressLoop, &options);
       !status.ok()) {
     server::Process::Die(status);
   }

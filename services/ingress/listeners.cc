@@ -79,10 +79,12 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
 }
 
 absl::Status AddListeners(const config::Config& config,
-                          const std::multimap<std::string, int>& listen_fds,
+                          const std::multimap<std::string, int>& listen_fds, int cores_divisor,
                           IngressOptions* options) {
   int64_t loops = config.GetInt("postfleet_ingress_loops");
-  if (loops == 0) loops = std::max<int64_t>(1, std::thread::hardware_concurrency());
+  if (loops == 0) {
+    loops = std::max<int64_t>(1, std::thread::hardware_concurrency() / cores_divisor);
+  }
   for (int64_t i = 0; i < loops; ++i) {
     absl::StatusOr<std::vector<ListenerOptions>> listeners = ListenersFrom(config, listen_fds);
     if (!listeners.ok()) return listeners.status();

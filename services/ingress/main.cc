@@ -14,7 +14,7 @@ int Run(server::Process& process) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
   if (const absl::Status status =
-          ingress::AddListeners(process.config(), process.arguments().listen_fds, &options);
+          ingress::AddListeners(process.config(), process.arguments().listen_fds, 1, &options);
       !status.ok()) {
     server::Process::Die(status);
   }

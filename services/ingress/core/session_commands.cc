@@ -388,6 +388,9 @@ bool Session::NotImplemented(const smtp::Command& command, Actions* actions) {
     End("", actions);
     return false;
   }
+  if (command.verb == Verb::kStarttls && !command.arguments.empty()) {
+    return Fail(501, "5.5.4 Syntax: STARTTLS", actions);
+  }
   return Fail(502, "5.5.1 Error: command not implemented", actions);
 }
 
