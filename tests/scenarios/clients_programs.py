@@ -111,9 +111,10 @@ class Snail(Client):
 
 
 def all_clients():
-    return [Swaks("swaks"), Swaks("swaks-pipelined", "--pipeline"), Curl("curl"), Curl("curl-some", "--mail-rcpt-allowfails"), Msmtp(), Snail(),
-            Script("smtplib", "/usr/bin/python3", "-B", _SCRIPTS / "send_mail.py"), Script("net-smtp", "perl", _SCRIPTS / "send.pl"),
-            Script("ruby", "ruby", _SCRIPTS / "send.rb", all_or_nothing=True), Script("nodemailer", "node", nodemailer() / "send.js")]
+    return [Swaks("swaks"), Swaks("swaks-pipelined", "--pipeline"), Curl("curl"), Curl("curl-some", "--mail-rcpt-allowfails"),
+            Msmtp(), Snail(), Script("smtplib", "/usr/bin/python3", "-B", _SCRIPTS / "send_mail.py"),
+            Script("net-smtp", "perl", _SCRIPTS / "send.pl"), Script("ruby", "ruby", _SCRIPTS / "send.rb", all_or_nothing=True),
+            Script("nodemailer", "node", nodemailer() / "send.js")]
 
 
 # nodemailer, of the registry

@@ -1,4 +1,4 @@
-"""Other mail servers as clients: Postfix and Exim, which pass on what they take to one port of 127.0.0.1.
+"""Other mail servers as clients: Postfix, Exim and OpenSMTPD, which pass on what they take to one port of 127.0.0.1.
 
 Each takes mail on a port for each of its WAYS to pass it on, and ends fates() with what it logged of each recipient.
 """
@@ -17,6 +17,7 @@ _TAKES_BYTES_MAX = 10 * SIZE_BYTES_MAX
 class PostfixClient:
     """smtp(8), with PIPELINING and without."""
     NAME = "smtp"
+    CANNOT = ()  # names of mails that it does not take
     WAYS = ("pipelined", "plain")
 
     def __init__(self, folder, target):
@@ -108,6 +109,7 @@ _EXIM_ROUTER = """\
 class EximClient(own_root.Server):
     """With CHUNKING and PIPELINING, and without both; with SMTPUTF8, 8BITMIME and SIZE."""
     NAME = "exim"
+    CANNOT = ()
     WAYS = ("chunked", "plain")
 
     def __init__(self, folder, target):
@@ -133,3 +135,35 @@ class EximClient(own_root.Server):
     def fates(self):
         """(what became of it, recipient, what was said), in order of the text."""
         return sorted(re.findall(r"^\S+ \S+ \S+ ([=-]>|\*\*|==) (\S+) (.*)$", self.log(), re.MULTILINE))
+
+
+_OPENSMTPD_CONF = """\
+smtp max-message-size {size_bytes_max}
+action onward relay host smtp://127.0.0.1:{target} helo opensmtpd.example
+listen on 127.0.0.1 port {port} hostname opensmtpd.example tag onward
+match tag onward from any for any action onward
+"""
+
+
+class OpensmtpdClient(own_root.Server):
+    """A command at a time, with DSN's words."""
+    NAME = "opensmtpd"
+    WAYS = ("plain",)
+    CANNOT = ("utf8",)
+
+    def __init__(self, folder, target):
+        super().__init__(folder, "opensmtpd", ("opensmtpd", "opensmtpq"))
+        self.root.make_folder("var/lib/opensmtpd/empty")
+        self.root.make_folder("var/spool/smtpd", mode=0o711)
+        self.root.write("etc/mailname", "opensmtpd.example\n")
+        self.root.write("etc/smtpd.conf", _OPENSMTPD_CONF.format(size_bytes_max=_TAKES_BYTES_MAX, target=target, port=self.port))
+
+    def program(self):
+        return ["/usr/sbin/smtpd", "-d"]
+
+    def port_of(self, _way):
+        return self.port
+
+    def fates(self):
+        """(recipient, what became of it, what was said), in order of the text."""
+        return sorted(re.findall(r" mta delivery .*\bto=(<\S+>) .*\bresult=\"(\w+)\" stat=\"(.*)\"$", self.log(), re.MULTILINE))

@@ -11,7 +11,7 @@ import postfix_form
 from clients_mails import DOMAIN, MAILS, ON_ONE_CONNECTION
 from clients_programs import Snail, all_clients, run
 from clients_sides import Both, below_trace, trace
-from clients_relayed import FromExim, FromPostfix
+from clients_relayed import FromExim, FromOpensmtpd, FromPostfix
 from clients_source import AnswersOfRequests, SmtpSource
 
 _AT_ONCE = 3
@@ -150,7 +150,7 @@ class EachClientOnAnotherPort(_Client):
 
 
 # Facts of other files, run here.
-__all__ = ["AnswersOfRequests", "FromExim", "FromPostfix", "SmtpSource"]
+__all__ = ["AnswersOfRequests", "FromExim", "FromOpensmtpd", "FromPostfix", "SmtpSource"]
 
 if __name__ == "__main__":
     facts.main()
