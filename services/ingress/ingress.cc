@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "libs/base/concat.h"
+#include "libs/base/maillog.h"
 #include "libs/runtime/event_loop.h"
 #include "services/ingress/adapters/server.h"
 
@@ -67,12 +68,7 @@ absl::StatusOr<ListenerOptions> ListenerOptions::From(const config::Config& conf
   options.behind_proxy = !proxy.empty();
   options.proxy_timeout =
       absl::ToChronoMilliseconds(config.GetTime("smtpd_upstream_proxy_timeout"));
-  // syslog_name "postfix/submission" writes "postfix/submission/smtpd".
-  const std::string syslog_name = config.GetString("syslog_name");
-  const size_t slash = syslog_name.find('/');
-  if (slash != std::string::npos) {
-    options.log_program = Concat(std::string_view(syslog_name).substr(slash + 1), "/smtpd");
-  }
+  options.log_program = maillog::ProgramOf(config.GetString("syslog_name"), "smtpd");
   return options;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libs/base/concat.h"
+#include "libs/base/maillog.h"
 #include "libs/mail/address.h"
 
 namespace postfleet::delivery::smtp {
@@ -255,14 +256,6 @@ absl::Status ReadLookups(const config::Config& config, const Names& names, SmtpO
   return absl::OkStatus();
 }
 
-// syslog_name "postfix/relay" of a service writes "postfix/relay/smtp".
-std::string ProgramOf(const config::Config& config, const char* command) {
-  const std::string syslog_name = config.GetString("syslog_name");
-  const size_t slash = syslog_name.find('/');
-  if (slash == std::string::npos) return command;
-  return Concat(std::string_view(syslog_name).substr(slash + 1), "/", command);
-}
-
 // What is ours, and, where it has one address of a family only, where connections come from.
 void ReadOwnAddresses(const config::Config& config, SmtpOptions* options) {
   std::optional<asio::ip::address>* const bind[] = {&options->bind_address,
@@ -319,7 +312,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
   const Names& names = lmtp ? kLmtpNames : kSmtpNames;
   SmtpOptions options{
       .protocol = protocol,
-      .program = ProgramOf(config, lmtp ? "lmtp" : "smtp"),
+      .program = maillog::ProgramOf(config.GetString("syslog_name"), lmtp ? "lmtp" : "smtp"),
       .myhostname = config.GetString("myhostname"),
       .helo_name = config.GetString(names.helo_name),
       .relayhost = lmtp ? "" : mail::LowerCasedAscii(config.GetString("relayhost")),
