@@ -89,7 +89,9 @@ class Side:
         return self.arrived(having)
 
     def disconnections(self):
-        """What was counted in the sessions that sent mail, in order of the text."""
+        """What was counted in the sessions that sent mail, once all are over, in order of the text."""
+        wait_until(f"the ends of all sessions of {self.label}", lambda: len(self.mta.find_log(r"smtpd\[\d+\]: connect from ")) ==
+                   len(self.mta.find_log(r"smtpd\[\d+\]: disconnect from ")), hopeless=self.mta.why_ended)
         return sorted(found.group(1) for found in self.mta.find_log(r"smtpd\[\d+\]: disconnect from (\S+ .*mail=.*)$"))
 
     def commands(self):
