@@ -335,7 +335,9 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .convert_content = !config.GetBool("disable_mime_output_conversion"),
       .generic = GenericOptions::FromConfig(config, lmtp),
       .host_tables = ReadHostTables(config, names),
-      .status_filter = ReadStatusFilter(config, names, ProgramOf(config, lmtp ? "lmtp" : "smtp")),
+      .status_filter = ReadStatusFilter(
+          config, names,
+          maillog::ProgramOf(config.GetString("syslog_name"), lmtp ? "lmtp" : "smtp")),
       .pix_threshold = Time(config, names.pix_threshold),
       .pix_delay = Time(config, names.pix_delay),
       .always_send_ehlo = config.GetBool("smtp_always_send_ehlo"),
