@@ -89,7 +89,10 @@ def pf_test(name, srcs = None, deps = [], size = "small", copts = [], **kwargs):
     native.cc_test(
         name = name,
         srcs = srcs or [name + ".cc"],
-        deps = deps + ["@system//:gtest_main"],
+        deps = deps + ["@system//:gtest_main"] + select({
+            "//third_party:thread_sanitized": ["//third_party:tsan_order"],
+            "//conditions:default": [],
+        }),
         size = size,
         copts = _WARNINGS + copts,
         linkstatic = True,

@@ -436,10 +436,17 @@ TEST_F(CommandsTest, PostconfSaysWhatItDoesNotKnow) {
   EXPECT_EQ(unknown.status, 0);
   EXPECT_EQ(unknown.out, "myhostname = mail.example.com\n");
   EXPECT_EQ(unknown.err, "postconf: warning: nosuch: unknown parameter\n");
-  const CommandResult edit = Run({"postconf", "-e", "myhostname = x.example.com"});
-  EXPECT_EQ(edit.status, 1);
-  EXPECT_EQ(edit.err, "postconf: fatal: option -e: not supported yet\n");
   EXPECT_EQ(Run({"postconf", "-dn"}).err, "postconf: fatal: specify one of -d -n\n");
+}
+
+TEST_F(CommandsTest, PostconfEditsWhereAValueIsGiven) {
+  EXPECT_EQ(Run({"postconf", "myhostname = x.example.com"}).status, 0);
+  EXPECT_EQ(Run({"postconf", "-h", "myhostname"}).out, "x.example.com\n");
+  EXPECT_EQ(Run({"postconf", "-X", "myhostname"}).status, 0);
+  EXPECT_EQ(Run({"postconf", "-n", "myhostname"}).out, "");
+  EXPECT_EQ(Run({"postconf", "-e", "nonsense"}).err,
+            "postconf: fatal: missing '=' after attribute name: \"nonsense\"\n");
+  EXPECT_EQ(Run({"postconf", "-t"}).err, "postconf: fatal: option -t: not supported yet\n");
 }
 
 TEST_F(CommandsTest, PostmapBuildsAndAsks) {

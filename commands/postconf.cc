@@ -1,30 +1,28 @@
 #include "commands/postconf.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <set>
+#include <utility>
 
-#include "commands/options.h"
+#include "commands/postconf_edit.h"
+#include "commands/postconf_request.h"
+#include "commands/postconf_services.h"
+#include "commands/service_entry.h"
 #include "libs/base/concat.h"
+#include "libs/config/expand.h"
 #include "libs/config/interfaces.h"
 #include "libs/config/parameters.h"
+#include "libs/config/table_types.h"
 
 namespace postfleet::commands {
 namespace {
 
-constexpr std::string_view kUsage =
-    "postconf [-c config_dir] [-d (parameter defaults)] [-h (no names)] [-n (non-default "
-    "parameters)] [-x (expand parameter values)] [name...]; not supported yet: "
-    "-abeEfFHlmMopPqtTvX#, -C class";
-// Postfix's other options.
-constexpr std::string_view kKnown = "aAbc:C:deEfFhHlmMno:pPqtT:vxX#";
+using What = PostconfRequest::What;
+using Names = std::set<std::string, std::less<>>;
 
-struct Wanted {
-  bool defaults = false;
-  bool only_set = false;
-  bool expanded = false;
-  bool values_only = false;
-};
+constexpr size_t kLineColumns = 80;
 
 // Defaults are those of a configuration with an empty main.cf.
 absl::StatusOr<config::Config> LoadDefaults(const std::string& directory) {
@@ -34,94 +32,167 @@ absl::StatusOr<config::Config> LoadDefaults(const std::string& directory) {
   return config::Config::FromText("", "", *facts, of_empty_files, directory);
 }
 
+bool IsBuiltin(std::string_view name) { return config::FindParameter(name) != nullptr; }
+
+// The parameters that delivery agents of master.cf have.
+Names ServiceDefined(const config::Config& config) {
+  Names names;
+  for (const config::MasterService& service : config.master_cf().services) {
+    if (service.implied || !config::IsDeliveryAgent(service.command)) continue;
+    for (const config::TransportParameter& row : config::TransportParameters()) {
+      const bool pipe_only = row.suffix == "_time_limit";
+      if (pipe_only && service.command != "pipe") continue;
+      std::string name = Concat(service.name, row.suffix);
+      if (!IsBuiltin(name)) names.insert(std::move(name));
+    }
+  }
+  return names;
+}
+
+// Names of main.cf that are nobody's but are used by others' values.
+Names UserDefined(const config::Config& config, const Names& service_defined) {
+  Names found;
+  const std::function<void(std::string_view)> look = [&](std::string_view value) {
+    config::CollectReferences(value, [&](std::string_view name) {
+      const config::MainCfEntry* entry = config.main_cf().Find(name);
+      if (entry == nullptr || IsBuiltin(name) || service_defined.contains(name)) return;
+      if (found.insert(std::string(name)).second) look(entry->value);
+    });
+  };
+  for (const config::MainCfEntry& entry : config.main_cf().entries) {
+    if (IsBuiltin(entry.name) || service_defined.contains(entry.name)) look(entry.value);
+  }
+  for (const config::MasterService& service : config.master_cf().services) {
+    for (const auto& [name, value] : service.overrides) look(value);
+  }
+  return found;
+}
+
+bool IsKnown(const config::Config& config, std::string_view name) {
+  if (IsBuiltin(name)) return true;
+  const Names service_defined = ServiceDefined(config);
+  return service_defined.contains(name) || UserDefined(config, service_defined).contains(name);
+}
+
 // Sorted, as Postfix prints them.
-std::set<std::string> NamesToPrint(const config::Config& config, const Wanted& wanted) {
-  std::set<std::string> names;
-  for (const config::MainCfEntry& entry : config.main_cf().entries) names.insert(entry.name);
-  if (wanted.only_set) return names;
-  for (const config::Parameter& parameter : config::AllParameters()) {
-    names.insert(std::string(parameter.name));
+Names NamesToPrint(const config::Config& config, const PostconfRequest& request) {
+  Names names;
+  const Names service_defined = ServiceDefined(config);
+  if (request.builtin) {
+    for (const config::Parameter& parameter : config::AllParameters()) {
+      names.insert(std::string(parameter.name));
+    }
+  }
+  if (request.service_defined) names.insert(service_defined.begin(), service_defined.end());
+  if (request.user_defined && !request.defaults) {
+    names.merge(UserDefined(config, service_defined));
+  }
+  if (request.only_set) {
+    std::erase_if(names, [&](const std::string& name) { return !config.IsSet(name); });
   }
   return names;
 }
 
 absl::StatusOr<std::optional<std::string>> FindValue(const config::Config& config,
-                                                     const Wanted& wanted,
+                                                     const PostconfRequest& request,
                                                      const std::string& name) {
   const std::optional<std::string> raw = config.FindRaw(name);
-  if (!raw || !wanted.expanded) return raw;
+  if (!raw || !request.expanded) return raw;
   absl::StatusOr<std::string> expanded = config.FindExpanded(name);
   if (!expanded.ok()) return expanded.status();
   return *std::move(expanded);
 }
 
-std::string FormatParameter(const Wanted& wanted, std::string_view name, std::string_view value) {
-  if (wanted.values_only) return Concat(value, "\n");
-  return Concat(name, value.empty() ? " =" : " = ", value, "\n");
+std::string FormatParameter(const PostconfRequest& request, std::string_view name,
+                            std::string_view value) {
+  if (request.names_only) return Concat(name, "\n");
+  const std::string label = request.values_only ? "" : Concat(name, " =");
+  return Concat(FoldWords(label, value, request.folded, kLineColumns), "\n");
 }
 
-int Print(Console& console, const config::Config& config, const Wanted& wanted,
-          const std::vector<std::string>& names) {
+int ShowParameters(const PostconfRequest& request, const config::Config& config, Console& console) {
+  const Names all = request.operands.empty() ? NamesToPrint(config, request) : Names();
+  const std::vector<std::string> names = request.operands.empty()
+                                             ? std::vector<std::string>(all.begin(), all.end())
+                                             : request.operands;
   for (const std::string& name : names) {
-    const absl::StatusOr<std::optional<std::string>> value = FindValue(config, wanted, name);
+    const absl::StatusOr<std::optional<std::string>> value = FindValue(config, request, name);
     if (!value.ok()) return console.Fatal(value.status());
-    if (!*value) {
+    if (!*value || (!request.operands.empty() && !IsKnown(config, name))) {
       console.Warn(Concat(name, ": unknown parameter"));
-    } else if (wanted.only_set && !config.IsSet(name)) {
+    } else if (request.only_set && !config.IsSet(name)) {
       continue;
-    } else if (!console.Write(FormatParameter(wanted, name, **value))) {
+    } else if (!console.Write(FormatParameter(request, name, **value))) {
       return console.WriteFailed();
     }
   }
   return console.Finish();
 }
 
+absl::StatusOr<config::Config> Overridden(const config::Config& config,
+                                          const std::vector<std::string>& assignments) {
+  config::MasterService overrides;
+  for (const std::string& text : assignments) {
+    absl::StatusOr<config::MainCfEntry> entry = config::ParseAssignment(text);
+    if (!entry.ok()) return entry.status();
+    overrides.overrides.emplace_back(entry->name, entry->value);
+  }
+  return config.WithOverrides(overrides);
+}
+
+// What is wrong is looked for with this command, so it works whatever main.cf has.
+absl::StatusOr<config::Config> LoadWhatThereIs(const std::string& directory,
+                                               config::Diagnostics& diagnostics) {
+  absl::StatusOr<config::Config> config = config::Config::Load(directory, diagnostics);
+  if (config.ok()) return config;
+  const std::string wrong(config.status().message());
+  config = config::Config::LoadUnchecked(directory, {"config_directory"}, diagnostics);
+  if (config.ok()) diagnostics.Warn(Concat(wrong, "; the mail system would not start"));
+  return config;
+}
+
+int Show(const PostconfRequest& request, Console& console) {
+  config::Diagnostics diagnostics;
+  absl::StatusOr<config::Config> config = request.defaults
+                                              ? LoadDefaults(request.directory)
+                                              : LoadWhatThereIs(request.directory, diagnostics);
+  if (config.ok() && !request.overrides.empty()) config = Overridden(*config, request.overrides);
+  if (!config.ok()) return console.Fatal(config.status());
+  const bool parameters = request.what == What::kParameters;
+  const int status = parameters ? ShowParameters(request, *config, console)
+                                : ShowServices(request, *config, console);
+  if (parameters && !request.operands.empty()) return status;
+  for (const config::Diagnostic& warning : diagnostics.warnings()) console.Warn(warning.text);
+  return status;
+}
+
+int ShowLines(std::string_view text, Console& console) {
+  return console.Write(text) ? console.Finish() : console.WriteFailed();
+}
+
 }  // namespace
 
 int RunPostconf(const Invocation& call, const Streams& streams) {
   Console console("postconf", 1, streams);
-  const absl::StatusOr<CommandLine> line = ParseOptions(call.arguments, kKnown);
-  if (!line.ok()) return console.Usage(kUsage, line.status());
-  std::string directory = call.config_directory;
-  Wanted wanted;
-  for (const Option& option : line->options) {
-    switch (option.letter) {
-      case 'c':
-        directory = option.argument;
-        break;
-      case 'd':
-        wanted.defaults = true;
-        break;
-      case 'h':
-        wanted.values_only = true;
-        break;
-      case 'n':
-        wanted.only_set = true;
-        break;
-      case 'x':
-        wanted.expanded = true;
-        break;
-      default:
-        return console.NotSupported(Concat("option -", option.letter));
-    }
+  const absl::StatusOr<PostconfRequest> request =
+      PostconfRequest::Parse(call.arguments, call.config_directory);
+  if (absl::IsOutOfRange(request.status())) {
+    return console.Usage(PostconfRequest::kUsage,
+                         absl::InvalidArgumentError(request.status().message()));
   }
-  if (wanted.defaults && wanted.only_set) return console.Fatal("specify one of -d -n");
-
-  config::Diagnostics diagnostics;
-  absl::StatusOr<config::Config> config =
-      wanted.defaults ? LoadDefaults(directory) : config::Config::Load(directory, diagnostics);
-  // What is wrong is looked for with this command.
-  if (!config.ok() && !wanted.defaults) {
-    const std::string wrong(config.status().message());
-    config = config::Config::LoadUnchecked(directory, {"config_directory"}, diagnostics);
-    if (config.ok()) diagnostics.Warn(Concat(wrong, "; the mail system would not start"));
+  if (absl::IsUnimplemented(request.status())) {
+    return console.NotSupported(
+        {request.status().message().data(), request.status().message().size()});
   }
-  if (!config.ok()) return console.Fatal(config.status());
-  if (!line->operands.empty()) return Print(console, *config, wanted, line->operands);
-  const std::set<std::string> names = NamesToPrint(*config, wanted);
-  const int status = Print(console, *config, wanted, {names.begin(), names.end()});
-  for (const config::Diagnostic& warning : diagnostics.warnings()) console.Warn(warning.text);
-  return status;
+  if (!request.ok()) return console.Fatal(request.status());
+  if (request->lists_locks) return ShowLines("flock\nfcntl\ndotlock\n", console);
+  if (request->lists_tables) {
+    std::string lines;
+    for (const std::string& type : config::SortedTableTypes()) ConcatTo(&lines, type, "\n");
+    return ShowLines(lines, console);
+  }
+  if (request->edit != PostconfRequest::Edit::kNone) return EditConfiguration(*request, console);
+  return Show(*request, console);
 }
 
 }  // namespace postfleet::commands

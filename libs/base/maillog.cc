@@ -125,8 +125,12 @@ class Log {
     bool full;
     {
       std::lock_guard lock(mutex_);
-      ConcatTo(&buffer_, timestamp_.Now(), " ", options_.hostname, " ", options_.syslog_name, "/",
-               program, suffix_);
+      ConcatTo(&buffer_, timestamp_.Now(), " ", options_.hostname, " ");
+      if (program.starts_with('/')) {
+        ConcatTo(&buffer_, program.substr(1), suffix_);
+      } else {
+        ConcatTo(&buffer_, options_.syslog_name, "/", program, suffix_);
+      }
       const size_t start = buffer_.size();
       buffer_.append(line);
       for (size_t i = start; i < buffer_.size(); ++i) {
@@ -213,6 +217,15 @@ Log& TheLog() {
 absl::Status Open(const Options& options) { return TheLog().Open(options); }
 absl::Status Reopen() { return TheLog().Reopen(); }
 void Write(std::string_view program, std::string_view line) { TheLog().Write(program, line); }
+
+std::string ProgramOf(std::string_view syslog_name, std::string_view command) {
+  constexpr std::string_view kUsual = "postfix";
+  if (syslog_name == kUsual) return std::string(command);
+  if (syslog_name.starts_with(Concat(kUsual, "/"))) {
+    return Concat(syslog_name.substr(kUsual.size() + 1), "/", command);
+  }
+  return Concat("/", syslog_name, "/", command);
+}
 void Flush() { TheLog().Flush(); }
 
 void FatalLine(std::string_view program, std::string_view line) {

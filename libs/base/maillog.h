@@ -35,8 +35,13 @@ absl::Status Open(const Options& options);
 // Opens the file anew by its path (after a rotation). On an error the old one stays.
 absl::Status Reopen();
 
-// `program` is "smtpd", "qmgr", "submission/smtpd".
+// `program` is "smtpd", "qmgr", "submission/smtpd", which stand behind Options::syslog_name; or
+// "/name/smtpd", which is the whole tag, name/smtpd.
 void Write(std::string_view program, std::string_view line);
+
+// The program of a service whose own syslog_name is this: "postfix/submission" and "smtpd" give
+// "submission/smtpd", "name" and "smtpd" give "/name/smtpd".
+std::string ProgramOf(std::string_view syslog_name, std::string_view command);
 
 template <typename... Parts>
 void Info(std::string_view program, const Parts&... parts) {

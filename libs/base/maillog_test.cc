@@ -34,6 +34,17 @@ TEST(MailLog, LineIsInPostfixsForm) {
                                     "localhost\\[127.0.0.1\\]\n"));
 }
 
+TEST(MailLog, AServiceMayHaveANameOfItsOwn) {
+  EXPECT_EQ(ProgramOf("postfix", "smtpd"), "smtpd");
+  EXPECT_EQ(ProgramOf("postfix/submission", "smtpd"), "submission/smtpd");
+  EXPECT_EQ(ProgramOf("submission", "smtpd"), "/submission/smtpd");
+  EXPECT_EQ(ProgramOf("mta/in", "smtpd"), "/mta/in/smtpd");
+  const std::string path = OpenLog("own.log");
+  Info("/submission/smtpd", "x");
+  Flush();
+  EXPECT_THAT(ReadFile(path), testing::HasSubstr(" mx1 submission/smtpd["));
+}
+
 TEST(MailLog, APeerCannotForgeALine) {
   const std::string path = OpenLog("forge.log");
   Info("smtpd", "helo=<x\r\nNov 22 fake: y>");

@@ -74,6 +74,7 @@ absl::Status CheckTyped(const Parameter& row, const std::string& value, char uni
     case ParameterType::kEnum:
       return CheckChoice(row, value);
     case ParameterType::kString:
+    case ParameterType::kRaw:
     case ParameterType::kList:
     case ParameterType::kMaps:
     case ParameterType::kMatches:
@@ -96,6 +97,7 @@ std::optional<Parameter> FindRow(std::string_view name) {
 }
 
 absl::Status CheckOne(const ConfigValues& values, const Parameter& row) {
+  if (row.type == ParameterType::kRaw) return absl::OkStatus();
   absl::StatusOr<std::string> value = values.Value(row.name);
   if (!value.ok()) return value.status();
   absl::Status status = CheckTyped(row, *value, values.DefaultUnit(row.name));

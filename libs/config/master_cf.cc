@@ -225,11 +225,6 @@ void WarnUnsupported(const MasterCf& file, const MasterService& service, Diagnos
   } else if (service.command == "smtpd" && service.type != ServiceType::kInet) {
     diagnostics.Warn(Concat(where, "service ", service.Selector(),
                             ": smtpd is supported on inet only; the service is not started"));
-  } else if (service.command == "smtpd" && service.maxproc.value_or(0) > 0) {
-    diagnostics.Warn(Concat(where, "service ", service.Selector(), ": the process limit ",
-                            *service.maxproc,
-                            " does not bound its sessions; see "
-                            "smtpd_client_connection_count_limit"));
   }
 }
 

@@ -35,11 +35,8 @@ TEST(MasterCf, ReadsColumnsOptionsAndContinuations) {
   ASSERT_EQ(service->overrides.size(), 2u);
   EXPECT_EQ(service->overrides[1], std::make_pair(std::string("smtpd_banner"), std::string("a b")));
   EXPECT_EQ(service->line, 2);
-  ASSERT_EQ(diagnostics.warnings().size(), 2u);
+  ASSERT_EQ(diagnostics.warnings().size(), 1u);
   EXPECT_EQ(diagnostics.warnings()[0].text,
-            "master.cf: line 2: service [::1]:submission/inet: the process limit 7 does not bound "
-            "its sessions; see smtpd_client_connection_count_limit");
-  EXPECT_EQ(diagnostics.warnings()[1].text,
             "master.cf: chroot is not supported yet; these services run without: "
             "[::1]:submission/inet");
 }

@@ -93,6 +93,8 @@ const Parameter* FindParameter(std::string_view name) {
   return row != all.end() && row->name == name ? &*row : nullptr;
 }
 
+absl::Span<const TransportParameter> TransportParameters() { return kTransportRows; }
+
 std::optional<TransportParameter> FindTransportParameter(std::string_view name) {
   const TransportParameter* best = nullptr;
   for (const TransportParameter& row : kTransportRows) {

@@ -21,6 +21,7 @@ inline constexpr std::string_view kMailVersion = "0.1.0";
 
 enum class ParameterType {
   kString,
+  kRaw,  // text whose $names are not main.cf's: read by Config::FindRaw
   kBool,
   kInt,
   kTime,
@@ -74,6 +75,8 @@ struct TransportParameter {
   ParameterStatus status = ParameterStatus::kUnsupported;
 };
 std::optional<TransportParameter> FindTransportParameter(std::string_view name);
+// One row for each suffix, without a transport.
+absl::Span<const TransportParameter> TransportParameters();
 
 // The known name with the smallest edit distance, if it is near enough to be a misspelling.
 std::optional<std::string_view> NearestParameter(std::string_view name);

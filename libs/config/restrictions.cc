@@ -13,9 +13,9 @@ namespace {
 
 struct Row {
   std::string_view name;
-  Restriction restriction;
+  Restriction::Kind kind;
 };
-constexpr std::array<Row, 7> kSupported = {{
+constexpr std::array<Row, 8> kSupported = {{
     {"permit", Restriction::kPermit},
     {"reject", Restriction::kReject},
     {"defer", Restriction::kDefer},
@@ -23,6 +23,7 @@ constexpr std::array<Row, 7> kSupported = {{
     {"permit_sasl_authenticated", Restriction::kPermitSaslAuthenticated},
     {"reject_unauth_destination", Restriction::kRejectUnauthDestination},
     {"defer_unauth_destination", Restriction::kDeferUnauthDestination},
+    {"sleep", Restriction::kSleep},
 }};
 
 // Postfix's others (SMTPD_ACCESS_README), to tell them from misspellings.
@@ -92,9 +93,11 @@ constexpr std::string_view kPostfixOnly[] = {
     "reject_unlisted_sender",
     "reject_unverified_recipient",
     "reject_unverified_sender",
-    "sleep",
     "warn_if_reject",
 };
+
+// Clients wait no longer.
+constexpr int64_t kSleepSecondsMax = 600;
 
 absl::Status Refuse(std::string_view parameter, std::string_view item) {
   bool known =
@@ -113,10 +116,10 @@ bool RefuseForeignRelay(const std::vector<Restriction>& relay,
                         const std::vector<Restriction>& recipient) {
   for (const std::vector<Restriction>* list : {&relay, &recipient}) {
     for (const Restriction restriction : *list) {
-      if (restriction == Restriction::kPermit) break;  // what follows is never reached
-      if (restriction == Restriction::kReject || restriction == Restriction::kDefer ||
-          restriction == Restriction::kRejectUnauthDestination ||
-          restriction == Restriction::kDeferUnauthDestination) {
+      if (restriction.kind == Restriction::kPermit) break;  // what follows is never reached
+      if (restriction.kind == Restriction::kReject || restriction.kind == Restriction::kDefer ||
+          restriction.kind == Restriction::kRejectUnauthDestination ||
+          restriction.kind == Restriction::kDeferUnauthDestination) {
         return true;
       }
     }
@@ -126,9 +129,9 @@ bool RefuseForeignRelay(const std::vector<Restriction>& relay,
 
 }  // namespace
 
-std::string_view RestrictionName(Restriction restriction) {
+std::string_view RestrictionName(Restriction::Kind kind) {
   for (const Row& row : kSupported) {
-    if (row.restriction == restriction) return row.name;
+    if (row.kind == kind) return row.name;
   }
   return "";
 }
@@ -144,12 +147,22 @@ absl::Status CheckForeignRelay(const std::vector<Restriction>& relay,
 absl::StatusOr<std::vector<Restriction>> ParseRestrictions(std::string_view parameter,
                                                            std::string_view value) {
   std::vector<Restriction> restrictions;
-  for (const std::string& item : SplitList(value)) {
-    std::string name = absl::AsciiStrToLower(item);
+  const std::vector<std::string> items = SplitList(value);
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::string name = absl::AsciiStrToLower(items[i]);
     auto row = std::find_if(kSupported.begin(), kSupported.end(),
                             [&](const Row& candidate) { return candidate.name == name; });
     if (row == kSupported.end()) return Refuse(parameter, name);
-    restrictions.push_back(row->restriction);
+    int seconds = 0;
+    if (row->kind == Restriction::kSleep) {
+      const absl::StatusOr<int64_t> number = ParseInteger(++i < items.size() ? items[i] : "");
+      if (!number.ok() || *number < 0 || *number > kSleepSecondsMax) {
+        return absl::InvalidArgumentError(Concat("parameter ", parameter, ": \"sleep\" needs a ",
+                                                 "number of seconds, at most ", kSleepSecondsMax));
+      }
+      seconds = static_cast<int>(*number);
+    }
+    restrictions.emplace_back(row->kind, seconds);
   }
   return restrictions;
 }

@@ -13,17 +13,25 @@
 
 namespace postfleet::config {
 
-enum class Restriction {
-  kPermit,
-  kReject,
-  kDefer,
-  kPermitMynetworks,
-  kPermitSaslAuthenticated,  // never matches: SASL is not there yet
-  kRejectUnauthDestination,
-  kDeferUnauthDestination,
+struct Restriction {
+  enum Kind {
+    kPermit,
+    kReject,
+    kDefer,
+    kPermitMynetworks,
+    kPermitSaslAuthenticated,  // never matches: SASL is not there yet
+    kRejectUnauthDestination,
+    kDeferUnauthDestination,
+    kSleep,
+  };
+
+  Restriction(Kind kind, int seconds = 0) : kind(kind), seconds(seconds) {}
+
+  Kind kind;
+  int seconds;  // kSleep: before the next one is tried
 };
 
-std::string_view RestrictionName(Restriction restriction);
+std::string_view RestrictionName(Restriction::Kind kind);
 
 // The rule that keeps a server from being an open relay by accident (SMTPD_ACCESS_README): one of
 // smtpd_relay_restrictions and smtpd_recipient_restrictions gets to a reject, defer or

@@ -9,8 +9,8 @@
 namespace postfleet::config {
 namespace {
 
-constexpr std::array<std::string_view, 8> kTypes = {"hash",   "btree",  "lmdb", "texthash",
-                                                    "inline", "static", "cidr", "unix"};
+constexpr std::array<std::string_view, 10> kTypes = {
+    "hash", "btree", "lmdb", "texthash", "inline", "static", "cidr", "regexp", "pcre", "unix"};
 
 bool IsTypeLetter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
@@ -27,6 +27,13 @@ std::string TableTypeNames() {
   for (size_t i = 0; i < kTypes.size(); ++i) {
     ConcatTo(&names, i == 0 ? "" : i + 1 == kTypes.size() ? " and " : ", ", kTypes[i]);
   }
+  return names;
+}
+
+std::vector<std::string> SortedTableTypes() {
+  std::vector<std::string> names(kTypes.begin(), kTypes.end());
+  names.emplace_back("proxy");
+  std::sort(names.begin(), names.end());
   return names;
 }
 

@@ -4,12 +4,16 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace postfleet::config {
 
 bool IsTableType(std::string_view type);
 // "hash, btree, ..., cidr and unix", for messages.
 std::string TableTypeNames();
+
+// As `postconf -m` lists them; "proxy" is one of them.
+std::vector<std::string> SortedTableTypes();
 
 struct TableReference {
   std::string_view type;

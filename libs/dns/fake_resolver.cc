@@ -31,6 +31,10 @@ void FakeResolver::AddAddress(const std::string& name, const std::string& addres
   Entry(parsed.is_v4() ? Type::kA : Type::kAaaa, name).addresses.push_back(parsed);
 }
 
+void FakeResolver::SetName(const std::string& address, const std::string& host) {
+  Entry(Type::kPtr, address).host = host;
+}
+
 void FakeResolver::Fail(Type type, const std::string& name, Result result) {
   answers_[{type, name}] = {.result = result};
 }
@@ -39,7 +43,7 @@ void FakeResolver::Lookup(Type type, std::string_view name, Done done) {
   asked_.push_back(Concat(TypeName(type), " ", name));
   Answer answer{.result = Result::kNoName};
   const auto found = answers_.find({type, std::string(name)});
-  if (!IsHostName(name)) {
+  if (type != Type::kPtr && !IsHostName(name)) {
     answer.result = Result::kBadName;
   } else if (found != answers_.end()) {
     answer = found->second;

@@ -22,6 +22,7 @@ class FakeResolver : public Resolver {
   void SetCanonical(const std::string& name, const std::string& target);
   // A or AAAA, by the address's family.
   void AddAddress(const std::string& name, const std::string& address);
+  void SetName(const std::string& address, const std::string& host);
   void Fail(Type type, const std::string& name, Result result);
 
   void Lookup(Type type, std::string_view name, Done done) override;

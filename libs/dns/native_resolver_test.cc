@@ -13,6 +13,7 @@ class NativeResolverTest : public ::testing::Test {
  protected:
   Answer Ask(Type type, const std::string& name) {
     std::optional<Answer> answer;
+    io_.restart();
     const auto work = asio::make_work_guard(io_);
     resolver_.Lookup(type, name, [&](Answer given) { answer = std::move(given); });
     EXPECT_FALSE(answer) << "answered before Lookup returned";
@@ -31,6 +32,26 @@ TEST_F(NativeResolverTest, KnowsLocalhostFromTheHostsFile) {
   const Answer answer = Ask(Type::kA, "localhost");
   ASSERT_TRUE(answer.found());
   EXPECT_EQ(answer.addresses.front().to_string(), "127.0.0.1");
+}
+
+TEST_F(NativeResolverTest, KnowsTheNameOfTheLoopback) {
+  const Answer answer = Ask(Type::kPtr, "127.0.0.1");
+  ASSERT_TRUE(answer.found());
+  EXPECT_EQ(answer.host, "localhost");
+  EXPECT_EQ(Ask(Type::kPtr, "localhost").result, Result::kBadName);
+}
+
+TEST_F(NativeResolverTest, AnswersManyAtOnce) {
+  const auto work = asio::make_work_guard(io_);
+  size_t found = 0;
+  for (int i = 0; i < 100; ++i) {
+    resolver_.Lookup(Type::kA, "localhost", [&](Answer answer) { found += answer.found(); });
+  }
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (found < 100 && std::chrono::steady_clock::now() < limit) {
+    io_.run_one_for(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(found, 100u);
 }
 
 TEST_F(NativeResolverTest, HasNoMx) {

@@ -36,6 +36,8 @@ std::string_view TypeName(Type type) {
       return "AAAA";
     case Type::kSrv:
       return "SRV";
+    case Type::kPtr:
+      return "PTR";
   }
   return "";
 }

@@ -1,4 +1,5 @@
-// Asynchronous DNS lookups: MX with preferences, SRV, A and AAAA (RFC 1035, 2782, 3596, 7505).
+// Asynchronous DNS lookups: MX with preferences, SRV, A and AAAA (RFC 1035, 2782, 3596, 7505), and
+// the name of an address.
 //
 // Names are absolute: no search list. CNAMEs are followed by the resolver. A name that cannot be a
 // host name is answered kBadName without a query.
@@ -24,7 +25,8 @@ namespace postfleet::dns {
 // As Postfix 3.9's cap.
 inline constexpr size_t kRecordsMax = 100;
 
-enum class Type { kMx, kA, kAaaa, kSrv };
+// kPtr: the name asked about is an address in words, 192.0.2.1 or 2001:db8::1.
+enum class Type { kMx, kA, kAaaa, kSrv, kPtr };
 
 enum class Result {
   kFound,
@@ -58,6 +60,7 @@ struct Answer {
   std::vector<MxRecord> mx;                  // kMx, in the order of the answer
   std::vector<asio::ip::address> addresses;  // kA, kAaaa
   std::vector<SrvRecord> srv;                // kSrv, in the order of the answer
+  std::string host;                          // kPtr: as it was given, without the final dot
   // The name at the end of a chain of CNAMEs, as MxRecord::exchange; empty: the one asked for.
   std::string canonical;
   uint32_t ttl_s = 0;  // kFound only
@@ -75,7 +78,7 @@ class Resolver {
   virtual void Lookup(Type type, std::string_view name, Done done) = 0;
 };
 
-// "MX", "A", "AAAA", "SRV".
+// "MX", "A", "AAAA", "SRV", "PTR".
 std::string_view TypeName(Type type);
 
 // "Host or domain name not found. Name service error for name=example.com type=MX: Host not found",

@@ -31,6 +31,8 @@ int TypeNumber(Type type) {
       return 28;
     case Type::kSrv:
       return 33;
+    case Type::kPtr:
+      return 12;
   }
   return 0;
 }

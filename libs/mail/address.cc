@@ -2,16 +2,10 @@
 
 #include <arpa/inet.h>
 
-#include <optional>
-
 namespace postfleet::mail {
 namespace {
 
-absl::Status Bad(const char* why) { return absl::InvalidArgumentError(why); }
-
-bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 bool IsNonAscii(char c) { return static_cast<unsigned char>(c) > 127; }
-bool IsControl(char c) { return static_cast<unsigned char>(c) < 32 || c == 127; }
 bool IsAlnum(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
@@ -31,97 +25,12 @@ bool IsDotString(std::string_view text) {
   return true;
 }
 
-// The end of the word at `start`: the first blank outside quotes and brackets. nullopt: one of them
-// stays open.
-std::optional<size_t> EndOfWord(std::string_view text, size_t start) {
-  bool quoted = false, bracketed = false;
-  size_t at = start;
-  for (; at < text.size(); ++at) {
-    const char c = text[at];
-    if (c == '\\') {
-      ++at;
-    } else if (c == '"') {
-      quoted = !quoted;
-    } else if (quoted) {
-      continue;
-    } else if (c == '<') {
-      bracketed = true;
-    } else if (c == '>') {
-      bracketed = false;
-    } else if (IsBlank(c) && !bracketed) {
-      break;
-    }
-  }
-  if (quoted || bracketed || at > text.size()) return std::nullopt;
-  return at;
+// In UTF-8, the dots that IDNA takes for the one of ASCII (RFC 3490, 3.1): U+3002, U+FF0E, U+FF61.
+bool IsIdnaDot(std::string_view text) {
+  return text.starts_with("\xe3\x80\x82") || text.starts_with("\xef\xbc\x8e") ||
+         text.starts_with("\xef\xbd\xa1");
 }
-
-// Takes the local part off the front of `*text`, unquoted.
-absl::Status TakeLocalPart(std::string_view* text, bool strict, std::string* local_part) {
-  const std::string_view all = *text;
-  bool quoted = false;
-  size_t quotes = 0, at = 0;
-  for (; at < all.size(); ++at) {
-    const char c = all[at];
-    if (IsControl(c)) return Bad("control character in the local part");
-    if (c == '"') {
-      quoted = !quoted;
-      ++quotes;
-    } else if (c == '\\') {
-      if (++at == all.size()) return Bad("nothing behind a backslash");
-      if (strict && !quoted) return Bad("backslash outside quotes");
-      if (IsControl(all[at])) return Bad("control character in the local part");
-      local_part->push_back(all[at]);
-    } else if (quoted || c == '.' || IsAtomByte(c)) {
-      local_part->push_back(c);
-    } else if (c == '@') {
-      break;
-    } else {
-      return Bad("special character in the local part");
-    }
-  }
-  if (quoted) return Bad("quote without its end");
-  if (at == 0) return Bad("empty local part");
-  const std::string_view written = all.substr(0, at);
-  if (strict && quotes == 0 && !IsDotString(written)) return Bad("local part is no Dot-string");
-  if (strict && quotes != 0 && (quotes != 2 || written.front() != '"' || written.back() != '"'))
-    return Bad("local part is no Quoted-string");
-  if (local_part->empty() && at == all.size()) return Bad("empty local part without a domain");
-  *text = all.substr(at);
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::string> CheckedDomain(std::string_view domain, const PathOptions& options) {
-  if (domain.size() > 1 && domain.back() == '.') domain.remove_suffix(1);
-  if (domain.empty()) return Bad("empty domain");
-  if (domain.size() > kDomainBytesMax) return Bad("domain too long");
-  if (domain.front() == '[') {
-    if (!IsAddressLiteral(domain)) return Bad("not an address literal");
-    return std::string(domain);
-  }
-  if (!IsValidDomainName(domain, options.allow_non_ascii)) return Bad("not a domain name");
-  return LowerCasedAscii(domain);
-}
-
-// RFC 5321, 4.1.1.3: "@one,@two:" is accepted and ignored.
-absl::Status DropSourceRoute(std::string_view* mailbox, const PathOptions& options) {
-  if (mailbox->empty() || mailbox->front() != '@') return absl::OkStatus();
-  std::string_view text = *mailbox;
-  while (true) {
-    if (text.empty() || text.front() != '@') return Bad("source route without @");
-    const size_t end =
-        text[1] == '[' ? text.find_first_of(",:", text.find(']')) : text.find_first_of(",:");
-    if (end == std::string_view::npos) return Bad("source route without an address");
-    const auto hop = CheckedDomain(text.substr(1, end - 1), options);
-    if (!hop.ok()) return hop.status();
-    const char separator = text[end];
-    text.remove_prefix(end + 1);
-    if (separator == ':') break;
-  }
-  if (text.empty()) return Bad("source route without an address");
-  *mailbox = text;
-  return absl::OkStatus();
-}
+constexpr size_t kIdnaDotBytes = 3;
 
 }  // namespace
 
@@ -165,9 +74,11 @@ bool IsValidDomainName(std::string_view domain, bool allow_non_ascii) {
   size_t label = 0;
   for (size_t i = 0; i < domain.size(); ++i) {
     const char c = domain[i];
-    if (c == '.') {
+    const bool idna_dot = allow_non_ascii && IsIdnaDot(domain.substr(i));
+    if (c == '.' || idna_dot) {
       if (label == 0 || domain[i - 1] == '-') return false;
       label = 0;
+      if (idna_dot) i += kIdnaDotBytes - 1;
       continue;
     }
     if (c == '-' ? label == 0 : !(IsAlnum(c) || c == '_' || (IsNonAscii(c) && allow_non_ascii)))
@@ -188,44 +99,24 @@ bool IsAddressLiteral(std::string_view domain) {
   return inet_pton(tagged ? AF_INET6 : AF_INET, address.c_str(), buffer) == 1;
 }
 
-absl::StatusOr<Address> ParseAddress(std::string_view text, const PathOptions& options) {
-  if (!IsUtf8(text)) return Bad("not UTF-8");
-  Address address;
-  if (text.empty()) return address;
-  if (auto status = DropSourceRoute(&text, options); !status.ok()) return status;
-  if (auto status = TakeLocalPart(&text, options.strict, &address.local_part); !status.ok())
-    return status;
-  if (text.empty()) return address;
-  auto domain = CheckedDomain(text.substr(1), options);
-  if (!domain.ok()) return domain.status();
-  address.domain = *std::move(domain);
-  return address;
+bool IsNetworkAddress(std::string_view text) {
+  const std::string address(text);
+  if (address.find('\0') != std::string::npos) return false;
+  unsigned char buffer[sizeof(in6_addr)];
+  return inet_pton(AF_INET, address.c_str(), buffer) == 1 ||
+         inet_pton(AF_INET6, address.c_str(), buffer) == 1;
 }
 
-absl::StatusOr<ParsedPath> ParsePath(std::string_view text, const PathOptions& options) {
-  size_t start = 0;
-  while (start < text.size() && IsBlank(text[start])) ++start;
-  const auto end = EndOfWord(text, start);
-  if (!end) return Bad("quote or bracket without its end");
-  std::string_view word = text.substr(start, *end - start);
-  if (word.empty()) return Bad("no path");
-  if (word.front() == '<') {
-    if (word.back() != '>') return Bad("text behind the path");
-    word = word.substr(1, word.size() - 2);
-    while (!options.strict && !word.empty() && IsBlank(word.front())) word.remove_prefix(1);
-    while (!options.strict && !word.empty() && IsBlank(word.back())) word.remove_suffix(1);
-  } else if (options.strict) {
-    return Bad("path without angle brackets");
-  }
-  auto address = ParseAddress(word, options);
-  if (!address.ok()) return address.status();
-  return ParsedPath{*std::move(address), *end};
+bool IsMailDomain(std::string_view domain, bool allow_non_ascii) {
+  if (domain.starts_with('[')) return IsAddressLiteral(domain);
+  return IsValidDomainName(domain, allow_non_ascii) &&
+         domain.find_first_not_of("0123456789.") != std::string_view::npos;
 }
 
 Address SplitAddress(std::string_view internal_form) {
   const size_t at = internal_form.rfind('@');
   if (at == std::string_view::npos) return {std::string(internal_form), ""};
-  return {std::string(internal_form.substr(0, at)), LowerCasedAscii(internal_form.substr(at + 1))};
+  return {std::string(internal_form.substr(0, at)), std::string(internal_form.substr(at + 1))};
 }
 
 std::string QuoteLocalPart(std::string_view local_part) {

@@ -4,11 +4,15 @@
 #include <array>
 #include <utility>
 
-#include "libs/message/address_tokens.h"
+#include "libs/mail/address_list.h"
 
 namespace postfleet::message {
 namespace {
 
+using mail::AddressToken;
+using mail::AddressTokens;
+using mail::AppendAddressTokens;
+using mail::TokenizeAddresses;
 using Kind = AddressToken::Kind;
 
 constexpr size_t kLineBytesMax = 70;
@@ -71,19 +75,6 @@ void CompleteDomain(const AddressRewriting& rules, AddressTokens* tokens) {
   if (!before.IsOperator('.') && !before.IsOperator('@')) tokens->pop_back();
 }
 
-// One address; `tokens` is not empty.
-void Complete(const AddressRewriting& rules, AddressTokens* tokens) {
-  if (tokens->size() == 1) {
-    AddressToken& only = tokens->front();
-    // A lone @ is the empty address, "".
-    if (only.IsOperator('@')) only = {Kind::kQuoted, 0, {}};
-    if (only.kind == Kind::kQuoted && only.text.empty()) return;
-  }
-  DropSourceRoute(tokens);
-  AddDomain(rules, tokens);
-  CompleteDomain(rules, tokens);
-}
-
 // Internal form with the quotes that the local part needs; a source route stays in front.
 std::string Quoted(std::string_view plain) {
   size_t start = 0;
@@ -101,7 +92,7 @@ std::string Plain(const AddressTokens& tokens) {
 // One address in quoted form, not empty.
 std::string Completed(const AddressRewriting& rules, std::string_view address) {
   AddressTokens tokens = TokenizeAddresses(address, 0);
-  Complete(rules, &tokens);
+  CompleteTokens(rules, &tokens);
   return Quoted(Plain(tokens));
 }
 
@@ -119,98 +110,6 @@ bool CompleteListed(const AddressRewriting& rules, AddressTokens* tokens) {
   *tokens = {{Kind::kAddress, 0, Quoted(Plain(TokenizeAddresses(after, 0)))}};
   return before != after;
 }
-
-// Finds the addresses of a list, from its end to its start: what a word is shows behind it. `edit`
-// makes one token of each; true: another than it was.
-template <typename Edit>
-class ListReader {
- public:
-  ListReader(AddressTokens tokens, Edit edit) : edit_(std::move(edit)), in_(std::move(tokens)) {}
-
-  // True: some address changed, and `*out` is the list.
-  bool Run(AddressTokens* out) {
-    while (!in_.empty()) Take();
-    EndAddress(/*add_comma=*/false);
-    std::reverse(out_.begin(), out_.end());
-    *out = std::move(out_);
-    return changed_;
-  }
-
- private:
-  AddressToken Pop() {
-    AddressToken token = std::move(in_.back());
-    in_.pop_back();
-    return token;
-  }
-
-  void Take() {
-    AddressToken token = Pop();
-    if (token.kind == Kind::kComment) {
-      out_.push_back(std::move(token));
-    } else if (token.IsOperator(';')) {
-      EndAddress(true);
-      out_.push_back(std::move(token));
-      in_group_ = after_operator_ = true;
-    } else if (token.IsOperator(':') && in_group_) {
-      EndAddress(false);
-      token.kind = Kind::kGroupStart;
-      out_.push_back(std::move(token));
-      SkipName(",");
-    } else if (token.IsOperator('>')) {
-      EndAddress(true);
-      out_.push_back(std::move(token));
-      TakeBracketed();
-    } else if (token.IsOperator(',')) {
-      EndAddress(false);
-      out_.push_back(std::move(token));
-      after_operator_ = true;
-    } else if (token.IsWord()) {
-      if (!after_operator_) EndAddress(true);
-      after_operator_ = false;
-      address_.push_back(std::move(token));
-    } else {
-      after_operator_ = true;
-      address_.push_back(std::move(token));
-    }
-  }
-
-  // Between the brackets, and the name in front of them.
-  void TakeBracketed() {
-    while (!in_.empty() && !in_.back().IsOperator('<')) {
-      AddressToken token = Pop();
-      (token.kind == Kind::kComment ? out_ : address_).push_back(std::move(token));
-    }
-    EndAddress(false);
-    SkipName(">;,:");
-    after_operator_ = true;
-    // What is in front of the name is another address, though no comma says so.
-    if (!in_group_ && !in_.empty() && in_.back().IsOperator(':')) out_.push_back(Pop());
-  }
-
-  void SkipName(std::string_view ends) {
-    while (!in_.empty() && !(in_.back().kind == Kind::kOperator &&
-                             ends.find(in_.back().op) != std::string_view::npos)) {
-      out_.push_back(Pop());
-    }
-  }
-
-  void EndAddress(bool add_comma) {
-    if (address_.empty()) return;
-    std::reverse(address_.begin(), address_.end());
-    changed_ |= edit_(&address_);
-    out_.push_back(std::move(address_.front()));
-    if (add_comma) out_.push_back(Operator(','));
-    address_.clear();
-  }
-
-  Edit edit_;
-  AddressTokens in_;       // not yet read; from its end
-  AddressTokens address_;  // the address being gathered, last token first
-  AddressTokens out_;      // last token first
-  bool after_operator_ = true;
-  bool in_group_ = false;
-  bool changed_ = false;
-};
 
 // Joins lines while they stay short; the others get a tab.
 std::string Folded(std::string_view text) {
@@ -369,7 +268,7 @@ bool DotNeeded(const AddressRewriting& rules) {
 template <typename Edit>
 bool RewriteList(std::string_view value, size_t tokens_max, Edit edit, std::string* field) {
   AddressTokens list;
-  if (!ListReader(TokenizeAddresses(value, tokens_max), edit).Run(&list)) return false;
+  if (!mail::EditAddresses(TokenizeAddresses(value, tokens_max), edit, &list)) return false;
   std::string text = field->substr(0, field->find(':')) + ": ";
   AppendAddressTokens(list, {.quoted = true, .spaced = true, .line_ends = true}, &text);
   *field = Folded(text);
@@ -378,21 +277,36 @@ bool RewriteList(std::string_view value, size_t tokens_max, Edit edit, std::stri
 
 }  // namespace
 
+void CompleteTokens(const AddressRewriting& rules, AddressTokens* tokens) {
+  if (tokens->size() == 1) {
+    AddressToken& only = tokens->front();
+    // A lone @ is the empty address, "".
+    if (only.IsOperator('@')) only = {Kind::kQuoted, 0, {}};
+    if (only.kind == Kind::kQuoted && only.text.empty()) return;
+  }
+  DropSourceRoute(tokens);
+  AddDomain(rules, tokens);
+  CompleteDomain(rules, tokens);
+}
+
 std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& address) {
   if (address.IsNull()) return "";
+  const std::string plain = address.ToString();
   const bool complete = address.HasDomain() && address.domain.back() != '.' &&
+                        plain.front() != '@' &&
                         (!DotNeeded(rules) || address.domain.front() == '[' ||
                          address.domain.find('.') != std::string::npos);
-  if (complete) return address.ToString();
-  AddressTokens tokens = TokenizeAddresses(address.ToSmtp(), 0);
-  Complete(rules, &tokens);
+  if (complete) return plain;
+  AddressTokens tokens = TokenizeAddresses(Quoted(plain), 0);
+  CompleteTokens(rules, &tokens);
   return Plain(tokens);
 }
 
 bool RewriteAddressField(const AddressRewriting& rules, std::string* field) {
   const size_t colon = field->find(':');
   const std::string_view value = std::string_view(*field).substr(colon + 1);
-  if (QuickLook(value, DotNeeded(rules)).AllComplete()) return false;
+  const bool all_tokens = rules.tokens_max == 0 || value.size() <= rules.tokens_max;
+  if (all_tokens && QuickLook(value, DotNeeded(rules)).AllComplete()) return false;
   if (value.find('\0') != std::string_view::npos) return false;
   const auto edit = [&](AddressTokens* tokens) { return CompleteListed(rules, tokens); };
   return RewriteList(value, rules.tokens_max, edit, field);
@@ -417,12 +331,12 @@ std::vector<std::string> ReadAddressList(const AddressRewriting& rules, std::str
   std::vector<std::string> addresses;
   AddressTokens list;
   const auto edit = [&](AddressTokens* tokens) {
-    Complete(rules, tokens);
+    CompleteTokens(rules, tokens);
     addresses.push_back(Plain(*tokens));
     *tokens = {{Kind::kAddress, 0, {}}};
     return false;
   };
-  ListReader(TokenizeAddresses(text, rules.tokens_max), edit).Run(&list);
+  mail::EditAddresses(TokenizeAddresses(text, rules.tokens_max), edit, &list);
   std::reverse(addresses.begin(), addresses.end());
   return addresses;
 }

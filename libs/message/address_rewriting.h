@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "libs/mail/address.h"
+#include "libs/mail/address_tokens.h"
 
 namespace postfleet::message {
 
@@ -42,6 +43,9 @@ struct AddressRewriting {
 
 // An address of the envelope, in internal form ("" for the null path).
 std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& address);
+
+// The same of an address as words; `tokens` is not empty.
+void CompleteTokens(const AddressRewriting& rules, mail::AddressTokens* tokens);
 
 // `field`: name, colon and value, continuations behind LF, without the last LF. True: `*field` is
 // another now. A field with a zero byte stays as it is.

@@ -104,14 +104,46 @@ TEST(HopcountLimit, FiftyReceivedFieldsAreTooMany) {
   }
 }
 
-TEST(Cleanup, NotesTheFirstMessageId) {
-  Cleanup cleanup({}, "");
+// "message-id VALUE", "resent-message-id VALUE" or "TEXT: what has it" for each note.
+std::vector<std::string> NotesOf(std::string_view content, const CleanupOptions& options = {},
+                                 std::string prepended = "") {
+  Cleanup cleanup(options, std::move(prepended));
   std::string out;
-  cleanup.Append(
-      "Message-ID:\n <a@b>\nmessage-id: <c@d>\nResent-Message-Id: <r@s>\n\nMessage-Id: <body>\n",
-      &out);
-  EXPECT_EQ(cleanup.message_id(), "<a@b>");
-  EXPECT_EQ(cleanup.resent_message_id(), "<r@s>");
+  cleanup.Append(content, &out);
+  cleanup.Finish(&out);
+  std::vector<std::string> notes;
+  for (const CleanupNote& note : cleanup.TakeNotes()) {
+    const bool id = note.kind != CleanupNote::kDefect;
+    const std::string_view resent = note.kind == CleanupNote::kResentMessageId ? "resent-" : "";
+    notes.push_back(std::string(id ? resent : DefectText(note.defect)) +
+                    (id ? "message-id " : ": ") + note.text);
+  }
+  return notes;
+}
+using Notes = std::vector<std::string>;
+
+TEST(Cleanup, NotesEachMessageId) {
+  EXPECT_EQ(NotesOf("Message-ID:\n <a@b>\nmessage-id: <c@d> \nResent-Message-Id: <r@s>\n\n"
+                    "Message-Id: <body>\n"),
+            (Notes{"message-id <a@b>", "message-id <c@d> ", "resent-message-id <r@s>"}));
+  EXPECT_EQ(NotesOf("Message-Id:\n\n"), Notes{"message-id "});
+  EXPECT_EQ(NotesOf("Resent-Message-Id: a\n"), (Notes{"resent-message-id a", "message-id <>"}));
+  EXPECT_EQ(NotesOf("A: b\n\n"), Notes{"message-id <>"});
+}
+
+TEST(Cleanup, NotesMessageIdsThatAreDropped) {
+  EXPECT_EQ(NotesOf("Message-Id: a\n", {.drop_headers = {"message-id"}}), Notes{"message-id a"});
+}
+
+TEST(Cleanup, NotesNothingBehindTooManyHops) {
+  EXPECT_EQ(NotesOf("Message-Id: a\nReceived: x\nMessage-Id: b\n\n", {.hop_count_max = 1}),
+            Notes{"message-id a"});
+}
+
+TEST(Cleanup, NotesNoMoreThanItsLimit) {
+  std::string mail;
+  for (int i = 0; i < 1000; ++i) mail += "Message-Id: a\n";
+  EXPECT_EQ(NotesOf(mail).size(), Cleanup::kNotesMax);
 }
 
 // What is added to mail of local origin; every expected value was seen on Postfix 3.7.11.
@@ -175,13 +207,9 @@ TEST(MissingFields, UndisclosedRecipientsOnlyWhereNoneIsNamed) {
 }
 
 TEST(MissingFields, TheAddedMessageIdIsTheMessages) {
-  Cleanup plain(LocalOptions(), ""), resent(LocalOptions(), "");
-  std::string out;
-  plain.Append("A: b\n\n", &out);
-  EXPECT_EQ(plain.message_id(), "<4jXQUEUEID@mx.example.com>");
-  resent.Append("Resent-To: b\n\n", &out);
-  EXPECT_EQ(resent.message_id(), "");
-  EXPECT_EQ(resent.resent_message_id(), "<4jXQUEUEID@mx.example.com>");
+  EXPECT_EQ(NotesOf("A: b\n\n", LocalOptions()), Notes{"message-id <4jXQUEUEID@mx.example.com>"});
+  EXPECT_EQ(NotesOf("Resent-To: b\n\n", LocalOptions()),
+            (Notes{"resent-message-id <4jXQUEUEID@mx.example.com>", "message-id <>"}));
 }
 
 TEST(Rewriting, FieldsWithoutAddressesStay) {
@@ -196,6 +224,21 @@ TEST(Rewriting, FieldsWithoutAddressesStay) {
   }
 }
 
+TEST(Rewriting, FieldsThatGrowAreCutAgain) {
+  EXPECT_EQ(Clean("To: u\n", {.header_bytes_max = 10, .rewriting = &kLocal}), "To: u@exam\n");
+  const std::string long_list = "To: " + std::string(60, 'a') + ", b\n\nx\n";
+  for (size_t max = 70; max < 95; ++max) {
+    const std::string cut = Clean(long_list, {.header_bytes_max = max, .rewriting = &kLocal});
+    EXPECT_EQ(cut.find("\n\n"), cut.size() - 4) << max;
+  }
+}
+
+TEST(Rewriting, TokensBehindTheLimitAreLostThoughAllIsComplete) {
+  AddressRewriting rules = kLocal;
+  rules.tokens_max = 10;
+  EXPECT_EQ(Clean("To: a@b.c, d@e.f, g@h.i\n", {.rewriting = &rules}), "To: a@b.c, d@e\n");
+}
+
 TEST(Cleanup, NotesBytesOver127) {
   for (const char* mail :
        {"A: \xc3\xa4\n\nx\n", "A: b\n\n0123456789\xc3\xa4 and more\n", "A: b\n\nx\n"}) {
@@ -205,6 +248,188 @@ TEST(Cleanup, NotesBytesOver127) {
     cleanup.Finish(&out);
     EXPECT_EQ(cleanup.header_has_8bit(), mail[3] == '\xc3') << mail;
     EXPECT_EQ(cleanup.body_has_8bit(), mail[6] == '0') << mail;
+  }
+}
+
+TEST(Cleanup, NotesAHeaderThatSaysEightBits) {
+  const std::pair<const char*, bool> cases[] = {
+      {"Subject: x\n\nContent-Transfer-Encoding: 8bit\n", false},
+      {"Content-Transfer-Encoding: 8Bit\n\nx\n", true},
+      {"content-transfer-encoding:binary\n\nx\n", true},
+      {"Content-Transfer-Encoding:\n 8bit\n\nx\n", true},
+      {"Content-Transfer-Encoding: 8bit \n\nx\n", false},
+      {"Content-Transfer-Encoding: 8bit (x)\n\nx\n", false},
+      {"Content-Transfer-Encoding: 7bit\n\nx\n", false},
+      {"Content-Transfer-Encoding: base64\n", false},
+      {"Content-Transfer-Encoding: 8bit\nContent-Transfer-Encoding: 7bit\n\nx\n", true},
+      {"Content-Type: message/rfc822\n\nContent-Transfer-Encoding: 8bit\n", true},
+  };
+  for (const auto& [mail, expected] : cases) {
+    Cleanup cleanup({}, "");
+    std::string out;
+    cleanup.Append(mail, &out);
+    cleanup.Finish(&out);
+    EXPECT_EQ(cleanup.says_8bit(), expected) << mail;
+  }
+}
+
+TEST(Cleanup, OurOwnFieldsAreCutAndDroppedAsAll) {
+  EXPECT_EQ(Clean("A: b\n", {.header_bytes_max = 12}, "Received: xyz\n\ty\nP: q\n"),
+            "Received: xy\nP: q\nA: b\n");
+  EXPECT_EQ(Clean("A: b\n", {.drop_headers = {"received"}}, "Received: x\nP: q\n"), "P: q\nA: b\n");
+}
+
+TEST(Cleanup, ContentNeverContinuesOurOwnFields) {
+  EXPECT_EQ(Clean("\rx\n", {}, "Received: x\n"), "Received: x\n\n x\n");
+}
+
+TEST(Cleanup, NulEndsALineOfAField) {
+  EXPECT_EQ(Clean(std::string_view("A: b\0c\n d\0e\n f\n\nx\0y\n", 20)),
+            std::string_view("A: b\n d\n f\n\nx\0y\n", 16));
+}
+
+constexpr std::string_view kParts =
+    "Content-Type: multipart/mixed; boundary=b\n\nPro : log\n--b\nA : b\n c : d\n\nNo : field\n"
+    "--b\nContent-Type: message/rfc822\n\nBcc : inner\ntext\n--b--\nEpi : log\n";
+
+TEST(Cleanup, HeadersOfPartsAreHeaders) {
+  EXPECT_EQ(
+      Clean(kParts),
+      "Content-Type: multipart/mixed; boundary=b\n\nPro : log\n--b\nA: b\n c : d\n\nNo : field\n"
+      "--b\nContent-Type: message/rfc822\n\nBcc: inner\ntext\n--b--\nEpi : log\n");
+  EXPECT_EQ(Clean(kParts, {.mime = false}), kParts);
+}
+
+TEST(Cleanup, SplitsOfPartsChangeNothing) {
+  const std::string whole = Clean(kParts);
+  for (size_t piece = 1; piece < 20; ++piece) {
+    Cleanup cleanup({}, "");
+    std::string out;
+    for (size_t at = 0; at < kParts.size(); at += piece) {
+      cleanup.Append(kParts.substr(at, piece), &out);
+    }
+    cleanup.Finish(&out);
+    EXPECT_EQ(out, whole) << piece;
+  }
+}
+
+TEST(Cleanup, FieldsOfPartsAreCutAndEndAtANul) {
+  EXPECT_EQ(Clean("Content-Type: message/rfc822\n\nA: " + std::string(50, 'x') + "\n\n",
+                  {.header_bytes_max = 30}),
+            "Content-Type: message/rfc822\n\nA: " + std::string(27, 'x') + "\n\n");
+}
+
+TEST(Cleanup, BoundariesLieInTheFirstBytesOfALine) {
+  const std::string mail = "Content-Type: multipart/mixed; boundary=b\n\n" +
+                           std::string(2048, 'x') + "--b\nA : b\n--b" + std::string(5000, 'y') +
+                           "\nA : b\n";
+  std::string expected = mail;
+  expected.replace(expected.rfind(" : "), 3, ": ");
+  EXPECT_EQ(Clean(mail), expected);
+}
+
+TEST(Cleanup, OnlyWhatCannotHavePartsIsABodyAlone) {
+  for (const auto& [type, alone] : {std::pair{"text/plain", true},
+                                    {"message/rfc822", false},
+                                    {"message/partial", true},
+                                    {"multipart/mixed; boundary=b", false},
+                                    {"multipart/mixed", true}}) {
+    Cleanup cleanup({}, "");
+    std::string out;
+    cleanup.Append("Content-Type: " + std::string(type) + "\n\n", &out);
+    EXPECT_EQ(cleanup.in_body(), alone) << type;
+  }
+}
+
+TEST(Cleanup, BodyIsAloneBehindTheLastBoundary) {
+  Cleanup cleanup({}, "");
+  std::string out;
+  cleanup.Append("Content-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n", &out);
+  EXPECT_FALSE(cleanup.in_body());
+  cleanup.Append("--b--\nx", &out);
+  EXPECT_TRUE(cleanup.in_body());
+}
+
+TEST(Strict7BitHeaders, EightBitsInAnyHeaderAreADefect) {
+  const CleanupOptions options = {.refuse_header_8bit = true};
+  const std::string text = "improper use of 8-bit data in message header: ";
+  EXPECT_EQ(NotesOf("A: \xe4\nB: \xe4\n\n\xe4\n", options),
+            (Notes{text + "A: \xe4", "message-id <>"}));
+  EXPECT_EQ(NotesOf("Content-Type: message/rfc822\n\nA: \xe4\n\n", options),
+            (Notes{"message-id <>", text + "A: \xe4"}));
+  EXPECT_EQ(NotesOf("A: \xe4\n", {}), Notes{"message-id <>"});
+}
+
+TEST(Strict8BitMimeBody, EightBitsThatNobodyDeclaresAreADefect) {
+  const CleanupOptions options = {.refuse_body_8bit = true};
+  const std::string text = "improper use of 8-bit data in message body: ";
+  EXPECT_EQ(NotesOf("A: \xe4\n\nx\n\xe4y\n\xe4z\n", options),
+            (Notes{"message-id <>", text + "\xe4y"}));
+  EXPECT_EQ(NotesOf("A: b\n\n" + std::string(2048, 'x') + "\xe4\n", options).size(), 2u);
+  for (const char* encoding : {"8bit", "binary", "quoted-printable", "base64"}) {
+    EXPECT_EQ(
+        NotesOf("Content-Transfer-Encoding: " + std::string(encoding) + "\n\n\xe4\n", options),
+        Notes{"message-id <>"});
+  }
+}
+
+TEST(StrictMimeEncodingDomain, WhatHasPartsIsNotEncoded) {
+  const auto notes = [](const std::string& type, const std::string& encoding) {
+    return NotesOf("Content-Type: " + type + "\nContent-Transfer-Encoding: " + encoding + "\n\n",
+                   {.refuse_encoding_domain = true})
+        .front();
+  };
+  const std::string bad = "invalid message/* or multipart/* encoding domain: ";
+  EXPECT_EQ(notes("multipart/mixed; boundary=b", "base64"), bad + "base64");
+  EXPECT_EQ(notes("message/rfc822", "quoted-printable"), bad + "quoted-printable");
+  EXPECT_EQ(notes("message/partial", "8bit"), bad + "8bit");
+  for (const char* type : {"message/partial", "message/global", "message/foo", "text/plain"}) {
+    EXPECT_EQ(notes(type, "base64"), "message-id <>") << type;
+  }
+}
+
+TEST(MimeNestingLimit, DeeperIsADefectWhereContentIsChecked) {
+  std::string mail;
+  for (int i = 0; i < 5; ++i) mail += "Content-Type: multipart/mixed; boundary=b\n\n--b\n";
+  CleanupOptions options = {.mime_limits = {.nesting_max = 2}, .refuse_header_8bit = true};
+  EXPECT_EQ(NotesOf(mail, options).back(),
+            "MIME nesting exceeds safety limit: Content-Type: multipart/mixed; boundary=b");
+  options.mime_limits.nesting_max = 3;
+  EXPECT_EQ(NotesOf(mail, options), Notes{"message-id <>"});
+  EXPECT_EQ(NotesOf(mail, {.mime_limits = {.nesting_max = 2}}), Notes{"message-id <>"});
+}
+
+TEST(Cleanup, TheFirstDefectInOrderIsTheReason) {
+  Cleanup cleanup({.refuse_header_8bit = true, .refuse_body_8bit = true}, "");
+  std::string out;
+  cleanup.Append("Content-Type: message/rfc822\n\nx \xe4\n", &out);
+  EXPECT_EQ(cleanup.defect(), Defect::kBody8Bit);
+  Cleanup both({.refuse_header_8bit = true, .refuse_body_8bit = true}, "");
+  both.Append("A: \xe4\n\n\xe4\n", &out);
+  EXPECT_EQ(both.defect(), Defect::kHeader8Bit);
+}
+
+TEST(MessageStripCharacters, AreGoneInHeaderAndBody) {
+  EXPECT_EQ(Clean("Sub\x01ject: x\x01\nA\x01 : b\n\n\x01y\n\x01\n", {.strip_bytes = "\x01\n"},
+                  "R: \x01\n"),
+            "R: \nSubject: x\nA: b\n\ny\n\n");
+}
+
+TEST(MessageRejectCharacters, FirstLineThatHasOneIsNoted) {
+  const CleanupOptions options = {.strip_bytes = "\x01", .reject_bytes = "\x01\x02"};
+  EXPECT_EQ(NotesOf("A: b\n\nx\ny\x02z\n\x01\n", options),
+            (Notes{"message-id <>", "disallowed character: y\x02z"}));
+  EXPECT_EQ(NotesOf("A: b\n\nx\x01", options).back(), "disallowed character: x\x01");
+  EXPECT_EQ(NotesOf("A: b\n", options, "R: \x02\n").front(), "disallowed character: R: \x02");
+}
+
+TEST(ParseCharacters, TakesPostfixsEscapes) {
+  EXPECT_EQ(ParseCharacters("a\\0\\t\\\\\\3777\\12x"), std::string("a\0\t\\\xff"
+                                                                   "7\nx",
+                                                                   8));
+  EXPECT_EQ(ParseCharacters(""), "");
+  for (const char* bad : {"\\", "\\q", "\\400", "\\9"}) {
+    EXPECT_EQ(ParseCharacters(bad), std::nullopt) << bad;
   }
 }
 

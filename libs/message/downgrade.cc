@@ -7,7 +7,6 @@
 #include "libs/mail/address.h"
 #include "libs/message/cleanup.h"
 #include "libs/message/header.h"
-#include "libs/message/mime_tokens.h"
 
 namespace postfleet::message {
 namespace {
@@ -20,19 +19,7 @@ constexpr size_t kRecordBytesMax = 2048;
 constexpr size_t kEncodedBytesMax = 72;
 constexpr char kHexDigits[] = "0123456789ABCDEF";
 
-constexpr std::string_view kContentType = "content-type";
 constexpr std::string_view kContentTransferEncoding = "content-transfer-encoding";
-
-struct EncodingName {
-  std::string_view name;
-  bool eight_bit;
-};
-// RFC 2045, 6.1. Other names change nothing.
-constexpr EncodingName kEncodingNames[] = {{"7bit", false},
-                                           {"8bit", true},
-                                           {"binary", true},
-                                           {"base64", false},
-                                           {"quoted-printable", false}};
 
 bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 
@@ -76,17 +63,18 @@ void Downgrade::Finish(std::string* out) {
     Record(record_, /*ended=*/true, out);
     record_.clear();
   }
-  if (state_ == State::kBody) return;
+  if (!structure_.in_header()) return;
   FlushField(out);
   EndHeader(out);
-  state_ = State::kBody;
+  structure_.OnHeaderEnd(/*empty_line=*/false);
+  primary_ = false;
 }
 
 // `text`: a line, or a piece of one that is not `ended`.
 void Downgrade::Record(std::string_view text, bool ended, std::string* out) {
-  if (state_ == State::kBody || !TakeHeaderRecord(text, out)) {
-    if (!continues_) FindBoundary(text);
-    if (encoding_) {
+  if (!structure_.in_header() || !TakeHeaderRecord(text, out)) {
+    if (!continues_) structure_.OnBodyLine(text);
+    if (structure_.is_8bit()) {
       Encode(text, ended, out);
     } else {
       out->append(text);
@@ -133,12 +121,11 @@ void Downgrade::FlushField(std::string* out) {
   const std::string_view name = std::string_view(field_).substr(0, colon);
   const std::string_view value = std::string_view(field_).substr(colon + 1);
   bool kept = true;
-  if (options_.convert && EqualsIgnoreCase(name, kContentType)) ReadContentType(value);
-  if (options_.convert && EqualsIgnoreCase(name, kContentTransferEncoding)) {
-    ReadEncoding(value);
-    kept = !encoding_;
+  if (options_.convert) {
+    structure_.OnField(name, value);
+    kept = !structure_.is_8bit() || !EqualsIgnoreCase(name, kContentTransferEncoding);
   }
-  if (kept && state_ == State::kPrimaryHeader && options_.editor != nullptr) {
+  if (kept && primary_ && options_.editor != nullptr) {
     options_.editor->OnField(mail::LowerCasedAscii(name), &field_);
     kept = !field_.empty();
   }
@@ -146,82 +133,19 @@ void Downgrade::FlushField(std::string* out) {
   field_.clear();
 }
 
-// What is neither text nor message nor multipart leaves the kind as it was, in Postfix too.
-void Downgrade::ReadContentType(std::string_view value) {
-  MimeTokens tokens(value, MimeTokens::kContentTypeSpecials);
-  const auto type = tokens.NextItem(/*tokens_max=*/3);
-  if (!type || type->empty() || (*type)[0].Is("text")) {
-    kind_ = Kind::kLeaf;
-    return;
-  }
-  const bool has_subtype = type->size() == 3 && (*type)[1].text == "/";
-  if ((*type)[0].Is("message")) {
-    kind_ = Kind::kMessage;
-    if (has_subtype && (*type)[2].Is("rfc822")) kind_ = Kind::kNestedMessage;
-    if (has_subtype && (*type)[2].Is("global")) kind_ = Kind::kGlobalMessage;
-  }
-  if (!(*type)[0].Is("multipart")) return;
-  kind_ = Kind::kMultipart;
-  const Kind part = has_subtype && (*type)[2].Is("digest") ? Kind::kNestedMessage : Kind::kLeaf;
-  while (const auto parameter = tokens.NextItem(/*tokens_max=*/3)) {
-    if (parameter->size() < 3 || !(*parameter)[0].Is("boundary") || (*parameter)[1].text != "=") {
-      continue;
-    }
-    if (boundaries_.size() > options_.nesting_max + 1) {
-      too_deep_ = true;
-      return;
-    }
-    boundaries_.push_back({(*parameter)[2].text.substr(0, options_.boundary_bytes_max), part});
-  }
-}
-
-void Downgrade::ReadEncoding(std::string_view value) {
-  const auto words = MimeTokens(value, MimeTokens::kRfc822Specials).NextItem(/*tokens_max=*/1);
-  if (!words || words->empty()) return;
-  for (const EncodingName& encoding : kEncodingNames) {
-    if ((*words)[0].Is(encoding.name)) encoding_ = encoding.eight_bit;
-  }
-}
-
 void Downgrade::EndHeader(std::string* out) {
-  if (!encoding_) return;
+  if (!structure_.is_8bit()) return;
   out->append("Content-Transfer-Encoding: ");
   // RFC 6532, 3.7: message/global may be encoded.
-  const bool whole = kind_ == Kind::kLeaf || kind_ == Kind::kGlobalMessage;
+  const bool whole = structure_.kind() == MimeStructure::Kind::kLeaf ||
+                     structure_.kind() == MimeStructure::Kind::kGlobalMessage;
   out->append(whole ? "quoted-printable\n" : "7bit\n");
 }
 
 void Downgrade::StartBody(bool empty_line, std::string* out) {
-  const bool primary = std::exchange(state_, State::kBody) == State::kPrimaryHeader;
-  if (!empty_line) {
-    // Parts keep their bytes: they may be signed.
-    if (primary) out->push_back('\n');
-    return;
-  }
-  if (!options_.convert || kind_ == Kind::kLeaf || kind_ == Kind::kMessage) return;
-  if (kind_ == Kind::kGlobalMessage && encoding_) return;
-  if (kind_ != Kind::kMultipart) state_ = State::kPartHeader;
-  kind_ = Kind::kLeaf;
-  encoding_ = false;
-}
-
-void Downgrade::FindBoundary(std::string_view line) {
-  if (boundaries_.empty() || line.size() <= 2 || line.substr(0, 2) != "--") return;
-  line.remove_prefix(2);
-  for (size_t depth = boundaries_.size(); depth > 0; --depth) {
-    const std::string& boundary = boundaries_[depth - 1].text;
-    if (line.substr(0, boundary.size()) != boundary) continue;
-    boundaries_.resize(depth);
-    encoding_ = false;
-    kind_ = boundaries_.back().part;
-    state_ = State::kPartHeader;
-    if (line.substr(boundary.size(), 2) == "--") {
-      boundaries_.pop_back();
-      kind_ = Kind::kLeaf;
-      state_ = State::kBody;
-    }
-    return;
-  }
+  structure_.OnHeaderEnd(empty_line, /*encoded=*/true);
+  // Parts keep their bytes: they may be signed.
+  if (std::exchange(primary_, false) && !empty_line) out->push_back('\n');
 }
 
 void Downgrade::Encode(std::string_view text, bool ended, std::string* out) {

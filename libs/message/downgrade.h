@@ -9,12 +9,10 @@
 //   anything else             stays, bytes over 127 too: without a declaration nobody knows what
 //                             they are. A header's bytes always stay
 //
-// Parts are found by their boundaries; a message in message/rfc822, and in a message/global that is
-// not encoded, by the empty line. Other kinds of message/* are not looked into: a body of theirs
-// that is declared 8bit is encoded although its header says 7bit, and so is a multipart's that has
-// no empty line above it. Boundaries are compared by their first boundary_bytes_max bytes, within a
-// line's first 2048 bytes. `Name :` becomes `Name:` in every header that is read; a field over
-// header_bytes_max is cut.
+// Parts are found as mime_structure.h says, in the first 2048 bytes of lines; a message/global that
+// is encoded is not looked into. A body of message/* that is not looked into and is declared 8bit
+// is encoded although its header says 7bit, and so is a multipart's that has no empty line above
+// it. `Name :` becomes `Name:` in every header that is read; a field over header_bytes_max is cut.
 //
 // Input and output: lines ended by LF; an unfinished last line gets its LF. Any split of the input
 // gives the same output. Linear time; memory: one header field, one line of 2048 bytes, nesting_max
@@ -26,7 +24,8 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <vector>
+
+#include "libs/message/mime_structure.h"
 
 namespace postfleet::message {
 
@@ -35,7 +34,7 @@ class HeaderEditor;
 struct DowngradeOptions {
   size_t header_bytes_max = 102400;  // header_size_limit
   size_t boundary_bytes_max = 2048;  // mime_boundary_length_limit
-  size_t nesting_max = 100;          // two more than this are taken; mime_nesting_limit
+  size_t nesting_max = 100;          // mime_nesting_limit
   bool convert = true;               // false: MIME is not looked at; the editor's work is all
   HeaderEditor* editor = nullptr;    // not owned; sees the fields of the message's own header
 };
@@ -44,40 +43,30 @@ class Downgrade {
  public:
   static constexpr std::string_view kTooDeepText = "MIME nesting exceeds safety limit";
 
-  explicit Downgrade(DowngradeOptions options = {}) : options_(options) {}
+  explicit Downgrade(DowngradeOptions options = {})
+      : options_(options), structure_({options.boundary_bytes_max, options.nesting_max}) {}
 
   // Appends what is ready to `*out`.
   void Take(std::string_view in, std::string* out);
   // The end of the content.
   void Finish(std::string* out);
-  bool too_deep() const { return too_deep_; }
+  bool too_deep() const { return structure_.too_deep(); }
 
  private:
-  enum class State { kPrimaryHeader, kPartHeader, kBody };
-  enum class Kind { kLeaf, kMessage, kNestedMessage, kGlobalMessage, kMultipart };
-  struct Boundary {
-    std::string text;
-    Kind part;  // of the parts, unless their headers say otherwise
-  };
-
-  bool PassesThrough() const { return state_ == State::kBody && !encoding_ && boundaries_.empty(); }
+  bool PassesThrough() const {
+    return !structure_.in_header() && !structure_.is_8bit() && structure_.is_last();
+  }
   void Record(std::string_view text, bool ended, std::string* out);
   bool TakeHeaderRecord(std::string_view text, std::string* out);
   void AddToField(std::string_view text);
   void FlushField(std::string* out);
-  void ReadContentType(std::string_view value);
-  void ReadEncoding(std::string_view value);
   void EndHeader(std::string* out);
   void StartBody(bool empty_line, std::string* out);
-  void FindBoundary(std::string_view line);
   void Encode(std::string_view text, bool ended, std::string* out);
 
   DowngradeOptions options_;
-  State state_ = State::kPrimaryHeader;
-  Kind kind_ = Kind::kLeaf;           // of the entity that is read
-  bool encoding_ = false;             // it is declared 8bit or binary
-  std::vector<Boundary> boundaries_;  // innermost last
-  bool too_deep_ = false;
+  MimeStructure structure_;
+  bool primary_ = true;  // the message's own header is not over
 
   std::string record_;      // the start of a line whose end, or 2048 bytes of it, have not come
   bool continues_ = false;  // the next record is of the line of the last one

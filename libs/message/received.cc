@@ -58,6 +58,17 @@ std::string Printable(std::string_view text, std::string_view also_not = "") {
   return printable;
 }
 
+// smtpd splits a command into words, and joins those of a name.
+std::string SingleBlanks(std::string_view text) {
+  std::string joined;
+  for (char c : text) {
+    const bool blank = c == ' ' || c == '\t';
+    if (blank && (joined.empty() || joined.back() == ' ')) continue;
+    joined.push_back(blank ? ' ' : c);
+  }
+  return joined;
+}
+
 std::string RfcAddress(std::string_view address) {
   const bool bare_ipv6 =
       address.find(':') != std::string_view::npos && address.substr(0, 5) != "IPv6:";
@@ -98,7 +109,8 @@ std::string FormatSmtpReceived(const SmtpReceived& received) {
   const std::string_view helo =
       received.helo_name.empty() ? received.client_name : received.helo_name;
   // What could end the words around a HELO name, as smtpd replaces it.
-  std::string text = "Received: from " + Printable(helo, "<>()\\\";:@") + " (" +
+  const std::string words = SingleBlanks(helo);
+  std::string text = "Received: from " + Printable(words, " <>()\\\";@") + " (" +
                      Printable(received.client_name) + " [" + RfcAddress(received.client_address) +
                      "])\n";
   AppendExtraLines(received.extra_lines, &text);

@@ -86,7 +86,7 @@ TEST(Received, ClientDataCannotStartAHeader) {
   received.client_name = "n\nm";
   received.recipient = "u\n@x";
   const std::string text = FormatSmtpReceived(received);
-  EXPECT_NE(text.find("from a?X? y??z? (n?m ["), std::string::npos) << text;
+  EXPECT_NE(text.find("from a?X:?y??z? (n?m ["), std::string::npos) << text;
   EXPECT_NE(text.find("for <u?@x>;"), std::string::npos) << text;
 }
 

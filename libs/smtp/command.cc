@@ -76,6 +76,7 @@ std::string WithoutBrackets(std::string_view path) {
   path = Trim(path);
   if (path.size() >= 2 && path.front() == '<' && path.back() == '>')
     path = path.substr(1, path.size() - 2);
+  while (!path.empty() && IsBlank(path.back())) path.remove_suffix(1);
   return std::string(path);
 }
 
@@ -94,12 +95,8 @@ PathResult TakePath(std::string_view* rest, const PathSyntax& syntax, bool said,
   options.allow_non_ascii |= said;
   auto path = mail::ParsePath(*rest, options);
   if (!path.ok()) return result.error = bad_syntax, result;
-  const mail::Address& address = path->address;
-  // No host has a name of digits and dots.
-  const bool numeric = !address.domain.empty() &&
-                       address.domain.find_first_not_of("0123456789.") == std::string::npos;
-  const bool option = !syntax.allow_min_user && address.local_part.starts_with('-');
-  if (numeric || option) return result.error = bad_syntax, result;
+  const bool option = !syntax.allow_min_user && path->address.local_part.starts_with('-');
+  if (option) return result.error = bad_syntax, result;
   const std::string_view written = rest->substr(0, path->length);
   if (syntax.strict_smtputf8 && !said && HasNonAscii(written)) {
     result.error = Error(553, kNonAsciiAddress, "Must declare SMTPUTF8 to send unicode address");
@@ -265,8 +262,7 @@ std::optional<Reply> ApplyOrcpt(const Parameter& parameter, const PathSyntax& sy
     return c > ' ' && c < 127 &&
            std::string_view("()<>@,;:\\\"[]=+").find(c) == std::string_view::npos;
   });
-  const bool good = atom && address && !address->empty() && address->size() <= kOrcptBytesMax &&
-                    rcpt->orcpt.empty() &&
+  const bool good = atom && address && address->size() <= kOrcptBytesMax && rcpt->orcpt.empty() &&
                     std::none_of(address->begin(), address->end(), [](char c) {
                       return static_cast<unsigned char>(c) < ' ' || c == 127;
                     });

@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "libs/mail/address.h"
+#include "libs/mail/smtp_path.h"
 #include "libs/smtp/reply.h"
 
 namespace postfleet::smtp {

@@ -5,6 +5,16 @@
 #include <cstring>
 
 namespace postfleet::smtp {
+namespace {
+
+// `word` is in lower case.
+bool SameWord(std::string_view word, std::string_view text) {
+  return std::equal(word.begin(), word.end(), text.begin(), text.end(), [](char lower, char c) {
+    return lower == (c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  });
+}
+
+}  // namespace
 
 bool ParseBareNewline(std::string_view value, BareNewline* mode) {
   struct Row {
@@ -17,7 +27,7 @@ bool ParseBareNewline(std::string_view value, BareNewline* mode) {
                                   {"reject", BareNewline::kReject},
                                   {"note", BareNewline::kNote}};
   for (const Row& row : kRows) {
-    if (row.name != value) continue;
+    if (!SameWord(row.name, value)) continue;
     *mode = row.mode;
     return true;
   }

@@ -27,7 +27,7 @@ namespace postfleet::smtp {
 
 enum class BareNewline { kNormalize, kNo, kReject, kNote };
 
-// "normalize" and "yes", "no", "reject", "note"; false: none of these.
+// "normalize" and "yes", "no", "reject", "note", in any case; false: none of these.
 bool ParseBareNewline(std::string_view value, BareNewline* mode);
 
 class DataReader {

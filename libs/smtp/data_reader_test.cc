@@ -151,7 +151,7 @@ TEST(ForbidBareNewline, ParameterValues) {
   BareNewline mode;
   EXPECT_TRUE(ParseBareNewline("yes", &mode));
   EXPECT_EQ(mode, BareNewline::kNormalize);
-  EXPECT_TRUE(ParseBareNewline("reject", &mode));
+  EXPECT_TRUE(ParseBareNewline("Reject", &mode));
   EXPECT_EQ(mode, BareNewline::kReject);
   EXPECT_FALSE(ParseBareNewline("maybe", &mode));
 }

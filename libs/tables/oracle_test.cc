@@ -92,5 +92,20 @@ TEST_F(OracleTest, CidrAnswersTheSame) {
                                                "2001:db8::5", "2001:db9::5", "host.example"});
 }
 
+TEST_F(OracleTest, PatternsAnswerTheSame) {
+  const std::string text =
+      "/^(.*)@(old)\\.example$/ ${1}@$2$(2).new $$5\n"
+      "if /@x/\n!/^postmaster@/  not him\n/^postmaster@/i  him\nendif\n"
+      "/^exact$/i case\n|^a/b\\||  bar\n/^(a|ab)(c|bcd)?$/ 1:$1 2:$2\n"
+      "/^[[:digit:]]+$/x digits\n/^[^A-Z]+$/i  small\n/^.$/ one\n!/@/ none\n";
+  for (std::string type : {"regexp:", "pcre:"}) {
+    std::ofstream(folder_ + "/p") << text;
+    ExpectSameAnswers(type + folder_ + "/p",
+                      {"A.b@OLD.example", "a@x", "Postmaster@x", "postmaster@x", "exact", "EXACT",
+                       "a/b|", "a", "ab", "ac", "ABC", "42", "small", "A", "\xc3\xa4", "a@b"});
+  }
+  ExpectSameAnswers("regexp:{{/^[^A-Z]/i Bogus}}", {"x", "X", "1"});
+}
+
 }  // namespace
 }  // namespace postfleet::tables

@@ -15,14 +15,16 @@ struct TypeRow {
   TableMaker make;
   bool folds;  // keys are compared in lower case
 };
-constexpr std::array<TypeRow, 8> kTypes = {{{"hash", MakeHashTable, true},
-                                            {"btree", MakeHashTable, true},
-                                            {"lmdb", MakeLmdbTable, true},
-                                            {"texthash", MakeTextHashTable, true},
-                                            {"inline", MakeInlineTable, true},
-                                            {"static", MakeStaticTable, false},
-                                            {"cidr", MakeCidrTable, false},
-                                            {"unix", MakeAccountTable, true}}};
+constexpr std::array<TypeRow, 10> kTypes = {{{"hash", MakeHashTable, true},
+                                             {"btree", MakeHashTable, true},
+                                             {"lmdb", MakeLmdbTable, true},
+                                             {"texthash", MakeTextHashTable, true},
+                                             {"inline", MakeInlineTable, true},
+                                             {"static", MakeStaticTable, false},
+                                             {"cidr", MakeCidrTable, false},
+                                             {"regexp", MakeRegexpTable, false},
+                                             {"pcre", MakePcreTable, false},
+                                             {"unix", MakeAccountTable, true}}};
 
 // Asks the table below in lower case.
 class FoldedTable : public Table {
@@ -40,9 +42,9 @@ class FoldedTable : public Table {
 };
 
 absl::Status UnsupportedType(std::string_view name, std::string_view type) {
-  return absl::InvalidArgumentError(
-      Concat("unsupported dictionary type: ", type, " (in \"", name,
-             "\"); supported are hash, btree, lmdb, texthash, inline, static, cidr and unix"));
+  return absl::InvalidArgumentError(Concat("unsupported dictionary type: ", type, " (in \"", name,
+                                           "\"); supported are hash, btree, lmdb, texthash, "
+                                           "inline, static, cidr, regexp, pcre and unix"));
 }
 
 }  // namespace

@@ -1,11 +1,15 @@
-// Lookup tables by "type:name" (DATABASE_README): hash, lmdb, texthash, inline, static, cidr, unix;
-// "proxy:" in front is taken off.
+// Lookup tables by "type:name" (DATABASE_README); "proxy:" in front is taken off.
 //
-//   hash:, btree:   /path.db as Postfix's postmap writes it (Berkeley DB hash; keys and values with
-//   or without a trailing zero byte) lmdb:/path      /path.lmdb, the same texthash:/path  the text
-//   source itself, read whole inline:{ key = value, { key = text with spaces } } static:value every
-//   key has this value; static:{text with spaces} cidr:/path      keys are IP addresses; patterns,
-//   !patterns, if/endif unix:passwd.byname, unix:group.byname   the system's accounts
+//   hash:, btree:     /path.db as Postfix's postmap writes it (Berkeley DB hash; keys and values
+//                     with or without a trailing zero byte)
+//   lmdb:/path        /path.lmdb, the same
+//   texthash:/path    the text source itself, read whole
+//   inline:{ key = value, { key = text with spaces } }
+//   static:value      every key has this value; static:{text with spaces}
+//   cidr:/path        keys are IP addresses; patterns, !patterns, if/endif
+//   regexp:/path, pcre:/path   patterns, !patterns, if/endif, $1 in values; cidr, regexp and pcre
+//                     also in place: regexp:{{/pattern/ value}, {...}}
+//   unix:passwd.byname, unix:group.byname   the system's accounts
 // A path without a type has OpenOptions::default_type.
 //
 // Open fails only for what is wrong in the specification: a syntax error, a type that is not
@@ -13,8 +17,8 @@
 // open /path.db: No such file or directory") until it can be read: such a failure is temporary and
 // must never be taken for "not found". A changed file is noticed by its inode, size or mtime,
 // looked at once a second at most; hash and lmdb are opened again. Keys are compared in lower case
-// (ASCII) except by static and cidr. A key of zero length is never found. Thread-compatible: one
-// thread at a time. Lookups read files and may block.
+// (ASCII) except by static, cidr, regexp and pcre. A key of zero length is never found.
+// Thread-compatible: one thread at a time. Lookups read files and may block.
 #pragma once
 
 #include <memory>
@@ -41,7 +45,7 @@ class Table {
   // "hash:/etc/postfix/transport", as written, without "proxy:".
   const std::string& name() const { return name_; }
   // True for hash, lmdb, texthash, inline: partial keys such as user@domain, domain and .domain
-  // make sense. False for static and cidr (one lookup of the whole key).
+  // make sense. False for the others (one lookup of the whole key).
   bool has_fixed_keys() const { return has_fixed_keys_; }
 
  protected:

@@ -28,6 +28,10 @@ absl::StatusOr<std::unique_ptr<Table>> MakeStaticTable(std::string name, std::st
                                                        const OpenOptions& options);
 absl::StatusOr<std::unique_ptr<Table>> MakeCidrTable(std::string name, std::string argument,
                                                      const OpenOptions& options);
+absl::StatusOr<std::unique_ptr<Table>> MakeRegexpTable(std::string name, std::string argument,
+                                                       const OpenOptions& options);
+absl::StatusOr<std::unique_ptr<Table>> MakePcreTable(std::string name, std::string argument,
+                                                     const OpenOptions& options);
 absl::StatusOr<std::unique_ptr<Table>> MakeAccountTable(std::string name, std::string argument,
                                                         const OpenOptions& options);
 

@@ -134,6 +134,53 @@ TEST_F(TablesTest, CidrWithABadLineFailsInsteadOfLosingIt) {
   EXPECT_EQ(Get(*Open("cidr:" + Write("c", "10.0.0.1/8 reject\n")), "10.0.0.1"), "!");
 }
 
+TEST_F(TablesTest, PatternsTakeTheFirstThatMatchesAndFillInItsGroups) {
+  for (std::string type : {"regexp:", "pcre:"}) {
+    std::unique_ptr<Table> table =
+        Open(type + Write("p",
+                          "/^(.*)@(old)\\.example$/ ${1}@$2$(2).new $$5\n"
+                          "if !/^postmaster@/\n"
+                          "/^exact$/i case\n"
+                          "|^a/b\\||  bar\n"
+                          "endif\n"
+                          "!/@/  no domain\n"));
+    EXPECT_EQ(Get(*table, "A.b@OLD.example"), "A.b@OLDOLD.new $5") << type;
+    EXPECT_EQ(Get(*table, "exact"), "case") << type;
+    EXPECT_EQ(Get(*table, "EXACT"), "no domain") << type;
+    EXPECT_EQ(Get(*table, "a/b|"), "bar") << type;
+    EXPECT_EQ(Get(*table, "postmaster@x"), "-") << type;
+    EXPECT_FALSE(table->has_fixed_keys());
+  }
+}
+
+TEST_F(TablesTest, PatternsMayStandInPlace) {
+  std::unique_ptr<Table> table = Open("regexp:{{/^[^A-Z]/i Bogus}, {/^x y/ two words}}");
+  EXPECT_EQ(Get(*table, "x"), "Bogus");
+  EXPECT_EQ(Get(*table, "X Y"), "two words");
+  EXPECT_EQ(Get(*Open("pcre:{{/^\\d+$/ digits}}"), "42"), "digits");
+  EXPECT_EQ(Get(*Open("cidr:{{192.0.2.0/24 here}, {0.0.0.0/0 there}}"), "192.0.2.9"), "here");
+  EXPECT_FALSE(OpenTable("pcre:{{/(/ x}}").ok());
+  EXPECT_FALSE(OpenTable("regexp:{{/a/ }}").ok());
+}
+
+TEST_F(TablesTest, PatternsThatCannotBeReadFailInsteadOfBeingLost) {
+  for (std::string line : {"/a(/ x", "/a x", "/a/", "a b", "/a/q x", "/a/ $1", "!/(a)/ $1",
+                           "/a/ $x", "if /a/", "endif", "if /a/ x\nendif"}) {
+    EXPECT_EQ(Get(*Open("pcre:" + Write("p", line + "\n")), "a"), "!") << line;
+  }
+}
+
+// (a+)+b takes time that doubles with every letter.
+TEST_F(TablesTest, APatternThatNeverEndsIsAFailure) {
+  EXPECT_EQ(Get(*Open("pcre:{{/^(a+)+$/ x}}"), std::string(60, 'a') + "b"), "!");
+}
+
+TEST_F(TablesTest, AKeyThatIsNotUtf8MatchesAsItIs) {
+  EXPECT_EQ(Get(*Open("pcre:{{/^a.*z$/ x}}"), "a\xff\xfez"), "-");
+  EXPECT_EQ(Get(*Open("pcre:{{/^a/ x}}"), "a\xff\xfez"), "x");
+  EXPECT_EQ(Get(*Open("pcre:{{/^.$/ one}}"), "\xc3\xa4"), "one");
+}
+
 TEST_F(TablesTest, AccountsOfTheSystem) {
   std::unique_ptr<Table> table = Open("proxy:unix:passwd.byname");
   EXPECT_TRUE(Get(*table, "Root").starts_with("root:")) << Get(*table, "Root");

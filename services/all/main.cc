@@ -39,12 +39,18 @@ std::unique_ptr<queue::Queue> OpenQueue(server::Process& process) {
   return server::OrDie(queue::Queue::Open(std::move(options)));
 }
 
+// The other half is for queue, scheduler and delivery.
+constexpr int kCoresPerIngressLoop = 2;
+
 std::unique_ptr<ingress::Ingress> StartIngress(server::Process& process,
                                                const std::shared_ptr<grpc::Channel>& channel) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
-  options.listeners =
-      server::OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  if (const absl::Status status = ingress::AddListeners(
+          process.config(), process.arguments().listen_fds, kCoresPerIngressLoop, &options);
+      !status.ok()) {
+    server::Process::Die(status);
+  }
   options.queue = channel;
   options.lookup = channel;
   options.metrics = &process.metrics();
@@ -114,7 +120,8 @@ int Run(server::Process& process) {
        .scheduler = channel,
        .queue = channel,
        .transports = server::OrDie(delivery::TransportsFrom(
-           process.config(), {.helper_fds = process.arguments().helper_fds})),
+           process.config(),
+           {.helper_fds = process.arguments().helper_fds, .metrics = &process.metrics()})),
        .metrics = &process.metrics()});
   delivery.Start();
   scheduler.Start(channel, channel);

@@ -18,9 +18,15 @@ class AttachedReader : public ContentReader {
       if (!std::exchange(checked_, true) && !Checks()) {
         done(absl::DataLossError("message contents do not match their checksum"), {});
       } else {
-        done(absl::OkStatus(), std::exchange(payload_, {}));
+        done(absl::OkStatus(), std::exchange(given_, true) ? rpc::Payload() : payload_);
       }
     });
+  }
+
+  bool Restart() override {
+    alive_ = std::make_shared<char>();
+    given_ = false;
+    return true;
   }
 
  private:
@@ -31,10 +37,12 @@ class AttachedReader : public ContentReader {
   }
 
   runtime::EventLoop& loop_;
-  rpc::Payload payload_;
+  const rpc::Payload payload_;
   const uint32_t crc32c_;
   bool checked_ = false;
-  const std::shared_ptr<char> alive_ = std::make_shared<char>();
+  bool given_ = false;
+  // Of the open call.
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
 class WatchedReader : public ContentReader {

@@ -70,13 +70,18 @@ void DeliveryService::Stop() {
   loop_.Stop();
 }
 
-// New deliveries stay unanswered: the end of the stream hands them to another worker.
+// The scheduler starts no more here. What is on its way stays unanswered: the end of the stream
+// hands it to another worker.
 void DeliveryService::Drain(std::chrono::milliseconds grace) {
   auto drained = std::make_shared<std::promise<void>>();
   loop_.Post([this, drained] {
     ready_ = false;
     draining_ = true;
     drained_ = [drained] { drained->set_value(); };
+    ResultPart draining;
+    draining.request.set_draining(true);
+    outbox_.Add(std::move(draining));
+    work_.Kick();
     TellIfNoneRuns();
   });
   drained->get_future().wait_for(grace);
@@ -94,6 +99,7 @@ rpc::StreamCallbacks DeliveryService::Open() {
   ResultPart hello;
   hello.request.mutable_hello()->set_name(options_.name);
   for (const TransportAgent& transport : options_.transports) {
+    if (draining_) break;
     const auto orphans = static_cast<uint32_t>(std::count_if(
         running_.begin(), running_.end(),
         [&](const auto& running) { return running.second.transport == transport.transport; }));
@@ -206,9 +212,11 @@ void DeliveryService::OnDamaged(uint64_t attempt_id, const std::string& queue_id
 void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
   const auto running = running_.find(attempt_id);
   if (running == running_.end()) return;
+  if (result.passed_on != nullptr && PassOn(attempt_id, &result)) return;
   const Running ended = running->second;
   running_.erase(running);
   Count(ended.transport, result.result);
+  result.result.mutable_outcomes()->MergeFrom(ended.decided.outcomes());
   if (!ended.orphan) {
     ResultPart part;
     result.result.set_id(ended.delivery_id);
@@ -220,6 +228,23 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
   TellIfNoneRuns();
 }
 
+bool DeliveryService::PassOn(uint64_t attempt_id, AttemptResult* result) {
+  std::unique_ptr<Attempt> attempt = std::move(result->passed_on);
+  const scheduler::v1::Delivery& delivery = attempt->delivery;
+  const auto agent = agents_.find(delivery.transport());
+  if (agent == agents_.end()) {
+    DeferAll(delivery, "mail transport unavailable", &result->result);
+    return false;
+  }
+  Running& running = running_.at(attempt_id);
+  Count(running.transport, result->result);
+  running.transport = delivery.transport();
+  running.decided.MergeFrom(result->result);
+  attempt->done = [this, attempt_id](AttemptResult later) { OnDone(attempt_id, std::move(later)); };
+  agent->second->Start(std::move(attempt));
+  return true;
+}
+
 void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std::string& why) {
   maillog::Warning("delivery", delivery.queue_id(), ": transport ", delivery.transport(), ": ",
                    why);
@@ -227,6 +252,12 @@ void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std:
   scheduler::v1::DeliveryResult* result = part.request.add_results();
   result->set_id(delivery.id());
   result->set_notice_failed(!delivery.notice_queue_id().empty());
+  DeferAll(delivery, why, result);
+  Send(std::move(part));
+}
+
+void DeliveryService::DeferAll(const scheduler::v1::Delivery& delivery, const std::string& why,
+                               scheduler::v1::DeliveryResult* result) {
   for (const mail::v1::Recipient& recipient : delivery.recipients()) {
     mail::v1::Outcome* outcome = result->add_outcomes();
     outcome->set_recipient_number(recipient.number());
@@ -234,7 +265,6 @@ void DeliveryService::Refuse(const scheduler::v1::Delivery& delivery, const std:
     outcome->set_status("4.3.0");
     outcome->set_text(why);
   }
-  Send(std::move(part));
 }
 
 void DeliveryService::Send(ResultPart part) {

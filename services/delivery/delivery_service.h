@@ -71,6 +71,8 @@ class DeliveryService {
     uint64_t delivery_id = 0;
     bool orphan = false;            // its scheduler is gone
     bool contents_damaged = false;  // nothing of it may go out or back
+    // Of those whom the agent decided that passed the others on.
+    scheduler::v1::DeliveryResult decided;
   };
   struct ResultPart {
     scheduler::v1::WorkRequest request;
@@ -90,11 +92,15 @@ class DeliveryService {
   void StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload);
   void OnDamaged(uint64_t attempt_id, const std::string& queue_id);
   void OnDone(uint64_t attempt_id, AttemptResult result);
+  // To the agent of another transport of this worker; false: there is none.
+  bool PassOn(uint64_t attempt_id, AttemptResult* result);
   void Cancel(uint64_t delivery_id);
   void CancelAll();
   void TellIfNoneRuns();
   void Send(ResultPart part);
   void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
+  static void DeferAll(const scheduler::v1::Delivery& delivery, const std::string& why,
+                       scheduler::v1::DeliveryResult* result);
   bool NextFrame(grpc::ByteBuffer* frame);
   void Count(const std::string& transport, const scheduler::v1::DeliveryResult& result);
 

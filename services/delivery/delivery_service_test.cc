@@ -8,6 +8,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <thread>
 
 #include "libs/base/crc32c.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
@@ -65,6 +66,26 @@ class TestAgent : public Agent {
 
   const bool reads_;
   std::map<uint64_t, std::unique_ptr<Attempt>> attempts_;
+};
+
+// Decides the first recipient, and passes the others on to the transport that the nexthop names.
+class PassingAgent : public Agent {
+ public:
+  void Start(std::unique_ptr<Attempt> attempt) override {
+    const auto done = std::move(attempt->done);
+    scheduler::v1::Delivery& delivery = attempt->delivery;
+    AttemptResult answer;
+    Outcome* outcome = answer.result.add_outcomes();
+    outcome->set_recipient_number(delivery.recipients(0).number());
+    outcome->set_action(Outcome::ACTION_BOUNCED);
+    outcome->set_status("5.1.1");
+    delivery.mutable_recipients()->DeleteSubrange(0, 1);
+    delivery.set_transport(delivery.nexthop());
+    answer.passed_on = std::move(attempt);
+    done(std::move(answer));
+  }
+  void Cancel(uint64_t) override {}
+  void CloseIdle() override {}
 };
 
 class FakeScheduler : public scheduler::v1::Scheduler::WithRawCallbackMethod_Work<
@@ -176,12 +197,15 @@ class DeliveryServiceTest : public testing::Test {
                                       return std::make_unique<TestAgent>(reads);
                                     }});
     }
+    options.transports.push_back({.transport = "passes", .make = [](runtime::EventLoop&) {
+                                    return std::make_unique<PassingAgent>();
+                                  }});
     options.transports.push_back({.transport = "bounce", .make = [](runtime::EventLoop&) {
                                     return std::make_unique<BounceAgent>(BounceOptions{});
                                   }});
     service_ = std::make_unique<DeliveryService>(std::move(options));
     service_->Start();
-    EXPECT_EQ(scheduler_.Next().hello().transports_size(), 3);
+    EXPECT_EQ(scheduler_.Next().hello().transports_size(), 4);
   }
 
   ~DeliveryServiceTest() override {
@@ -251,6 +275,36 @@ TEST_F(DeliveryServiceTest, ADeliveryAndItsCancelInOneFrameAreAnswered) {
   EXPECT_EQ(Result().id(), id);
 }
 
+TEST_F(DeliveryServiceTest, WhatAnAgentPassesOnIsOneDeliveryStill) {
+  const auto deliver = [&](const char* nexthop) {
+    scheduler::v1::WorkResponse work;
+    scheduler::v1::Delivery* delivery = Add("passes", "Q1", &work);
+    delivery->set_nexthop(nexthop);
+    delivery->add_recipients()->set_number(1);
+    scheduler_.Send(work);
+    const scheduler::v1::DeliveryResult result = Result();
+    std::map<uint32_t, std::string> statuses;
+    for (const Outcome& outcome : result.outcomes()) {
+      statuses[outcome.recipient_number()] = outcome.status();
+    }
+    EXPECT_EQ(result.id(), delivery->id());
+    return statuses;
+  };
+  using Statuses = std::map<uint32_t, std::string>;
+  EXPECT_EQ(deliver("reads"), (Statuses{{0, "5.1.1"}, {1, "2.0.0"}}));
+  EXPECT_EQ(deliver("nowhere"), (Statuses{{0, "5.1.1"}, {1, "4.3.0"}}));
+}
+
+TEST_F(DeliveryServiceTest, WhatWasPassedOnCanBeCancelled) {
+  scheduler::v1::WorkResponse work;
+  scheduler::v1::Delivery* delivery = Add("passes", "Q1", &work);
+  delivery->set_nexthop("holds");
+  delivery->add_recipients()->set_number(1);
+  work.add_cancelled(delivery->id());
+  scheduler_.Send(work);
+  EXPECT_EQ(Result().outcomes_size(), 2);
+}
+
 TEST_F(DeliveryServiceTest, OnlyFirstAttemptsCountForTheirDelay) {
   const std::string count = "postfleet_first_attempt_delay_seconds_count{transport=\"reads\"} ";
   scheduler::v1::WorkResponse work;
@@ -301,6 +355,23 @@ TEST_F(DeliveryServiceTest, ADamagedMessageIsNotReturned) {
   EXPECT_TRUE(result.notice_failed());
   EXPECT_FALSE(result.has_notice());
   EXPECT_TRUE(result.contents_damaged());
+}
+
+TEST_F(DeliveryServiceTest, TheSchedulerIsToldOfADrainAndGetsTheResultsThatAreOut) {
+  scheduler::v1::WorkResponse work;
+  const uint64_t id = Add("holds", "Q1", &work)->id();
+  Add("reads", "Q2", &work);
+  scheduler_.Send(work);
+  EXPECT_EQ(Result().outcomes_size(), 1) << "of Q2: the other one has begun, too";
+  std::thread drain([&] { service_->Drain(std::chrono::seconds(20)); });
+  const scheduler::v1::WorkRequest told = scheduler_.Next();
+  EXPECT_TRUE(told.draining());
+  EXPECT_EQ(told.results_size(), 0);
+  scheduler::v1::WorkResponse cancel;
+  cancel.add_cancelled(id);
+  scheduler_.Send(cancel);
+  EXPECT_EQ(Result().id(), id);
+  drain.join();
 }
 
 }  // namespace

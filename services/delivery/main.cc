@@ -14,7 +14,8 @@ int Run(server::Process& process) {
        .scheduler = server::OrDie(process.Channel("postfleet_scheduler_address")),
        .queue = server::OrDie(process.Channel("postfleet_queue_address")),
        .transports = server::OrDie(delivery::TransportsFrom(
-           process.config(), {.helper_fds = process.arguments().helper_fds})),
+           process.config(),
+           {.helper_fds = process.arguments().helper_fds, .metrics = &process.metrics()})),
        .metrics = &process.metrics()});
   delivery.Start();
   process.SetReady([&delivery] { return delivery.Ready(); });

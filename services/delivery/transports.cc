@@ -6,6 +6,8 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/dns/late_resolver.h"
+#include "libs/dns/metered_resolver.h"
 #include "libs/dns/native_resolver.h"
 #include "libs/dns/unbound_resolver.h"
 #include "services/delivery/bounce/bounce_agent.h"
@@ -35,38 +37,33 @@ bool IsAnsweredByScheduler(const config::MasterService& service) {
 // The resolvers of all SMTP and LMTP transports: made on the loop by the first that needs them.
 class SharedResolver {
  public:
+  explicit SharedResolver(metrics::Registry* metrics) : metrics_(metrics) {}
   dns::Resolver* GetNative(runtime::EventLoop& loop) {
-    if (native_ == nullptr) native_ = std::make_unique<dns::NativeResolver>(loop.io());
+    if (native_ == nullptr) {
+      native_ = Metered(std::make_unique<dns::NativeResolver>(loop.io()), SystemClock());
+    }
     return native_.get();
   }
-  dns::Resolver* Get(runtime::EventLoop& loop) {
+  dns::Resolver* Get(runtime::EventLoop& loop, const Clock& clock) {
     if (resolver_ == nullptr) {
-      absl::StatusOr<std::unique_ptr<dns::UnboundResolver>> made =
-          dns::UnboundResolver::Create(loop.io(), {});
-      if (!made.ok()) {
-        maillog::Warning("smtp", "DNS: ", std::string(made.status().message()),
-                         "; only numeric addresses can be reached");
-        resolver_ = std::make_unique<NoResolver>(&loop);
-      } else {
-        resolver_ = *std::move(made);
-      }
+      resolver_ = Metered(std::make_unique<dns::LateResolver>(
+                              loop.io(), clock, "smtp",
+                              [&loop]() -> absl::StatusOr<std::unique_ptr<dns::Resolver>> {
+                                return dns::UnboundResolver::Create(loop.io(), {});
+                              }),
+                          clock);
     }
     return resolver_.get();
   }
 
  private:
-  // Every name fails for now: mail is deferred, not bounced.
-  class NoResolver : public dns::Resolver {
-   public:
-    explicit NoResolver(runtime::EventLoop* loop) : loop_(loop) {}
-    void Lookup(dns::Type, std::string_view, Done done) override {
-      loop_->Post([done = std::move(done)] { done({.result = dns::Result::kTemporary}); });
-    }
+  std::unique_ptr<dns::Resolver> Metered(std::unique_ptr<dns::Resolver> resolver,
+                                         const Clock& clock) const {
+    if (metrics_ == nullptr) return resolver;
+    return std::make_unique<dns::MeteredResolver>(std::move(resolver), *metrics_, clock);
+  }
 
-   private:
-    runtime::EventLoop* const loop_;
-  };
-
+  metrics::Registry* const metrics_;
   std::unique_ptr<dns::Resolver> resolver_;
   std::unique_ptr<dns::Resolver> native_;
 };
@@ -100,7 +97,7 @@ std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedRes
   return std::make_unique<smtp::SmtpAgent>(
       options, smtp::SmtpWorld{
                    .loop = &loop,
-                   .resolver = resolver.Get(loop),
+                   .resolver = resolver.Get(loop, *clock),
                    .native_resolver = options.look_up_native ? resolver.GetNative(loop) : nullptr,
                    .clock = clock,
                    .random = SystemRandom()});
@@ -111,7 +108,7 @@ std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedRes
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
                                                            TransportWorld world) {
   std::vector<TransportAgent> transports;
-  const auto resolver = std::make_shared<SharedResolver>();
+  const auto resolver = std::make_shared<SharedResolver>(world.metrics);
   const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds));
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;
@@ -128,8 +125,11 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
         return MakeSmtpAgent(options, *resolver, clock, loop);
       };
     } else if (service.command == "virtual") {
-      transport.make = [options = VirtualOptions::FromConfig(*own), mailboxes,
-                        clock = world.clock](runtime::EventLoop& loop) {
+      VirtualOptions options = VirtualOptions::FromConfig(*own);
+      options.service = service.name;
+      const auto filter = StatusFilter::Open(options.status_filter);
+      if (!filter.ok()) return filter.status();
+      transport.make = [options, mailboxes, clock = world.clock](runtime::EventLoop& loop) {
         return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop), *clock);
       };
     } else if (service.command == "bounce" && service.name == "bounce") {

@@ -14,6 +14,7 @@ struct TransportWorld {
   const Clock* clock = &SystemClock();
   // Connections to the privileged helper; taken over. Empty: no mailbox is delivered to.
   std::vector<int> helper_fds;
+  metrics::Registry* metrics = nullptr;  // outlives the agents; nullptr: nobody counts
 };
 
 // smtp and lmtp services of any name, virtual, bounce, error and discard under other names than the

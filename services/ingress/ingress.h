@@ -38,7 +38,13 @@ struct ListenerOptions {
   std::string host;   // an address
   uint16_t port = 0;  // 0: any
   SessionConfig session;
+  // Of sessions that begin when few are left; null: the same.
+  std::shared_ptr<const SessionConfig> stressed_session;
+  size_t sessions_max = 0;  // of all listeners of this name; 0: IngressOptions::sessions_max
   ClientLists clients;
+  // smtpd_upstream_proxy_protocol = haproxy: who connects says first whom it speaks for.
+  bool behind_proxy = false;
+  std::chrono::milliseconds proxy_timeout{5'000};
 
   // Everything but fd, host and port. `config` has the service's overrides.
   static absl::StatusOr<ListenerOptions> From(const config::Config& config, std::string name);
@@ -47,6 +53,9 @@ struct ListenerOptions {
 struct IngressOptions {
   std::string name = "ingress@localhost";  // for the queue's logs
   std::vector<ListenerOptions> listeners;
+  // The same listeners, in the same order, with tables of their own, for each loop more than one.
+  // They share the sockets of `listeners`.
+  std::vector<std::vector<ListenerOptions>> further_loops;
   std::shared_ptr<grpc::Channel> queue;
   std::shared_ptr<grpc::Channel> lookup;
   const Clock* clock = &SystemClock();

@@ -5,6 +5,7 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -68,6 +69,12 @@ class Peer {
     Write(content);
     return Say(".");
   }
+  // Something has come, or comes within `wait`.
+  bool HasInput(std::chrono::milliseconds wait) {
+    if (!received_.empty()) return true;
+    pollfd input{.fd = socket_.native_handle(), .events = POLLIN, .revents = 0};
+    return ::poll(&input, 1, static_cast<int>(wait.count())) > 0;
+  }
   void Close() { socket_.close(); }
 
  private:
@@ -87,12 +94,23 @@ SessionConfig Config() {
 
 class IngressTest : public testing::Test {
  protected:
-  void Start(const SessionConfig& config = Config(), size_t buffer_bytes_max = 64u << 20) {
-    IngressOptions options;
+  ListenerOptions ListenerOf(const SessionConfig& config) const {
     ListenerOptions listener;
     listener.host = "127.0.0.1";
     listener.session = config;
-    options.listeners.push_back(std::move(listener));
+    listener.stressed_session = stressed_;
+    listener.sessions_max = sessions_max_;
+    listener.behind_proxy = behind_proxy_;
+    listener.proxy_timeout = proxy_timeout_;
+    return listener;
+  }
+  void Start(const SessionConfig& config = Config(), size_t buffer_bytes_max = 64u << 20) {
+    IngressOptions options;
+    options.listeners.push_back(ListenerOf(config));
+    for (int i = 1; i < loops_; ++i) {
+      options.further_loops.emplace_back();
+      options.further_loops.back().push_back(ListenerOf(config));
+    }
     options.queue = services_.channel();
     options.lookup = services_.channel();
     options.metrics = &registry_;
@@ -100,11 +118,61 @@ class IngressTest : public testing::Test {
     ingress_ = Ingress::Start(std::move(options)).value();
     port_ = ingress_->ports().at(0);
   }
+  int loops_ = 1;
+  bool behind_proxy_ = false;
+  std::chrono::milliseconds proxy_timeout_{60'000};
+  size_t sessions_max_ = 0;
+  std::shared_ptr<SessionConfig> stressed_;
   metrics::Registry registry_;
   FakeServices services_;
   std::unique_ptr<Ingress> ingress_;
   uint16_t port_ = 0;
 };
+
+// ---- Behind a proxy ----
+
+TEST_F(IngressTest, AProxySaysWhoTheClientIs) {
+  behind_proxy_ = true;
+  Start();
+  Peer peer(port_);
+  peer.Write("PROXY TCP4 192.0.2.7 192.");
+  peer.Write("0.2.1 25041 25\r\n");
+  EXPECT_THAT(peer.Read(), StartsWith("220 "));
+  peer.Say("EHLO client.example");
+  EXPECT_THAT(peer.SendMessage("Subject: x\r\n\r\nhello\r\n"), StartsWith("250 2.0.0 Ok"));
+  const mail::v1::Origin origin = services_.messages().at(0).message.envelope().origin();
+  EXPECT_EQ(origin.client_address(), "192.0.2.7");
+}
+
+TEST_F(IngressTest, AProxyMaySpeakForItself) {
+  behind_proxy_ = true;
+  Start();
+  Peer peer(port_);
+  peer.Write(std::string("\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", 16));
+  EXPECT_THAT(peer.Read(), StartsWith("220 "));
+  peer.Say("EHLO client.example");
+  EXPECT_THAT(peer.SendMessage("Subject: x\r\n\r\nhello\r\n"), StartsWith("250 2.0.0 Ok"));
+  const mail::v1::Origin origin = services_.messages().at(0).message.envelope().origin();
+  EXPECT_EQ(origin.client_address(), "127.0.0.1");
+}
+
+TEST_F(IngressTest, WhoIsNoProxyIsSentAway) {
+  behind_proxy_ = true;
+  Start();
+  Peer peer(port_);
+  peer.Write("EHLO client.example\r\n");
+  EXPECT_THAT(peer.Read(), ::testing::MatchesRegex("421 4.3.0 .* Server local error\r\n"));
+  EXPECT_EQ(peer.Read(), "");
+}
+
+TEST_F(IngressTest, AProxyThatSaysNothingIsNotWaitedForForEver) {
+  behind_proxy_ = true;
+  proxy_timeout_ = std::chrono::milliseconds(1);
+  Start();
+  Peer peer(port_);
+  EXPECT_THAT(peer.Read(), StartsWith("421 4.3.0 "));
+  EXPECT_EQ(peer.Read(), "");
+}
 
 TEST_F(IngressTest, AMessageReachesTheQueueWhole) {
   Start();
@@ -262,6 +330,50 @@ TEST_F(IngressTest, ConnectionsOfOneClientAreLimited) {
   EXPECT_THAT(fourth.Read(), StartsWith("220 "));
 }
 
+TEST_F(IngressTest, LimitsHoldOverAllLoops) {
+  loops_ = 3;
+  SessionConfig config = Config();
+  config.client_limits.connection_count = 4;
+  Start(config);
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 4; ++i) {
+    peers.push_back(std::make_unique<Peer>(port_));
+    EXPECT_THAT(peers.back()->Read(), StartsWith("220 "));
+  }
+  Peer fifth(port_);
+  EXPECT_THAT(fifth.Read(), StartsWith("421 4.7.0 "));
+  EXPECT_EQ(ingress_->figures().sessions, 4u);
+}
+
+TEST_F(IngressTest, SeveralLoopsTakeMailAndEndTogether) {
+  loops_ = 3;
+  Start();
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (int i = 0; i < 12; ++i) {
+    peers.push_back(std::make_unique<Peer>(port_));
+    peers.back()->Read();
+    peers.back()->Say("EHLO client.example");
+    EXPECT_THAT(peers.back()->SendMessage("x\r\n"), StartsWith("250 2.0.0 Ok: queued as "));
+  }
+  EXPECT_EQ(services_.messages().size(), 12u);
+  EXPECT_EQ(ingress_->figures().messages_accepted, 12u);
+  EXPECT_TRUE(ingress_->Drain(std::chrono::seconds(10)));
+  for (const auto& peer : peers) EXPECT_THAT(peer->Read(), StartsWith("421 4.3.2 "));
+}
+
+// A session that ends on one loop makes room for a client that waits, whichever loop takes it.
+TEST_F(IngressTest, RoomIsToldToAllLoops) {
+  loops_ = 3;
+  sessions_max_ = 1;
+  Start();
+  for (int i = 0; i < 6; ++i) {
+    Peer peer(port_);
+    EXPECT_THAT(peer.Read(), StartsWith("220 "));
+    peer.Say("QUIT");
+    peer.Read();
+  }
+}
+
 TEST_F(IngressTest, EtrnReachesTheQueue) {
   config::Diagnostics diagnostics;
   const auto config =
@@ -286,6 +398,90 @@ TEST_F(IngressTest, ASilentClientIsTimedOut) {
   EXPECT_THAT(peer.Read(), StartsWith("220 "));
   EXPECT_EQ(peer.Read(), "421 4.4.2 mx.example.com Error: timeout exceeded\r\n");
   EXPECT_EQ(peer.Read(), "");
+}
+
+// A byte in a while keeps a connection, unless limits are for whole commands.
+TEST_F(IngressTest, AClientThatDripsIsTimedOutWhereACommandHasADeadline) {
+  SessionConfig config = Config();
+  config.timeout_ms = 200;
+  config.per_request_deadline = true;
+  Start(config);
+  Peer peer(port_);
+  peer.Read();
+  size_t dripped = 0;
+  while (!peer.HasInput(std::chrono::milliseconds(10)) && dripped < 1'000) {
+    peer.Write("N");
+    ++dripped;
+  }
+  EXPECT_GT(dripped, 3u);
+  EXPECT_EQ(peer.Read(), "421 4.4.2 mx.example.com Error: timeout exceeded\r\n");
+}
+
+TEST_F(IngressTest, AClientThatDripsStaysWhereItHasNone) {
+  SessionConfig config = Config();
+  config.timeout_ms = 500;
+  Start(config);
+  Peer peer(port_);
+  peer.Read();
+  const auto begun = std::chrono::steady_clock::now();
+  while (std::chrono::steady_clock::now() - begun < std::chrono::milliseconds(1'000)) {
+    ASSERT_FALSE(peer.HasInput(std::chrono::milliseconds(10)));
+    peer.Write("N");
+  }
+}
+
+// With a rate that is met each byte is time for more; with one that is not it is none.
+TEST_F(IngressTest, ContentHasToComeAtTheLeastRate) {
+  for (const bool fast_enough : {true, false}) {
+    SessionConfig config = Config();
+    config.timeout_ms = 500;
+    config.per_request_deadline = true;
+    config.min_data_rate = fast_enough ? 1 : 1'000'000;
+    Start(config);
+    Peer peer(port_);
+    peer.Read();
+    peer.Say("MAIL FROM:<a@b.example>");
+    peer.Say("RCPT TO:<user@here.example>");
+    peer.Say("DATA");
+    const auto begun = std::chrono::steady_clock::now();
+    bool ended = false;
+    while (!ended && std::chrono::steady_clock::now() - begun < std::chrono::seconds(2)) {
+      ended = peer.HasInput(std::chrono::milliseconds(10));
+      if (!ended) peer.Write("x\r\n");
+    }
+    EXPECT_NE(ended, fast_enough);
+    EXPECT_THAT(fast_enough ? peer.Say(".") : peer.Read(),
+                StartsWith(fast_enough ? "250 2.0.0 Ok" : "421 4.4.2 "));
+  }
+}
+
+TEST_F(IngressTest, AServiceHasAsManySessionsAsItMay) {
+  sessions_max_ = 2;
+  Start();
+  Peer first(port_);
+  first.Read();
+  Peer second(port_);
+  second.Read();
+  Peer third(port_);
+  EXPECT_FALSE(third.HasInput(std::chrono::milliseconds(100)));
+  first.Say("QUIT");
+  EXPECT_THAT(third.Read(), StartsWith("220 "));
+}
+
+TEST_F(IngressTest, TheLastPlacesOfAServiceAreForSessionsUnderStress) {
+  sessions_max_ = 4;
+  stressed_ = std::make_shared<SessionConfig>(Config());
+  stressed_->banner = "under stress";
+  Start();
+  std::vector<std::unique_ptr<Peer>> peers;
+  std::vector<std::string> banners;
+  for (int i = 0; i < 4; ++i) {
+    peers.push_back(std::make_unique<Peer>(port_));
+    banners.push_back(peers.back()->Read());
+  }
+  const std::string usual = "220 mx.example.com ESMTP Postfleet\r\n";
+  const std::string stressed = "220 under stress\r\n";
+  EXPECT_THAT(banners, testing::ElementsAre(usual, usual, stressed, stressed));
 }
 
 TEST_F(IngressTest, ErrorsAreSlowedDown) {

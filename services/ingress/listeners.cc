@@ -1,5 +1,9 @@
 #include "services/ingress/listeners.h"
 
+#include <algorithm>
+#include <thread>
+#include <utility>
+
 #include "libs/base/concat.h"
 
 namespace postfleet::ingress {
@@ -9,7 +13,21 @@ absl::StatusOr<ListenerOptions> ListenerOf(const config::Config& config,
                                            const config::MasterService& service) {
   const absl::StatusOr<config::Config> own = config.WithOverrides(service);
   if (!own.ok()) return own.status();
-  return ListenerOptions::From(*own, service.name);
+  absl::StatusOr<ListenerOptions> listener = ListenerOptions::From(*own, service.name);
+  if (!listener.ok()) return listener;
+  listener->sessions_max = static_cast<size_t>(std::max(0, service.maxproc.value_or(0)));
+  // `-o stress=` says that there is none.
+  for (const auto& [name, value] : service.overrides) {
+    if (name == "stress") return listener;
+  }
+  config::MasterService stressed = service;
+  stressed.overrides.emplace_back("stress", "yes");
+  const absl::StatusOr<config::Config> under_stress = config.WithOverrides(stressed);
+  if (!under_stress.ok()) return under_stress.status();
+  absl::StatusOr<SessionConfig> session = SessionConfig::From(*under_stress);
+  if (!session.ok()) return session.status();
+  listener->stressed_session = std::make_shared<const SessionConfig>(*std::move(session));
+  return listener;
 }
 
 // Without a launcher: the ports that this user may bind.
@@ -58,6 +76,25 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
     listeners.push_back(*std::move(listener));
   }
   return listeners;
+}
+
+absl::Status AddListeners(const config::Config& config,
+                          const std::multimap<std::string, int>& listen_fds, int cores_divisor,
+                          IngressOptions* options) {
+  int64_t loops = config.GetInt("postfleet_ingress_loops");
+  if (loops == 0) {
+    loops = std::max<int64_t>(1, std::thread::hardware_concurrency() / cores_divisor);
+  }
+  for (int64_t i = 0; i < loops; ++i) {
+    absl::StatusOr<std::vector<ListenerOptions>> listeners = ListenersFrom(config, listen_fds);
+    if (!listeners.ok()) return listeners.status();
+    if (i == 0) {
+      options->listeners = *std::move(listeners);
+    } else {
+      options->further_loops.push_back(*std::move(listeners));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace postfleet::ingress

@@ -18,4 +18,10 @@ namespace postfleet::ingress {
 absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
     const config::Config& config, const std::multimap<std::string, int>& listen_fds);
 
+// Fills in the listeners of all loops: postfleet_ingress_loops, or, where that is 0, one for every
+// `cores_divisor` cores: 1 for a process that does nothing else.
+absl::Status AddListeners(const config::Config& config,
+                          const std::multimap<std::string, int>& listen_fds, int cores_divisor,
+                          IngressOptions* options);
+
 }  // namespace postfleet::ingress

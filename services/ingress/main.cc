@@ -13,8 +13,11 @@ constexpr std::chrono::milliseconds kDrainGrace{10'000};
 int Run(server::Process& process) {
   ingress::IngressOptions options;
   options.name = "ingress@" + process.config().GetString("myhostname");
-  options.listeners =
-      server::OrDie(ingress::ListenersFrom(process.config(), process.arguments().listen_fds));
+  if (const absl::Status status =
+          ingress::AddListeners(process.config(), process.arguments().listen_fds, 1, &options);
+      !status.ok()) {
+    server::Process::Die(status);
+  }
   options.queue = server::OrDie(process.Channel("postfleet_queue_address"));
   options.lookup = server::OrDie(process.Channel("postfleet_lookup_address"));
   options.metrics = &process.metrics();

@@ -267,7 +267,8 @@ void Compare(const Postfix& postfix, const std::string& from, const Dialogue& di
 SessionConfig Config() {
   SessionConfig config = ScriptedSession::Config();
   config.error_sleep_ms = 0;
-  config.dsn = config.smtputf8 = config.utf8_commands = config.chunking = config.etrn = false;
+  config.smtputf8 = false;
+  config.discarded_keywords = smtp::EhloKeywords("silent-discard dsn chunking etrn");
   return config;
 }
 
@@ -414,9 +415,11 @@ Dialogue InUtf8() {
 
 TEST(OracleSettings, SmtpUtf8AndDsn) {
   constexpr const char* kOn =
-      "smtputf8_enable = yes\nsmtpd_discard_ehlo_keywords = etrn, starttls, chunking, auth\n";
+      "smtputf8_enable = yes\n"
+      "smtpd_discard_ehlo_keywords = silent-discard, etrn, starttls, chunking, auth\n";
   SessionConfig config = Config();
-  config.dsn = config.smtputf8 = config.utf8_commands = true;
+  config.smtputf8 = true;
+  config.discarded_keywords = smtp::EhloKeywords("silent-discard etrn starttls chunking auth");
   BothWith(kOn, config, InUtf8());
   config.strict_smtputf8 = true;
   BothWith(Concat(kOn, "strict_smtputf8 = yes\n"), config, InUtf8());
@@ -431,8 +434,9 @@ Dialogue InChunks(std::initializer_list<const char*> steps) {
 
 TEST(OracleSettings, Bdat) {
   SessionConfig config = Config();
-  config.chunking = true;
-  const Postfix postfix("smtpd_discard_ehlo_keywords = etrn, starttls, dsn, smtputf8, auth\n");
+  config.discarded_keywords = smtp::EhloKeywords("silent-discard etrn dsn");
+  const Postfix postfix(
+      "smtpd_discard_ehlo_keywords = silent-discard, etrn, starttls, dsn, smtputf8, auth\n");
   // Of a message that is dropped Postfix's cleanup may have read the header already, and log it.
   constexpr bool kNoLog = false;
   const auto both = [&](const Dialogue& dialogue, bool with_log = true) {
@@ -462,15 +466,53 @@ TEST(OracleSettings, Bdat) {
         {"QUIT\r\n"}});
 }
 
+TEST(OracleSettings, RulesOfCommands) {
+  constexpr const char* kOff =
+      "smtpd_discard_ehlo_keywords = silent-discard etrn starttls dsn smtputf8 chunking auth\n";
+  const auto both = [&](const std::string& main_cf, const Dialogue& dialogue) {
+    SessionConfig config = Config();
+    config.command_rules = ScriptedSession::Rules(main_cf);
+    BothWith(Concat(kOff, main_cf), config, dialogue);
+  };
+  both("smtpd_noop_commands = expn, foo MAIL\n",
+       Lines({"EXPN x", "FOO", "foo a", "EHLO a", "MAIL FROM:<a@b>", "RCPT TO:<bob@localhost>",
+              "QUIT"}));
+  const std::string forbidden = "smtpd_forbidden_commands = FOO NOOP regexp:{{/^[^A-Z]/ Bogus}}\n";
+  for (const char* line : {"foo x", "1abc", "abc: x", "BAR"}) {
+    both(forbidden, Lines({"NOOP", line}));
+  }
+  both(
+      "smtpd_command_filter = pcre:{{/^NOOP\\s/ NOOP}, {/^(RCPT\\s+TO:\\s*<.*>)\\s+.*/ $$1}, "
+      "{/^FOO (.*)$$/ MAIL FROM:<$$1>}, {/^STOP/ QUIT}}\n",
+      Lines({"EHLO a", "NOOP", "  FOO a@b", "RCPT TO:<bob@localhost> NOTIFY=NEVER X=1", "FOO x@y",
+             "STOP"}));
+  both("smtpd_discard_ehlo_keyword_address_maps = inline:{{127.0.0.3=size, vrfy foo}}\n",
+       Lines({"EHLO a", "MAIL FROM:<a@b> SIZE=5", "VRFY bob", "QUIT"}));
+}
+
+TEST(OracleSettings, RejectFooters) {
+  const auto both = [](const std::string& main_cf) {
+    SessionConfig config = Config();
+    config.reject_footer = ScriptedSession::Footer(main_cf);
+    BothWith(main_cf, config,
+             Lines({"EHLO a", "RCPT TO:<x>", "MAIL FROM:<a@b>", "RCPT TO:<x@elsewhere.example>",
+                    "FOO", "QUIT"}));
+  };
+  both("smtpd_reject_footer = call $client_address of $server_name$$\n");
+  both("smtpd_reject_footer = \\c. Call $(client_address)\\nor ${client_name}\\nfor $sender\n");
+  both("smtpd_reject_footer_maps = regexp:{{/^5.*5\\.5/ \\c. Policy of $$$$client_name}}\n");
+}
+
 TEST(OracleSettings, Etrn) {
   config::Diagnostics diagnostics;
   const auto sites =
       config::Config::FromText("fast_flush_domains = relay.example\n", "", {}, diagnostics);
   SessionConfig config = Config();
-  config.etrn = true;
+  config.discarded_keywords = smtp::EhloKeywords("silent-discard dsn chunking");
   config.flush_domains = std::make_shared<tables::FastFlushDomains>(
       tables::FastFlushDomains::Open(sites.value()).value());
-  BothWith("smtpd_discard_ehlo_keywords = starttls, dsn, smtputf8, chunking, auth\n", config,
+  BothWith("smtpd_discard_ehlo_keywords = silent-discard starttls, dsn, smtputf8, chunking, auth\n",
+           config,
            Lines({"ETRN a.example", "EHLO a", "ETRN", "ETRN a b", "ETRN relay.example",
                   "ETRN sub.relay.example", "ETRN @relay.example", "ETRN other.example",
                   "ETRN [127.0.0.1]", "ETRN 1.2.3.4", "ETRN a..b", "ETRN relay.example.",
@@ -478,7 +520,7 @@ TEST(OracleSettings, Etrn) {
   config.etrn_restrictions = {config::Restriction::kReject};
   BothWith(
       "smtpd_etrn_restrictions = reject\n"
-      "smtpd_discard_ehlo_keywords = starttls, dsn, smtputf8, chunking, auth\n",
+      "smtpd_discard_ehlo_keywords = silent-discard starttls, dsn, smtputf8, chunking, auth\n",
       config, Lines({"EHLO a", "ETRN relay.example", "QUIT"}));
 }
 
@@ -564,7 +606,8 @@ TEST(OracleSettings, DataAndEndOfDataAreRefused) {
 TEST(OracleSettings, BareNewlinesAreRefused) {
   SessionConfig config = Config();
   config.bare_newline = smtp::BareNewline::kReject;
-  Dialogue dialogue = WithContent("hi\n\r\n.\r\n");
+  // Behind the header's end Postfix's cleanup logs a message-id, if it is still there.
+  Dialogue dialogue = WithContent("A: b\nB: c\r\n.\r\n");
   dialogue.back() = {"NOOP\n"};
   BothWith("smtpd_forbid_bare_newline = reject\n", config, dialogue);
 }

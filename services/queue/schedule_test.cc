@@ -66,6 +66,25 @@ TEST_F(QueueTest, MoreMayBeAskedForBesideOutcomes) {
   EXPECT_EQ(second.activations(0).recipients_size(), 1);
 }
 
+TEST_F(QueueTest, AMessageThatRestsComesBackAtItsTimeAndGivesItsCreditBack) {
+  Node node(directory_);
+  ScheduleClient scheduler(node.channel(), "Schedule");
+  scheduler.Send(OpenWith(1));
+  EnqueueFor(&node, "Q1", 1);
+  scheduler.Await(Gives);
+  v1::ScheduleRequest rest;
+  rest.add_resting()->set_queue_id("Q1");
+  rest.mutable_resting(0)->set_until_ms(SystemClock().WallMillis() + 3'600'000);
+  scheduler.Send(rest);
+  EnqueueFor(&node, "Q2", 1);
+  EXPECT_EQ(scheduler.Await(Gives).activations(0).queue_id(), "Q2");
+  v1::ScheduleRequest again;
+  again.add_resting()->set_queue_id("Q2");
+  again.mutable_resting(0)->set_until_ms(SystemClock().WallMillis());
+  scheduler.Send(again);
+  EXPECT_EQ(scheduler.Await(Gives).activations(0).queue_id(), "Q2");
+}
+
 TEST_F(QueueTest, MailThatIsPutOffIsCommittedAndWaits) {
   {
     Node node(directory_);

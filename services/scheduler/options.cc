@@ -7,6 +7,8 @@
 namespace postfleet::scheduler {
 namespace {
 
+constexpr int64_t kAnswerGraceMs = 600'000;
+
 absl::Status ReadFeedback(const config::Config& config, const std::string& name,
                           Feedback* feedback) {
   const std::string text = config.GetString(name);
@@ -73,6 +75,10 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
                      "bounce_queue_lifetime");
     result.bounce_queue_lifetime_ms = result.maximal_queue_lifetime_ms;
   }
+  // An agent that has a limit of its own ends by it first.
+  result.attempt_max_ms = milliseconds("daemon_timeout") + kAnswerGraceMs;
+  result.confirm_delay_cleared = config.GetBool("confirm_delay_cleared");
+  result.double_bounce_sender = config.GetString("double_bounce_sender");
   result.delay_warning_ms = milliseconds("delay_warning_time");
   result.transport_retry_ms = milliseconds("transport_retry_time");
   result.recipient_delimiter = config.GetString("recipient_delimiter");

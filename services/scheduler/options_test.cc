@@ -57,6 +57,17 @@ TEST(Options, SlotsOfATransportAreThoseOfAllUnlessItHasItsOwn) {
   EXPECT_EQ(Read("").LimitsOf("smtp").slots_min, 3);
 }
 
+TEST(Options, AttemptsAreGivenUpAfterAgentsEndThemThemselves) {
+  EXPECT_GT(Read("daemon_timeout = 1h\n").attempt_max_ms, kHourMs);
+  EXPECT_LT(Read("daemon_timeout = 1h\n").attempt_max_ms, 2 * kHourMs);
+}
+
+TEST(Options, OfNotices) {
+  EXPECT_TRUE(Read("confirm_delay_cleared = yes\n").confirm_delay_cleared);
+  EXPECT_FALSE(Read("").confirm_delay_cleared);
+  EXPECT_EQ(Read("double_bounce_sender = nobody\n").double_bounce_sender, "nobody");
+}
+
 TEST(Options, ARateDelayMakesTheConcurrencyOne) {
   const Config config = Read("smtp_destination_rate_delay = 2\nrelay_transport_rate_delay = 3m\n");
   EXPECT_EQ(config.LimitsOf("smtp").destination_rate_delay_ms, 2'000);

@@ -135,6 +135,7 @@ SchedulerService::SchedulerService(SchedulerOptions options)
       core_(options_.config, [this] { return minter_->Next(); }),
       timer_(loop_),
       lookup_patience_(loop_),
+      lookup_watch_(loop_),
       queue_(loop_, "/postfleet.queue.v1.Queue/Schedule",
              {.prepare =
                   [this](rpc::LastingStream::Prepared done) { RegisterWithQueue(std::move(done)); },
@@ -286,6 +287,7 @@ rpc::StreamCallbacks SchedulerService::OpenQueue() {
   QueuePart first;
   first.request.mutable_open()->set_partition(kPartition);
   first.request.mutable_open()->set_name(options_.name);
+  first.request.mutable_open()->set_with_waiting(options_.config.delay_warning_ms > 0);
   queue_outbox_.Reset(std::move(first));
   return {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
           .on_frame =
@@ -338,7 +340,7 @@ void SchedulerService::OnQueueLost() {
 rpc::StreamCallbacks SchedulerService::OpenLookup() {
   // What the stream before did not answer.
   lookup_outbox_.TakeAll();
-  for (const auto& [id, query] : queries_) lookup_outbox_.Add(query);
+  for (const auto& [id, sent] : queries_) lookup_outbox_.Add(sent.query);
   return {.next_frame =
               [this](grpc::ByteBuffer* frame) {
                 lookup::v1::ResolveRequest request;
@@ -384,6 +386,34 @@ void SchedulerService::GiveUpLookups() {
   Act();
 }
 
+// Wakes when the oldest query has waited long enough.
+void SchedulerService::WatchLookups() {
+  if (queries_.empty() || std::exchange(lookup_watch_runs_, true)) return;
+  const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(
+      options_.clock->Monotonic() - queries_.begin()->second.asked);
+  lookup_watch_.Set(std::max(options_.lookup_patience - waited, std::chrono::milliseconds(0)),
+                    [this] {
+                      lookup_watch_runs_ = false;
+                      GiveUpSlowLookups();
+                      WatchLookups();
+                    });
+}
+
+// Their mail would hold its place in memory for as long as a table hangs.
+void SchedulerService::GiveUpSlowLookups() {
+  const auto before = options_.clock->Monotonic() - options_.lookup_patience;
+  std::vector<uint64_t> ids;
+  while (!queries_.empty() && queries_.begin()->second.asked <= before) {
+    ids.push_back(queries_.begin()->first);
+    queries_.erase(queries_.begin());
+  }
+  if (ids.empty()) return;
+  maillog::Warning("qmgr", "the address resolver does not answer: ", ids.size(),
+                   " recipients are deferred");
+  Step(LookupFailed{std::move(ids), "address resolver does not answer"});
+  Act();
+}
+
 void SchedulerService::OnWorkerFrame(const std::shared_ptr<Worker>& worker,
                                      const grpc::ByteBuffer& frame) {
   v1::WorkRequest request;
@@ -415,6 +445,7 @@ void SchedulerService::OnWorkerFrame(const std::shared_ptr<Worker>& worker,
     }
     Step(DeliveryDone{std::move(result), std::move(notice_body), std::move(copy_body)});
   }
+  if (request.draining()) Step(WorkerDraining{worker->id});
   Act();
 }
 
@@ -442,10 +473,11 @@ void SchedulerService::Act() {
   }
   if (!actions_.resolve.empty()) {
     for (lookup::v1::Query& query : actions_.resolve) {
-      queries_[query.id()] = query;
+      queries_[query.id()] = {.query = query, .asked = options_.clock->Monotonic()};
       lookup_outbox_.Add(std::move(query));
     }
     lookup_.Kick();
+    WatchLookups();
   }
   ActOnQueue();
   ActOnWorkers();
@@ -493,6 +525,7 @@ void SchedulerService::ActOnQueue() {
   }
   for (std::string& queue_id : actions_.more) part.request.add_more(std::move(queue_id));
   for (std::string& queue_id : actions_.release) part.request.add_released(std::move(queue_id));
+  for (queue::v1::Rest& rest : actions_.rest) part.request.add_resting()->Swap(&rest);
   commits_out_ += actions_.commit.size() + actions_.put_off.size() + actions_.notify.size();
   // What was cut off before had a remainder, too.
   if (part.request.ByteSizeLong() == 0) return;

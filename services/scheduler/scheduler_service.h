@@ -6,8 +6,9 @@
 //
 // One loop owns the core and all of this. A lost stream is opened again (rpc::LastingStream).
 // Losing the queue forgets everything (the queue gives it out again); losing the lookup service
-// holds its queries for kLookupPatience, then their recipients are deferred; losing a worker hands
-// its deliveries to others.
+// holds its queries for kLookupPatience, then their recipients are deferred, and so are those whose
+// query is not answered for SchedulerOptions::lookup_patience; losing a worker hands its deliveries
+// to others.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -46,6 +47,8 @@ struct SchedulerOptions {
   Config config;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
+  // As long as Postfix's queue manager waits for its address resolver (qmgr_ipc_timeout).
+  std::chrono::milliseconds lookup_patience{60'000};
 };
 
 class SchedulerService {
@@ -97,6 +100,8 @@ class SchedulerService {
   void OnLookupFrame(const grpc::ByteBuffer& frame);
   void OnLookupLost();
   void GiveUpLookups();
+  void WatchLookups();
+  void GiveUpSlowLookups();
 
   void OnWorkerFrame(const std::shared_ptr<Worker>& worker, const grpc::ByteBuffer& frame);
   void OnWorkerClosed(const std::shared_ptr<Worker>& worker);
@@ -144,10 +149,16 @@ class SchedulerService {
   Actions actions_;
   runtime::Timer timer_;
   runtime::Timer lookup_patience_;
+  runtime::Timer lookup_watch_;
   rpc::LastingStream queue_;
   rpc::LastingStream lookup_;
   bool lookup_patience_runs_ = false;
-  std::map<uint64_t, lookup::v1::Query> queries_;  // sent and not answered
+  bool lookup_watch_runs_ = false;
+  struct SentQuery {
+    lookup::v1::Query query;
+    std::chrono::steady_clock::time_point asked;
+  };
+  std::map<uint64_t, SentQuery> queries_;  // not answered, in the order in which they were asked
   std::map<uint64_t, std::shared_ptr<Worker>> workers_;
   uint64_t next_worker_ = 1;
   size_t deliveries_out_ = 0;

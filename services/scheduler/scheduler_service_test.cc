@@ -144,10 +144,10 @@ class FakeLookup
 
 class SchedulerServiceTest : public testing::Test {
  protected:
-  SchedulerServiceTest() {
+  explicit SchedulerServiceTest(std::chrono::milliseconds lookup_patience = std::chrono::hours(1)) {
     config_.transports["smtp"] = {};
-    scheduler_ = std::make_unique<SchedulerService>(
-        SchedulerOptions{.config = config_, .metrics = &registry_});
+    scheduler_ = std::make_unique<SchedulerService>(SchedulerOptions{
+        .config = config_, .metrics = &registry_, .lookup_patience = lookup_patience});
     grpc::ServerBuilder builder;
     builder.RegisterService(&queue_);
     builder.RegisterService(&lookup_);
@@ -168,7 +168,9 @@ class SchedulerServiceTest : public testing::Test {
     server_->Shutdown(std::chrono::system_clock::now());
   }
 
-  void Join() {
+  void Join() { Join(&worker_); }
+
+  void Join(WorkerPeer* worker) {
     v1::WorkRequest hello;
     hello.mutable_hello()->set_name("w1");
     v1::TransportSlots* slots = hello.mutable_hello()->add_transports();
@@ -177,8 +179,8 @@ class SchedulerServiceTest : public testing::Test {
     slots = hello.mutable_hello()->add_transports();
     slots->set_transport("bounce");
     slots->set_slots(1);
-    worker_.Connect(channel_, "/postfleet.scheduler.v1.Scheduler/Work");
-    worker_.Send(hello);
+    worker->Connect(channel_, "/postfleet.scheduler.v1.Scheduler/Work");
+    worker->Send(hello);
   }
 
   static void Activate(const std::string& queue_id, queue::v1::ScheduleResponse* response) {
@@ -363,6 +365,71 @@ TEST_F(SchedulerServiceTest, RecipientsWithoutAWorkerAreRunnable) {
   Join();
   EXPECT_EQ(worker_.Next().deliveries(0).queue_id(), "Q1");
   EXPECT_THAT(registry_.Expose(), HasSubstr("postfleet_queue_runnable_recipients 0"));
+}
+
+TEST_F(SchedulerServiceTest, AWorkerThatDrainsGetsNothingMore) {
+  Join();
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  queue_.peer.Send(given);
+  AnswerLookups({"smtp"});
+  v1::WorkRequest last;
+  last.add_results()->set_id(worker_.Next().deliveries(0).id());
+  last.set_draining(true);
+  worker_.Send(last);
+  EXPECT_EQ(queue_.peer.Next().outcomes_size(), 1);
+  queue::v1::ScheduleResponse another;
+  Activate("Q2", &another);
+  queue_.peer.Send(another);
+  AnswerLookups({"smtp"});
+  WorkerPeer other;
+  Join(&other);
+  const v1::WorkResponse work = other.Next();
+  ASSERT_EQ(work.deliveries_size(), 1);
+  EXPECT_EQ(work.deliveries(0).queue_id(), "Q2");
+  other.Close();
+}
+
+TEST_F(SchedulerServiceTest, AMessageWhoseNoticeFailsRestsWithTheQueue) {
+  Join();
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  given.mutable_activations(0)->set_forced_expire(true);
+  queue_.peer.Send(given);
+  EXPECT_EQ(queue_.peer.Next().outcomes_size(), 1);
+  queue::v1::ScheduleResponse committed;
+  committed.add_committed()->set_queue_id("Q1");
+  queue_.peer.Send(committed);
+  v1::WorkRequest answer;
+  answer.add_results()->set_id(worker_.Next().deliveries(0).id());
+  answer.mutable_results(0)->set_notice_failed(true);
+  const int64_t before_ms = SystemClock().WallMillis();
+  worker_.Send(answer);
+  const queue::v1::ScheduleRequest said = queue_.peer.Next();
+  ASSERT_EQ(said.resting_size(), 1);
+  EXPECT_EQ(said.resting(0).queue_id(), "Q1");
+  EXPECT_GE(said.resting(0).until_ms(), before_ms + config_.minimal_backoff_ms);
+  EXPECT_THAT(said.released(), IsEmpty());
+}
+
+class LookupThatHangs : public SchedulerServiceTest {
+ protected:
+  LookupThatHangs() : SchedulerServiceTest(std::chrono::milliseconds(1)) {}
+};
+
+TEST_F(LookupThatHangs, CostsItsRecipientsThisAttemptAndNotTheirMessagesPlace) {
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  queue_.peer.Send(given);
+  const queue::v1::ScheduleRequest said = queue_.peer.Next();
+  ASSERT_EQ(said.outcomes_size(), 1);
+  EXPECT_EQ(said.outcomes(0).outcomes(0).action(), Outcome::ACTION_DEFERRED);
+  EXPECT_EQ(said.outcomes(0).outcomes(0).status(), "4.3.0");
+  EXPECT_EQ(said.outcomes(0).outcomes(0).text(), "address resolver does not answer");
+  queue::v1::ScheduleResponse committed;
+  committed.add_committed()->set_queue_id("Q1");
+  queue_.peer.Send(committed);
+  EXPECT_THAT(queue_.peer.Next().released(), ElementsAre("Q1"));
 }
 
 }  // namespace

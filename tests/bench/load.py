@@ -37,7 +37,7 @@ def program(name):
     return path
 
 
-def _raise_file_limit():
+def raise_file_limit():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
@@ -49,7 +49,7 @@ class Tool:
         self._command = command
         self._child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=lambda: (enter(), _raise_file_limit()))
+            preexec_fn=lambda: (enter(), raise_file_limit()))
         out = self._child.stdout.fileno()
         os.set_blocking(out, False)
         with contextlib.suppress(OSError):

@@ -32,6 +32,7 @@ import node
 import scale_node
 from postfix_node import PostfixNode
 from scale_node import ScaleError
+from target_table import Table
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FIRST_MESSAGES = 10_000  # memory is compared with that at so many
@@ -45,33 +46,12 @@ def say(text):
     print(f"scale: {text}", file=sys.stderr, flush=True)
 
 
-class Table:
-    """Figures beside their targets."""
-
-    def __init__(self):
-        self.lines = []
-        self.missed = 0
-
-    def add(self, what, figure, target, met):
-        self.missed += met is False
-        verdict = {True: "yes", False: "NO", None: ""}[met]
-        self.lines.append((what, figure, target, verdict))
-        say(f"{what}: {figure} (target: {target}) {verdict}")
-
-    def failed(self, what, error):
-        self.add(what, f"failed: {str(error).splitlines()[0]}", "", False)
-
-    def markdown(self):
-        rows_of = [("what", "figure", "target", "met"), ("---",) * 4, *self.lines]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in rows_of)
-
-
 class Scale:
     """The measurements, in the order in which one queue can have them all."""
 
     def __init__(self, arguments, root, enter, stack):
         self._arguments, self._root, self._enter, self._stack = arguments, root, enter, stack
-        self.table = Table()
+        self.table = Table(say)
         self._count = 0  # instances so far
         self._messages = 0
         self._sink = stack.enter_context(contextlib.closing(load.Sink(50, enter)))

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import scale
 import scale_node
+import target_table
 
 _DEFERRED = b"Nov 22 18:20:10 mta postfix/qmgr[1]: 4XyZ: to=<user@sink.example>, dsn=4.3.2, status=deferred (x)\n"
 
@@ -46,7 +47,7 @@ class DeferralsTest(unittest.TestCase):
 
 class TableTest(unittest.TestCase):
     def test_a_missed_target_and_a_failure_are_counted(self):
-        table = scale.Table()
+        table = target_table.Table(scale.say)
         table.add("a", "1", "< 2", True)
         table.add("b", "3", "< 2", False)
         table.add("c", "4", "", None)

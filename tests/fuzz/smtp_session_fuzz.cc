@@ -3,9 +3,11 @@
 //   - the session ends, and every recipient has one outcome, which then stays as it is;
 //   - nobody is sent without a 2xx to MAIL and to its own RCPT, a 3xx to DATA and a 2xx behind that
 //     (the order of the replies is counted here once more);
+//   - who says something before the dot is not spoken to again;
 //   - nothing but commands goes out, each on a line of its own, and memory stays bounded.
-// The first bytes choose options, recipients, and how far an honest server comes before the hostile
-// one takes over. In the stream, a byte over 249 is an event, and one of kReplies a whole reply.
+// The first bytes choose options, recipients, the envelope, and how far an honest server comes
+// before the hostile one takes over. In the stream, a byte over 249 is an event, and one of
+// kReplies a whole reply.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -58,6 +60,7 @@ constexpr CannedReply kReplies[] = {
     {',', "220 mx ESMTP\r\n"},
     {'@', "250-mx\r\n250-PIPELINING\r\n250-XFORWARD ADDR HELO IDENT\r\n250 SIZE 10000\r\n"},
     {'=', "250-mx\r\n250 8BITMIME\r\n"},
+    {';', "250-mx\r\n250-SIZE many\r\n250-PIPELINING\r\n250-DSN\r\n250 SMTPUTF8\r\n"},
     {'<', "250 2.0.0 ok\r\n"},
     {'>', "354 go on\r\n"},
     {'"', "550 5.1.1 no\r\n"},
@@ -77,11 +80,17 @@ const CannedReply* CannedOf(char c) {
 
 class Play {
  public:
-  Play(uint8_t bits, size_t recipients)
+  // `form` has a bit for each thing that the envelope may say.
+  Play(uint8_t bits, size_t recipients, size_t form)
       : session_({.host = "mx", .address = "192.0.2.1", .port = 25}, "example.net",
                  OptionsOf(bits)),
         lmtp_((bits & 1) != 0) {
-    envelope_.set_sender("from@example.com");
+    envelope_.set_sender((form & 1) != 0 ? "fr\xc3\xb6m@example.com" : "from@example.com");
+    envelope_.set_smtputf8_requested((form & 2) != 0);
+    envelope_.set_smtputf8_header((form & 4) != 0);
+    envelope_.set_body_7bit((form & 8) != 0);
+    envelope_.set_body_8bitmime((form & 16) != 0);
+    envelope_.set_content_lines(form);
     envelope_.mutable_origin()->set_client_address("192.0.2.7");
     envelope_.mutable_origin()->set_helo("a b");
     for (size_t i = 0; i < recipients; ++i) {
@@ -120,6 +129,7 @@ class Play {
   }
   void Server(std::string_view bytes) {
     if (in_transaction()) CountReplies(bytes);
+    early_ = early_ || (session_.state() == State::kBody && !bytes.empty());
     session_.Received(bytes);
     Act();
   }
@@ -165,7 +175,7 @@ class Play {
   void Begin() {
     if (begun_ == kTransactionsMax) return;
     ++begun_;
-    decided_ = false;
+    decided_ = early_ = false;
     xforwards_ = 0;
     codes_.clear();
     parser_.Reset();
@@ -235,6 +245,7 @@ class Play {
   void CheckOutcomes() {
     const std::vector<Outcome>& outcomes = session_.outcomes();
     Check(outcomes.size() == recipients_.size());
+    Check(!early_ || !session_.reusable());
     const std::vector<bool> served = Served();
     std::string all;
     for (size_t i = 0; i < outcomes.size(); ++i) {
@@ -264,6 +275,7 @@ class Play {
   std::vector<int> codes_;
   size_t xforwards_ = 0;
   bool decided_ = false;
+  bool early_ = false;
   std::string fates_;
 };
 
@@ -271,7 +283,7 @@ class Play {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 3) return 0;
-  Play play(data[0] % 64, data[1] % 5);
+  Play play(data[0] % 64, data[1] % 5, data[1] / 5);
   if (data[0] >= 64) play.Stream((data[0] & 64) != 0 ? ",@" : ",=", 1);
   if (data[0] >= 128) play.ToBody();
   play.Stream({reinterpret_cast<const char*>(data) + 3, size - 3}, 1 + data[2]);

@@ -16,7 +16,7 @@ import machine
 from deadlines import wait_until
 
 FILES = sorted(pathlib.Path(__file__).parent.glob("dialogs/*.txt"))
-_QUEUED_SECONDS_MAX = 20.0
+_QUEUED_SECONDS_MAX = 100.0
 # Everything that is taken stays in the queue, where postcat finds it.
 _PARAMETERS = {
     "mail_name": "Mail",

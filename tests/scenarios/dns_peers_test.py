@@ -6,29 +6,22 @@ a network namespace of this test's own, where lame.example has no server. Needs 
 
 import collections
 import contextlib
-import os
 import pathlib
 import re
-import shutil
-import socket
-import struct
 import subprocess
-import sys
 import threading
 import unittest
 
 import facts
 import harness
 import machine
+import name_servers
 import smtp_client
 from deadlines import Missed, wait_until
 from smtp_peer import RecordingServer
 from stock import MASTER_CF
 
-NAMESPACE = "POSTFLEET_TEST_NAMESPACE"
-ENTERED = "own"
 ZONE = pathlib.Path(__file__).with_name("dns_zone.txt")
-RESOLVER, AUTHORITY, NOBODY = "127.0.0.53", "127.0.0.54", "127.0.0.55"
 SERVERS = {"mx1": ("127.0.1.1", 25), "mx2": ("127.0.1.2", 25), "other": ("127.0.1.4", 2525),
            "six": ("fd00::1", 25), "fallback": ("127.0.1.9", 25)}
 
@@ -62,80 +55,29 @@ CASES = [f"{name}.dns.example" for name in (
 KNOWN = {
 }
 EQUAL_MESSAGES = 24
+# Domain -> relay, dsn, status, how the text begins, with use_srv_lookup; "may." in front: allow_srv_lookup_fallback.
+# Postfix has this since 3.8; what is expected here is what its sources say.
+BY_SRV = {
+    "srv.dns.example": ("other.dns.example[127.0.1.4]:2525", "2.0.0", "sent", "250 "),
+    "srvorder.dns.example": ("mx2.dns.example[127.0.1.2]:25", "2.0.0", "sent", "250 "),
+    "srvdown.dns.example": ("other.dns.example[127.0.1.4]:2525", "2.0.0", "sent", "250 "),
+    "plain.dns.example": ("none", "5.4.4", "bounced", "Host or domain name not found. Name service error for "
+                          "name=_smtp._tcp.plain.dns.example type=SRV: Host not found"),
+    "srvdot.dns.example": ("none", "5.1.0", "bounced", "Service _smtp._tcp.srvdot.dns.example is not available"),
+    "srvabsent.dns.example": ("none", "5.4.4", "bounced", "Host or domain name not found. Name service error for "
+                              "name=absent.dns.example type=A"),
+    "srvself.dns.example": ("none", "5.4.6", "bounced", "mail for _smtp._tcp.srvself.dns.example loops back to myself"),
+    "may.plain.dns.example": ("mx1.dns.example[127.0.1.1]:25", "2.0.0", "sent", "250 "),
+    "may.srvdot.dns.example": ("none", "5.4.4", "bounced", "Host or domain name not found. Name service error for "
+                               "name=srvdot.dns.example type=A"),
+    "may.srvabsent.dns.example": ("mx1.dns.example[127.0.1.1]:25", "2.0.0", "sent", "250 "),
+    "may.srvself.dns.example": ("mx1.dns.example[127.0.1.1]:25", "2.0.0", "sent", "250 "),
+}
 
 _FATE = re.compile(r"/\w+\[\d+\]: \w+: to=<c(\d+)@[^>]*>, (?:orig_to=<[^>]*>, )?relay=(\S+), .*?dsn=([\d.]+), status=(\w+) \((.*)\)$", re.MULTILINE)
 _SECONDS_MAX = 30.0
 
 Fate = collections.namedtuple("Fate", "relay dsn status text")
-
-
-def answers(server, name):
-    """The name server has an address for it."""
-    query = struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + b"".join(
-        bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0" + struct.pack(">HH", 1, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(0.5)
-        try:
-            client.sendto(query, (server, 53))
-            reply = client.recv(512)
-        except OSError:
-            return False
-        return reply[3] & 15 == 0 and reply[6:8] != b"\0\0"
-
-
-class NameServers:
-    """knot and unbound; /etc/resolv.conf names them in this mount namespace."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._processes = []
-
-    def __enter__(self):
-        folder = self._folder
-        shutil.copy(ZONE, folder / "zone")
-        (folder / "knot.conf").write_text(
-            f"server:\n  rundir: {folder}\n  listen: {AUTHORITY}@53\ndatabase:\n  storage: {folder}\n"
-            f"log:\n  - target: stderr\n    any: warning\n"
-            f"zone:\n  - domain: dns.example\n    file: {folder}/zone\n    zonefile-sync: -1\n")
-        stubs = {"dns.example": AUTHORITY, "lame.example": AUTHORITY, "silent.example": NOBODY}
-        (folder / "unbound.conf").write_text(
-            f"server:\n  interface: {RESOLVER}\n  access-control: 127.0.0.0/8 allow\n  username: \"\"\n  chroot: \"\"\n"
-            f"  directory: {folder}\n  pidfile: \"\"\n  use-syslog: no\n  do-daemonize: no\n"
-            "  do-not-query-localhost: no\n  module-config: \"iterator\"\n  qname-minimisation: no\n"
-            "remote-control:\n  control-enable: no\n" + "".join(
-                f"stub-zone:\n  name: {zone}\n  stub-addr: {address}\n" for zone, address in stubs.items()))
-        (folder / "resolv.conf").write_text(f"nameserver {RESOLVER}\n")
-        subprocess.run(["mount", "--bind", folder / "resolv.conf", "/etc/resolv.conf"], check=True)
-        try:
-            self._start("knotd", "-c", folder / "knot.conf")
-            self._start("unbound", "-d", "-c", folder / "unbound.conf")
-            wait_until("an answer of unbound", lambda: answers(RESOLVER, "mx1.dns.example"), hopeless=self._why_ended)
-        except BaseException:
-            self._end()
-            print((folder / "output").read_text(errors="replace"))
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self._end()
-
-    def _start(self, program, *arguments):
-        path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin")
-        if not path:
-            raise AssertionError(f"{program} is not installed: ./dev installs what deploy/packages lists")
-        with open(self._folder / "output", "ab") as output:
-            self._processes.append(subprocess.Popen([path, *arguments], stdin=subprocess.DEVNULL, stdout=output,
-                                                    stderr=output))
-
-    def _why_ended(self):
-        ended = [process for process in self._processes if process.poll() is not None]
-        return f"{ended[0].args[0]} ended with {ended[0].returncode}" if ended else None
-
-    def _end(self):
-        for process in self._processes:
-            process.kill()
-            process.wait()
-        subprocess.run(["umount", "-l", "/etc/resolv.conf"], check=True)
 
 
 class Side:
@@ -187,15 +129,16 @@ class Destinations(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        if os.environ.get(NAMESPACE) != ENTERED:
-            raise unittest.SkipTest("needs root and namespaces of its own: " + os.environ.get(NAMESPACE, "not root"))
+        if name_servers.why_not_entered():
+            raise unittest.SkipTest(name_servers.why_not_entered())
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         subprocess.run(["ip", "addr", "replace", "fd00::1/128", "dev", "lo"], check=True)
         enter = cls.enterClassContext
         folder = enter(machine.folder())
         cls.peers = {name: enter(RecordingServer(*address)) for name, address in SERVERS.items()}
+        cls.folder = folder
         (folder / "dns").mkdir()
-        enter(NameServers(folder / "dns"))
+        enter(name_servers.NameServers(folder / "dns", {"dns.example": ZONE.read_text()}))
         cls.sides = []
         for oracle in (True, False):
             (folder / str(oracle)).mkdir()
@@ -252,24 +195,37 @@ class Destinations(unittest.TestCase):
             # With a fair coin one of them gets nothing once in eight million runs.
             self.assertEqual(set(counts), {"mx1", "mx2"}, side.label)
 
+    def test_are_found_by_srv_records_where_that_is_asked_for(self):
+        routes = self.folder / "srv-routes"
+        routes.write_text("".join(
+            f"{domain} {'maydowithout' if domain.startswith('may.') else 'smtp'}:{domain.removeprefix('may.')}\n"
+            for domain in BY_SRV))
+        mta = self.enterContext(harness.Instance(self.folder, {
+            "use_srv_lookup": "submission, smtp",
+            "transport_maps": f"texthash:{routes}",
+            "smtp_connection_cache_on_demand": "no",
+            "smtpd_peername_lookup": "no",
+        }, MASTER_CF + "maydowithout unix - - n - - smtp -o allow_srv_lookup_fallback=yes\n", name="srv", oracle=False))
+        domains = list(BY_SRV)
+        with smtp_client.Client(mta.port) as client:
+            for number, domain in enumerate(domains):
+                client.send("", [f"c{number}@{domain}"], b"Subject: where to?\n\nbody\n")
+            client.quit()
+
+        def decided():
+            found = {domains[int(line.group(1))]: line.groups()[1:] for line in _FATE.finditer(mta.log())}
+            return found if len(found) == len(domains) else None
+        fates = wait_until("fates", decided, _SECONDS_MAX, mta.why_ended, poll_seconds=0.2)
+        for domain, (*expected, text) in BY_SRV.items():
+            self.assertEqual(list(fates[domain][:3]), expected, domain)
+            self.assertTrue(fates[domain][3].startswith(text), f"{domain}: {fates[domain]}")
+
     def test_get_each_message_once(self):
         for side in self.sides:
             self.assertEqual({recipient: servers for recipient, servers in self.places(side).items()
                               if len(servers) != 1}, {}, side.label)
 
 
-def enter_namespaces():
-    """Runs this file again where its mounts and addresses are its own; a container may refuse that even to root."""
-    if not machine.IS_ROOT or os.environ.get(NAMESPACE):
-        return
-    unshare = ["unshare", "-m", "-n", "--propagation", "private"]
-    probe = subprocess.run([*unshare, "true"], capture_output=True, text=True, check=False)
-    if probe.returncode == 0:
-        os.environ[NAMESPACE] = ENTERED
-        os.execvp("unshare", [*unshare, sys.executable, "-B", *sys.argv])
-    os.environ[NAMESPACE] = probe.stderr.strip()
-
-
 if __name__ == "__main__":
-    enter_namespaces()
+    name_servers.enter_namespaces()
     facts.main()

@@ -52,14 +52,18 @@ _STEPS = ("connect", "helo", "mail", "rcpt", "data_init", "data_xfer", "data_don
 _FATE = re.compile(rf"/smtp\[\d+\]: (\w+): to=<r(\d+)@([\w-]+)\.{re.escape(DOMAIN)}>, (?:orig_to=<[^>]*>, )?relay=(\S+), "
                    r".*?dsn=([\d.]+), status=(\w+) \((.*?)\)?$", re.MULTILINE)
 
+_WAITING = ("deferred", "SOFTBOUNCE")
+
 Fate = collections.namedtuple("Fate", "relay status dsn text")
 
 
 class Side:
-    """One of the two mail systems, with a server for each case and one for notices."""
+    """One of the two mail systems, with a server for each case and one for notices. declared: behind MAIL, without it
+    BODY=8BITMIME for content that is."""
 
-    def __init__(self, stack, cases, oracle, settings=None):
+    def __init__(self, stack, cases, oracle, settings=None, declared=None):
         self.cases = cases
+        self._declared = declared
         self.label = "postfix" if oracle else "postfleet"
         self.servers = stack(hostile_server.HostileServers(cases))
         self.notices = stack(RecordingServer())
@@ -80,9 +84,9 @@ class Side:
         """All messages at once, to their first fate; then the queue is listed, and flushed to a second fate."""
         self._send()
         self.first = self._fates(1)
-        expected = sum(fate.status == "deferred" for fates in self.first.values() for fate in fates)
-        self.queued = wait_until(f"{expected} deferred recipients in the queue of {self.label}",
-                                 lambda: self._deferred(expected), FATE_SECONDS_MAX, self.mta.why_ended)
+        expected = sum(fate.status in _WAITING for fates in self.first.values() for fate in fates)
+        [self.queued] = wait_until(f"{expected} deferred recipients in the queue of {self.label}",
+                                   lambda: self._deferred(expected), FATE_SECONDS_MAX, self.mta.why_ended)
         self._wait_for_notices()
         wait_until(f"the end of all connections of {self.label}", lambda: not any(
             session.open for case in self.cases for session in self.servers.sessions(case.name)),
@@ -97,6 +101,8 @@ class Side:
             for case in self.cases:
                 recipients = [f"r{number}@{case.name}.{DOMAIN}" for number in range(1, case.recipients + 1)]
                 options = " BODY=8BITMIME" if case.content == "8bit" else ""
+                if self._declared is not None:
+                    options = self._declared
                 reply = client.send(SENDER, recipients, _CONTENTS[case.content], options)
                 if reply.code != 250:
                     raise AssertionError(f"{self.label}, {case.name}: {reply}")
@@ -111,7 +117,7 @@ class Side:
                 found[name, int(number)].append(Fate(_plain(relay), status, dsn, _plain(text)))
             wanted = {(case.name, number): 1 for case in self.cases for number in range(1, case.recipients + 1)}
             if attempt == 2:
-                wanted = {key: 2 if self.first[key[0]][key[1] - 1].status == "deferred" else 1 for key in wanted}
+                wanted = {key: 2 if self.first[key[0]][key[1] - 1].status in _WAITING else 1 for key in wanted}
             self.missing = [key for key, count in wanted.items() if len(found[key]) < count]
             return None if self.missing else found
         try:
@@ -130,7 +136,7 @@ class Side:
                 if "delay_reason" in recipient and recipient["address"].endswith(DOMAIN):
                     name, number = recipient["address"].partition("@")[2].partition(".")[0], recipient["address"][1:]
                     found[name].append((int(number.partition("@")[0]), _plain(recipient["delay_reason"])))
-        return found if sum(map(len, found.values())) == expected else None
+        return (found, ) if sum(map(len, found.values())) == expected else None
 
     def _wait_for_notices(self):
         bounced = sum(any(fate.status == "bounced" for fate in fates) for fates in self.first.values())
@@ -164,7 +170,9 @@ def _commands(sessions):
 
 
 def _told(commands):
-    return re.sub(r"IDENT=\S+", "IDENT=ID", re.sub(r"SIZE=\d+", "SIZE=N", commands))
+    for name, value in (("IDENT", r"\S+"), ("SIZE", r"\d+"), ("PORT", r"\d+")):
+        commands = re.sub(f"{name}={value}", f"{name}=N", commands)
+    return commands
 
 
 def _contents(sessions):
@@ -282,9 +290,9 @@ class AServerSpokenToAsMainCfSays(unittest.TestCase):
         if not machine.IS_ROOT:
             raise unittest.SkipTest("needs root, as Postfix does: run ./dev test as root, as CI does")
 
-    def assert_spoken_to_alike(self, settings, text):
+    def assert_spoken_to_alike(self, settings, text, declared=None):
         cases = hostile_server.read_cases(text)
-        sides = [Side(self.enterContext, cases, oracle, settings) for oracle in (True, False)]
+        sides = [Side(self.enterContext, cases, oracle, settings, declared) for oracle in (True, False)]
         _run(sides)
         for what in (lambda side: side.first,
                      lambda side: {name: _commands(sessions) for name, sessions in side.sessions.items()},
@@ -305,6 +313,9 @@ class AServerSpokenToAsMainCfSays(unittest.TestCase):
 case all
   once
   on EHLO: say 250-peer\r\n250-PIPELINING\r\n250 XFORWARD NAME ADDR PROTO HELO IDENT
+case port-and-source
+  once
+  on EHLO: say 250-peer\r\n250-PIPELINING\r\n250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE
 case one-by-one
   once
   on EHLO: say 250-peer\r\n250-SIZE\r\n250 xforward name addr proto helo ident
@@ -351,6 +362,89 @@ case later
   on RCPT: say 450 4.2.0 later
 """)
         self.assertNotIn("SIZE", str(_commands(side.sessions["plain-pipelined"])))
+
+    def test_is_told_the_size_whatever_limit_it_names(self):
+        side = self.assert_spoken_to_alike({}, """
+case size-alone
+  on EHLO: say 250-peer\\r\\n250-8BITMIME\\r\\n250 SIZE
+case size-0
+  on EHLO: say 250-peer\\r\\n250-8BITMIME\\r\\n250 SIZE 0
+case size-words
+  once
+  on EHLO: say 250-peer\\r\\n250-8BITMIME\\r\\n250 SIZE many
+case size-huge
+  on EHLO: say 250-peer\\r\\n250-8BITMIME\\r\\n250 SIZE 99999999999999999999999999
+case smtputf8-alone
+  content 8bit
+  on EHLO: say 250-peer\\r\\n250-SIZE\\r\\n250 SMTPUTF8
+""")
+        for name, sessions in side.sessions.items():
+            self.assertIn("SIZE=", str(_commands(sessions)), name)
+
+    def test_is_told_of_a_body_of_seven_bits(self):
+        self.assert_spoken_to_alike({}, """
+case plain
+case taken-as-it-is
+  on EHLO: say 250-peer\\r\\n250 SIZE
+case 8bit-by-its-header
+  content 8bit
+case 8bit-by-its-header-converted
+  content 8bit
+  on EHLO: say 250-peer\\r\\n250 SIZE
+""", declared=" BODY=7BIT")
+
+    def test_is_told_of_eight_bits_that_only_the_header_declares(self):
+        self.assert_spoken_to_alike({}, """
+case eight-bit
+  content 8bit
+case converted
+  content 8bit
+  on EHLO: say 250-peer\\r\\n250 SIZE
+""", declared="")
+
+    def test_is_told_of_smtputf8_where_the_sender_asked_for_it(self):
+        self.assert_spoken_to_alike({}, """
+case offered
+  on EHLO: say 250-peer\\r\\n250-8BITMIME\\r\\n250 SMTPUTF8
+case not-offered
+case not-offered-8bit
+  content 8bit
+""", declared=" SMTPUTF8 BODY=8BITMIME")
+
+    def test_has_its_answers_changed_by_the_status_filter(self):
+        side = self.assert_spoken_to_alike({
+            "smtp_delivery_status_filter": "regexp:{ {/^4(\\.[0-9.]+ .* later .*)/ 5$1}, {/^5\\.1\\.9 / 4.1.9 not yet},"
+                                           " {/^2\\.0\\.0 (.*)/ 2.6.0 filtered $1}, {/^5\\.1\\.8/ 2.0.0 fine} }",
+        }, """
+case plain
+case some
+  recipients 2
+  on RCPT 2: say 450 4.2.1 later please
+case unknown
+  once
+  on RCPT: say 550 5.1.9 no such user
+case misled
+  once
+  on RCPT: say 550 5.1.8 no such user
+case greeting
+  once
+  greet: say 421 4.3.2 come later please ; close
+""")
+        self.assertEqual(side.first["plain-lines"][0].dsn, "2.6.0")
+
+    def test_is_asked_again_later_by_soft_bounce(self):
+        self.assert_spoken_to_alike({"soft_bounce": "yes"}, """
+case unknown
+  recipients 2
+  on RCPT 1: say 550 5.1.1 no such user
+case greeting
+  once
+  greet: say 554 5.7.1 no
+case sender
+  on MAIL: say 501 5.5.4 no
+case end
+  on END: say 554 5.6.0 no
+""")
 
     def test_hears_ehlo_only_where_that_is_allowed(self):
         self.assert_spoken_to_alike({"smtp_never_send_ehlo": "yes"}, """

@@ -128,6 +128,7 @@ BounceOptions BounceOptions::FromConfig(const config::Config& config) {
       *row.recipient = NoticeRecipient(config, row.parameter);
     }
   }
+  options.null_success_recipient = options.double_bounce_recipient;
   // Who is told of all that fails is told of double bounces too.
   if (!options.bounce_recipient.empty()) {
     options.double_bounce_recipient = NoticeRecipient(config, "2bounce_notice_recipient");
@@ -161,7 +162,8 @@ BounceAgent::Running BounceAgent::Judge(const scheduler::v1::Delivery& delivery)
   const std::string& sender = delivery.envelope().sender();
   if (delivery.bounced().empty()) return running;
   const bool double_bounce = IsDoubleBounceSender(sender);
-  if (running.kind == NoticeKind::kSuccess && (double_bounce || sender.empty())) {
+  const bool nobody = sender.empty() && options_.null_success_recipient.empty();
+  if (running.kind == NoticeKind::kSuccess && (double_bounce || nobody)) {
     maillog::Info("bounce", delivery.queue_id(), ": not sending trace/success notification for ",
                   double_bounce ? "double" : "single", "-bounce message");
     return running;
@@ -171,7 +173,10 @@ BounceAgent::Running BounceAgent::Judge(const scheduler::v1::Delivery& delivery)
                      ": undeliverable postmaster notification discarded");
     return running;
   }
-  if (sender.empty() || delivery.envelope().is_notice()) {
+  if (running.kind == NoticeKind::kSuccess && sender.empty()) {
+    // In the sender's place.
+    running.sender = true;
+  } else if (sender.empty() || delivery.envelope().is_notice()) {
     if (failure) running.postmaster = options_.double_bounce_recipient;
   } else {
     running.sender = std::any_of(
@@ -228,7 +233,8 @@ void BounceAgent::Compose(uint64_t delivery_id) {
            {.kind = running.kind,
             .audience = Audience::kSender,
             .queue_id = delivery.notice_queue_id(),
-            .recipient = delivery.envelope().sender()},
+            .recipient = delivery.envelope().sender().empty() ? options_.null_success_recipient
+                                                              : delivery.envelope().sender()},
            running.whole, result.result.mutable_notice(), &result);
   }
   if (!running.postmaster.empty()) {
@@ -258,7 +264,7 @@ void BounceAgent::Submit(const Running& running, const NoticeRequest& request, b
   queue::v1::NewMessage* message = notice->mutable_message();
   message->set_content_bytes(text.size());
   mail::v1::Envelope* envelope = message->mutable_envelope();
-  if (!to_sender) {
+  if (!to_sender || delivery.envelope().sender().empty()) {
     envelope->set_sender(Concat(options_.double_bounce_sender, "@", options_.names.myorigin));
   }
   envelope->set_arrival_ms(now_ms);

@@ -33,6 +33,8 @@ struct BounceOptions {
   // Who gets the copies of a class; empty: it is not one of notify_classes. Whole addresses.
   std::string bounce_recipient;
   std::string double_bounce_recipient;
+  // Who is told in the null sender's place of what arrived: as above, of class 2bounce alone.
+  std::string null_success_recipient;
   std::string delay_recipient;
 
   // A bounce_template_file that is wrong is warned of; what is built in takes its place.

@@ -220,6 +220,7 @@ class PostmasterTest : public BounceAgentTest {
                                   .size_limit = 1000,
                                   .bounce_recipient = "pm@b",
                                   .double_bounce_recipient = "pm@2",
+                                  .null_success_recipient = "pm@n",
                                   .delay_recipient = "pm@d"},
                                  clock_};
 };
@@ -260,19 +261,26 @@ TEST_F(PostmasterTest, GetsTheWholeOfANullSendersMailWithRetHdrs) {
   EXPECT_THAT(Notice(), HasSubstr("\nSubject: x\n\nbody\n"));
 }
 
-TEST_F(PostmasterTest, IsNotToldOfANullSendersMailThatIsLateOrArrived) {
-  for (const auto kind :
-       {scheduler::v1::Delivery::NOTICE_KIND_DELAY, scheduler::v1::Delivery::NOTICE_KIND_SUCCESS}) {
-    answer_.reset();
-    auto attempt = NewAttempt({"x\n"});
-    attempt->delivery.mutable_envelope()->set_sender("");
-    attempt->delivery.set_notice_kind(kind);
-    attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
-        mail::v1::NOTIFY_FLAG_SUCCESS | mail::v1::NOTIFY_FLAG_DELAY);
-    RunWith(std::move(attempt));
-    EXPECT_EQ(Told(), "") << kind;
-    EXPECT_EQ(contents_.asked, 0);
-  }
+TEST_F(PostmasterTest, IsNotToldOfANullSendersMailThatIsLate) {
+  auto attempt = NewAttempt({"x\n"});
+  attempt->delivery.mutable_envelope()->set_sender("");
+  attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+      mail::v1::NOTIFY_FLAG_DELAY);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "");
+  EXPECT_EQ(contents_.asked, 0);
+}
+
+TEST_F(PostmasterTest, IsToldInTheNullSendersPlaceOfWhatArrived) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.mutable_envelope()->set_sender("");
+  attempt->delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_SUCCESS);
+  attempt->delivery.mutable_bounced(0)->mutable_recipient()->set_dsn_notify(
+      mail::v1::NOTIFY_FLAG_SUCCESS);
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "notice pm@n from <double-bounce@test>; ");
+  EXPECT_THAT(Notice(), HasSubstr("\nTo: pm@n\n"));
 }
 
 TEST_F(PostmasterTest, IsToldOfDelayNotOfSuccess) {
@@ -347,6 +355,7 @@ TEST(BounceOptions, TheClassBounceImpliesDoubleBounces) {
       "2bounce_notice_recipient = d@elsewhere.test\n");
   EXPECT_EQ(options.bounce_recipient, "b@o.test");
   EXPECT_EQ(options.double_bounce_recipient, "d@elsewhere.test");
+  EXPECT_EQ(options.null_success_recipient, "") << "of failures alone";
   EXPECT_EQ(options.delay_recipient, "");
 }
 
@@ -354,6 +363,7 @@ TEST(BounceOptions, TheClassOfDoubleBouncesImpliesNoOther) {
   const BounceOptions options = Read("notify_classes = 2bounce\n");
   EXPECT_EQ(options.bounce_recipient, "");
   EXPECT_EQ(options.double_bounce_recipient, "postmaster@o.test");
+  EXPECT_EQ(options.null_success_recipient, "postmaster@o.test");
 }
 
 TEST_F(BounceAgentTest, UnreadableContentsFailTheNotice) {

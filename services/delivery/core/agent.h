@@ -37,10 +37,15 @@ class ContentReader {
   virtual bool Restart() { return false; }
 };
 
+struct Attempt;
+
 struct AttemptResult {
   scheduler::v1::DeliveryResult result;
   // Of result.notice.
   rpc::Payload notice_contents;
+  // Who has no outcome in `result` goes on by the agent of passed_on->delivery.transport(), in the
+  // same delivery (Postfix's best_mx_transport). Its `done` is set by whoever takes this.
+  std::unique_ptr<Attempt> passed_on;
 };
 
 struct Attempt {

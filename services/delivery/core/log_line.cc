@@ -5,6 +5,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/delay_text.h"
 #include "libs/mail/address.h"
+#include "libs/mail/notify.h"
 
 namespace postfleet::delivery {
 namespace {
@@ -57,16 +58,16 @@ std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recip
                                 mail::v1::Outcome* outcome) {
   if (!soft_bounce || outcome->action() != mail::v1::Outcome::ACTION_BOUNCED) {
     std::string line = RecipientLine(queue_id, recipient, relay, times, *outcome);
+    constexpr uint32_t kTold = mail::v1::NOTIFY_FLAG_SUCCESS | mail::kNotifyFlagToldHere;
     if (outcome->action() == mail::v1::Outcome::ACTION_SENT &&
-        (recipient.dsn_notify() & mail::v1::NOTIFY_FLAG_SUCCESS) != 0) {
+        (recipient.dsn_notify() & kTold) != 0) {
       outcome->set_text(Concat("delivery via ", relay, ": ", outcome->text()));
     }
     return line;
   }
-  std::string line = Line(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
   outcome->set_action(mail::v1::Outcome::ACTION_DEFERRED);
   if (!outcome->status().empty()) outcome->mutable_status()->front() = '4';
-  return line;
+  return Line(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
 }
 
 }  // namespace postfleet::delivery

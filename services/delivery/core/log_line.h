@@ -29,8 +29,8 @@ std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& 
                           std::string_view relay, const AttemptTimes& times,
                           const mail::v1::Outcome& outcome);
 
-// The line, and what follows of it. With soft_bounce, what would be returned is deferred: the line
-// has the status as it was, and status=SOFTBOUNCE; `outcome` becomes deferred, 4.x. The outcome of
+// The line, and what follows of it. With soft_bounce, what would be returned is deferred, 4.x: the
+// line says status=SOFTBOUNCE. The outcome of
 // mail that was sent, and of which the sender wants to know, names the relay as notices do.
 std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
                                 std::string_view relay, const AttemptTimes& times, bool soft_bounce,

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "libs/mail/notify.h"
+
 namespace postfleet::delivery {
 namespace {
 
@@ -64,12 +66,29 @@ TEST(RecipientLine, SoftBounceDefersWhatWouldReturn) {
   outcome.set_text("no");
   mail::v1::Outcome hard = outcome;
   EXPECT_EQ(LineAndFinalOutcome("4fX", recipient, "none", {}, true, &outcome),
-            "4fX: to=<a@b>, relay=none, delay=0, delays=0/0/0/0, dsn=5.1.1, status=SOFTBOUNCE "
+            "4fX: to=<a@b>, relay=none, delay=0, delays=0/0/0/0, dsn=4.1.1, status=SOFTBOUNCE "
             "(no)");
   EXPECT_EQ(outcome.action(), mail::v1::Outcome::ACTION_DEFERRED);
   EXPECT_EQ(outcome.status(), "4.1.1");
   LineAndFinalOutcome("4fX", recipient, "none", {}, false, &hard);
   EXPECT_EQ(hard.action(), mail::v1::Outcome::ACTION_BOUNCED);
+}
+
+TEST(FinalOutcome, NamesTheRelayWhereTheSenderIsToldOfSuccess) {
+  for (const auto& [notify, text] :
+       {std::pair<uint32_t, std::string>{0, "250 2.0.0 Ok: queued as 12345"},
+        {mail::v1::NOTIFY_FLAG_FAILURE, "250 2.0.0 Ok: queued as 12345"},
+        {mail::v1::NOTIFY_FLAG_SUCCESS,
+         "delivery via mx[192.0.2.1]:25: 250 2.0.0 Ok: queued as 12345"},
+        {mail::kNotifyFlagToldHere,
+         "delivery via mx[192.0.2.1]:25: 250 2.0.0 Ok: queued as 12345"}}) {
+    mail::v1::Recipient recipient;
+    recipient.set_address("a@b");
+    recipient.set_dsn_notify(notify);
+    mail::v1::Outcome outcome = Sent();
+    LineAndFinalOutcome("4fX", recipient, "mx[192.0.2.1]:25", {}, false, &outcome);
+    EXPECT_EQ(outcome.text(), text) << notify;
+  }
 }
 
 }  // namespace

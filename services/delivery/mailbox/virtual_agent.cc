@@ -79,7 +79,15 @@ VirtualAgent::VirtualAgent(VirtualOptions options,
     : options_(std::move(options)),
       connections_(std::move(connections)),
       clock_(clock),
-      mailboxes_(options_) {}
+      mailboxes_(options_) {
+  // TransportsFrom has opened it.
+  auto filter = StatusFilter::Open(options_.status_filter);
+  if (filter.ok()) {
+    status_filter_ = *std::move(filter);
+  } else {
+    maillog::Warning(options_.program, std::string(filter.status().message()));
+  }
+}
 
 void VirtualAgent::Start(std::unique_ptr<Attempt> attempt) {
   const uint64_t id = attempt->delivery.id();
@@ -163,9 +171,11 @@ void VirtualAgent::Decide(Running& running, int recipient, Outcome outcome) {
   const scheduler::v1::Delivery& delivery = running.attempt->delivery;
   outcome.set_recipient_number(delivery.recipients(recipient).number());
   running.times.end_ms = clock_.WallMillis();
-  maillog::Write(options_.program,
-                 LineAndFinalOutcome(delivery.queue_id(), delivery.recipients(recipient), "virtual",
-                                     running.times, options_.soft_bounce, &outcome));
+  if (status_filter_ != nullptr) status_filter_->Apply(&outcome);
+  maillog::Write(
+      options_.program,
+      LineAndFinalOutcome(delivery.queue_id(), delivery.recipients(recipient), options_.service,
+                          running.times, options_.soft_bounce, &outcome));
   *running.result.result.add_outcomes() = std::move(outcome);
 }
 

@@ -61,7 +61,8 @@ class VirtualAgent : public Agent {
   const std::shared_ptr<privileged::HelperConnections> connections_;
   const Clock& clock_;
   VirtualMailboxes mailboxes_;
-  std::map<uint64_t, Running> running_;  // by delivery id
+  std::unique_ptr<StatusFilter> status_filter_;  // or none
+  std::map<uint64_t, Running> running_;          // by delivery id
   const std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 

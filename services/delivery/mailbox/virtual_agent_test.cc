@@ -20,6 +20,7 @@ namespace postfleet::delivery {
 namespace {
 
 using mail::v1::Outcome;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -167,7 +168,7 @@ TEST_F(VirtualAgentTest, AMessageIsInTheMaildirWithVirtualsHeaders) {
   const Outcome outcome = RunOne("Alice+Ext@v.test");
   EXPECT_EQ(outcome.action(), Outcome::ACTION_SENT);
   EXPECT_EQ(outcome.status(), "2.0.0");
-  EXPECT_EQ(outcome.text(), "delivered to maildir");
+  EXPECT_THAT(outcome.text(), EndsWith("delivered to maildir"));
   EXPECT_EQ(outcome.recipient_number(), 11u);
   ASSERT_EQ(Messages("v.test/alice").size(), 1u);
   EXPECT_EQ(Messages("v.test/alice")[0],
@@ -316,6 +317,21 @@ TEST(OutcomeOf, OnlyTheMailboxsOwnLimitsBounce) {
   for (int error : {EACCES, ENOTDIR, ELOOP, ESTALE, 0}) {
     EXPECT_EQ(OutcomeOf({privileged::Code::kFailed, error, "x"}).status(), "4.2.0");
   }
+}
+
+TEST_F(VirtualAgentTest, TheStatusFilterIsAskedOfSuccessAndFailure) {
+  options_.service = "boxes";
+  options_.status_filter = {
+      .parameter = "virtual_delivery_status_filter",
+      .maps = {"regexp:{{/^5.1.1 (.*)/ 4.1.1 not yet: $1}, {/^2.0.0/ 2.1.5 in the box}}"}};
+  const Outcome unknown = RunOne("nobody@v.test");
+  EXPECT_EQ(unknown.action(), Outcome::ACTION_DEFERRED);
+  EXPECT_EQ(unknown.text(), "not yet: unknown user: \"nobody@v.test\"");
+  const Outcome sent = RunOne("alice@v.test");
+  EXPECT_EQ(sent.action(), Outcome::ACTION_SENT);
+  EXPECT_THAT(sent.text(), EndsWith("in the box"));
+  EXPECT_THAT(Log(), HasSubstr("dsn=2.1.5, status=sent (in the box)"));
+  EXPECT_THAT(Log(), HasSubstr("relay=boxes,"));
 }
 
 }  // namespace

@@ -43,6 +43,10 @@ VirtualOptions VirtualOptions::FromConfig(const config::Config& config) {
   options.recipient_delimiter = config.GetString("recipient_delimiter");
   options.soft_bounce = config.GetBool("soft_bounce");
   options.tables.default_type = config.GetString("default_database_type");
+  options.status_filter = {.parameter = "virtual_delivery_status_filter",
+                           .program = options.program,
+                           .maps = config.GetList("virtual_delivery_status_filter"),
+                           .default_table_type = options.tables.default_type};
   return options;
 }
 

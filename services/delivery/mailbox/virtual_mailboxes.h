@@ -23,11 +23,13 @@
 #include "libs/config/config.h"
 #include "libs/tables/maps.h"
 #include "proto/postfleet/mail/v1/mail.pb.h"
+#include "services/delivery/core/status_filter.h"
 
 namespace postfleet::delivery {
 
 struct VirtualOptions {
   std::string program = "virtual";  // in log lines
+  std::string service = "virtual";  // of master.cf: the relay= of log lines
   std::string host = "localhost";   // in file names
   std::string base;                 // virtual_mailbox_base; empty: paths are absolute
   std::vector<std::string> mailbox_maps;
@@ -37,6 +39,7 @@ struct VirtualOptions {
   uint64_t file_bytes_max = 51200000;  // virtual_mailbox_limit; 0: no limit
   std::string recipient_delimiter;
   bool soft_bounce = false;
+  StatusFilterOptions status_filter;
   tables::OpenOptions tables;
 
   static VirtualOptions FromConfig(const config::Config& config);

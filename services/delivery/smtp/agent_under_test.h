@@ -19,11 +19,13 @@ namespace postfleet::delivery::smtp {
 // Contents in pieces, each given by a post.
 class PiecesReader : public ContentReader {
  public:
+  // `stalls`: behind the pieces nothing comes.
   PiecesReader(asio::io_context& io, std::vector<std::string> pieces,
-               absl::Status end = absl::OkStatus())
-      : io_(io), pieces_(std::move(pieces)), end_(std::move(end)) {}
+               absl::Status end = absl::OkStatus(), bool stalls = false)
+      : io_(io), pieces_(std::move(pieces)), end_(std::move(end)), stalls_(stalls) {}
 
   void Next(Done done) override {
+    if (stalls_ && next_ == pieces_.size()) return;
     asio::post(io_, [this, alive = std::weak_ptr(alive_), done = std::move(done)] {
       if (alive.expired()) return;
       if (next_ == pieces_.size()) return done(end_, {});
@@ -35,6 +37,7 @@ class PiecesReader : public ContentReader {
   asio::io_context& io_;
   std::vector<std::string> pieces_;
   absl::Status end_;
+  bool stalls_;
   size_t next_ = 0;
   const std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
@@ -89,11 +92,13 @@ class SmtpAgentTest : public ::testing::Test {
     absl::Status end = absl::OkStatus();
     // Negative: as many as the pieces have.
     int64_t content_bytes = -1;
+    bool stalls = false;
   };
 
   uint64_t Start(Given given) {
     auto attempt = std::make_unique<Attempt>();
-    attempt->contents = std::make_unique<PiecesReader>(loop_.io(), given.pieces, given.end);
+    attempt->contents =
+        std::make_unique<PiecesReader>(loop_.io(), given.pieces, given.end, given.stalls);
     scheduler::v1::Delivery& delivery = attempt->delivery;
     delivery.set_id(++last_id_);
     delivery.set_queue_id("4jXVqC48Jhz1cXNP");
@@ -112,6 +117,7 @@ class SmtpAgentTest : public ::testing::Test {
     attempt->done = [this, id = last_id_](AttemptResult result) {
       EXPECT_FALSE(results_.contains(id)) << "answered twice";
       results_[id] = result.result;
+      passed_on_[id] = std::move(result.passed_on);
     };
     agent().Start(std::move(attempt));
     return last_id_;
@@ -151,6 +157,7 @@ class SmtpAgentTest : public ::testing::Test {
   std::unique_ptr<SmtpAgent> agent_;
   uint64_t last_id_ = 0;
   std::map<uint64_t, scheduler::v1::DeliveryResult> results_;
+  std::map<uint64_t, std::unique_ptr<Attempt>> passed_on_;
 };
 
 }  // namespace postfleet::delivery::smtp

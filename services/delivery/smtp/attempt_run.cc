@@ -1,5 +1,6 @@
 #include "services/delivery/smtp/attempt_run.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/concat.h"
@@ -52,16 +53,37 @@ void AttemptRun::Start() {
   Begin();
 }
 
+bool AttemptRun::IsUnixSocket() const {
+  return parts_->options.protocol == ClientProtocol::kLmtp &&
+         attempt_->delivery.nexthop().starts_with("unix:");
+}
+
+void AttemptRun::WarnOfUnusedFallback() const {
+  const SmtpOptions& options = parts_->options;
+  if (options.fallback_relays.empty()) return;
+  std::string relays;
+  for (const std::string& relay : options.fallback_relays) {
+    ConcatTo(&relays, relays.empty() ? "" : ", ", relay);
+  }
+  maillog::Warning(options.program, "ignoring \"lmtp_fallback_relay = ", relays,
+                   "\" setting for non-TCP connections");
+}
+
 bool AttemptRun::may_have_more_destinations() const {
+  if (IsUnixSocket()) return false;
   return !parts_->options.fallback_relays.empty() ||
          attempt_->delivery.nexthop().find_first_of(", ") != std::string::npos;
 }
 
 void AttemptRun::ListDestinations() {
   const SmtpOptions& options = parts_->options;
-  destinations_ = SplitNexthops(attempt_->delivery.nexthop());
+  if (!IsUnixSocket()) destinations_ = SplitNexthops(attempt_->delivery.nexthop());
   if (destinations_.empty()) destinations_.push_back(attempt_->delivery.nexthop());
   fallbacks_begin_ = destinations_.size();
+  if (IsUnixSocket()) {
+    WarnOfUnusedFallback();
+    return;
+  }
   destinations_.insert(destinations_.end(), options.fallback_relays.begin(),
                        options.fallback_relays.end());
   // The first one's sessions went to a kept connection.
@@ -87,10 +109,12 @@ void AttemptRun::OnHosts(Hosts hosts) {
   hosts_ = std::move(hosts);
   hosts_known_ = true;
   next_host_ = 0;
-  const bool loops = hosts_.candidates.empty() && hosts_.status == "5.4.6";
+  not_found_ = hosts_.candidates.empty();
+  our_failure_ = false;
+  const bool loops = not_found_ && hosts_.status == "5.4.6";
   if (hosts_.found_self || loops) last_destination_ = true;
   if (!hosts_.candidates.empty()) best_preference_ = hosts_.candidates.front().preference;
-  if (hosts_.candidates.empty() && last_.empty()) why_ = OutcomeOf(hosts_.status, hosts_.text);
+  if (not_found_ && last_.empty()) why_ = OutcomeOf(hosts_.status, hosts_.text);
   // Hosts that a kept connection has already spoken for.
   std::erase_if(hosts_.candidates,
                 [&](const Candidate& host) { return RelayName(host) == tried_relay_; });
@@ -113,7 +137,8 @@ void AttemptRun::TryNext() {
       parts_, parts_->options, parts_->world, *parts_->tables, parts_->deadlines, nexthop, host,
       ConnectionPurpose{.queue_id = queue_id(),
                         .arrival_ms = times_.arrival_ms,
-                        .is_best_host = host.preference == best_preference_});
+                        .is_best_host = host.preference == best_preference_,
+                        .detect_loop = hosts_.detect_loop});
   connection_->Connect(this);
 }
 
@@ -126,16 +151,39 @@ void AttemptRun::GiveUp() {
   }
   Outcome failure =
       why_.value_or(OutcomeOf("4.3.0", "server unavailable or unable to receive mail"));
-  if (failure.action() == Outcome::ACTION_BOUNCED) BlameConfiguration(&failure);
-  if (failure.action() == Outcome::ACTION_DEFERRED && !completed_session_) FailDestination(failure);
+  if (failure.action() == Outcome::ACTION_BOUNCED && not_found_) BlameConfiguration(&failure);
+  if (not_found_ && PassOn(failure)) return Finish();
+  if (IsPutOff(failure) && !completed_session_) FailDestination(failure);
   SettleRest(failure);
   Finish();
 }
 
-void AttemptRun::OnUnreachable(Connection&, const char* status, const std::string& why) {
+bool AttemptRun::PassOn(const Outcome& failure) {
+  const std::string& route = parts_->options.best_mx_transport;
+  if (route.empty() || failure.status() != "5.4.6") return false;
+  // What an earlier destination of a list has read.
+  if (read_contents_ && !attempt_->contents->Restart()) return false;
+  auto attempt = std::make_unique<Attempt>();
+  attempt->delivery = attempt_->delivery;
+  const size_t colon = std::min(route.find(':'), route.size());
+  attempt->delivery.set_transport(route.substr(0, colon));
+  if (colon + 1 < route.size()) attempt->delivery.set_nexthop(route.substr(colon + 1));
+  attempt->delivery.clear_recipients();
+  for (const mail::v1::Recipient* recipient : std::exchange(open_, {})) {
+    *attempt->delivery.add_recipients() = *recipient;
+    Log(Concat("passing <", recipient->address(), "> to transport=", route.substr(0, colon)));
+  }
+  attempt->contents = std::move(attempt_->contents);
+  result_.passed_on = std::move(attempt);
+  return true;
+}
+
+void AttemptRun::OnUnreachable(Connection& connection, const char* status, const std::string& why) {
   const auto self = shared_from_this();
+  our_failure_ = connection.our_failure();
   relay_ = "none";
-  maillog::Info(parts_->options.program, why);
+  // Behind a socket's path there is no other host, and the recipients' lines say it.
+  if (connection.host().path.empty()) maillog::Info(parts_->options.program, why);
   OnFailure(OutcomeOf(status, why));
 }
 
@@ -148,6 +196,7 @@ void AttemptRun::Begin() {
                           .recipients = open_,
                           .content_bytes = attempt_->delivery.content_bytes()};
   if (parts_->generic != nullptr && !MapAddresses(&transaction)) return;
+  read_contents_ = true;
   connection_->Begin(std::move(transaction), &contents_);
 }
 
@@ -157,7 +206,7 @@ bool AttemptRun::MapAddresses(Transaction* transaction) {
   for (const mail::v1::Recipient* recipient : open_) sent_recipients_.push_back(*recipient);
   if (!parts_->generic->MapEnvelope(&sent_envelope_, &sent_recipients_).ok()) {
     const auto self = shared_from_this();
-    stopped_ = true;
+    stopped_ = our_failure_ = true;
     relay_ = "none";
     LetConnectionGo();
     SettleRest(OutcomeOf("4.3.0", std::string(GenericMaps::kFailureText)));
@@ -182,8 +231,9 @@ void AttemptRun::OnSession(Connection& connection) {
       return OnTransactionOver();
     default:
       relay_ = connection.relay();
+      our_failure_ = connection.our_failure();
       Outcome failure = *connection.session().failure();
-      if (failure.action() == Outcome::ACTION_DEFERRED && more_hosts()) Log(failure.text());
+      if (IsPutOff(failure) && more_hosts()) Log(failure.text());
       return OnFailure(std::move(failure));
   }
 }
@@ -202,7 +252,8 @@ void AttemptRun::OnTransactionOver() {
   }
   last_failure_ = session.failure();
   const bool failed = last_failure_.has_value();
-  completed_session_ = completed_session_ || !failed;
+  our_failure_ = connection_->our_failure();
+  completed_session_ = completed_session_ || (!failed && !our_failure_);
   tried_relay_ = connection_->relay();
   // A message that may have been taken must not go to another host at once.
   if (session.given_up() || (failed && session.step() == Session::Step::kDot)) stopped_ = true;
@@ -214,7 +265,7 @@ void AttemptRun::OnTransactionOver() {
   last_.clear();
   for (size_t i = 0; i < tried.size(); ++i) {
     Outcome& outcome = session.outcomes()[i];
-    if (!again || outcome.action() != Outcome::ACTION_DEFERRED) {
+    if (!again || !IsPutOff(outcome)) {
       Settle(*tried[i], std::move(outcome), connection_->transactions());
       continue;
     }
@@ -230,7 +281,7 @@ void AttemptRun::OnTransactionOver() {
 void AttemptRun::OnFailure(Outcome failure) {
   LetConnectionGo();
   why_ = std::move(failure);
-  if (why_->action() == Outcome::ACTION_DEFERRED) return TryNext();
+  if (IsPutOff(*why_)) return TryNext();
   stopped_ = true;
   GiveUp();
 }
@@ -241,12 +292,22 @@ void AttemptRun::BlameConfiguration(Outcome* failure) const {
   const bool relayhost = !options.relayhost.empty() &&
                          mail::LowerCasedAscii(attempt_->delivery.nexthop()) == options.relayhost;
   if (!fallback && !relayhost) return;
-  maillog::Warning(options.program, fallback ? "smtp_fallback_relay" : "relayhost",
-                   " configuration problem: ", failure->text());
-  *failure = OutcomeOf("4.3.5", "Server configuration error");
+  const bool lmtp = options.protocol == ClientProtocol::kLmtp;
+  maillog::Warning(options.program,
+                   !fallback ? "relayhost"
+                   : lmtp    ? "lmtp_fallback_relay"
+                             : "smtp_fallback_relay",
+                   " configuration problem");
+  *failure = OutcomeOf("4.3.5", failure->text());
+}
+
+bool AttemptRun::IsPutOff(const Outcome& outcome) const {
+  return outcome.action() == Outcome::ACTION_DEFERRED ||
+         (outcome.action() == Outcome::ACTION_BOUNCED && parts_->options.soft_bounce);
 }
 
 void AttemptRun::FailDestination(const Outcome& failure) {
+  if (our_failure_) return;
   result_.result.set_destination_failed(true);
   result_.result.set_destination_text(failure.text());
   result_.result.set_destination_status(failure.status());
@@ -257,6 +318,7 @@ void AttemptRun::Settle(const mail::v1::Recipient& recipient, Outcome outcome,
   outcome.set_recipient_number(recipient.number());
   times_.end_ms = parts_->world.clock->WallMillis();
   times_.connection_use = connection_use;
+  parts_->status_filter->Apply(&outcome);
   maillog::Write(parts_->options.program,
                  LineAndFinalOutcome(queue_id(), recipient, relay_, times_,
                                      parts_->options.soft_bounce, &outcome));
@@ -293,6 +355,7 @@ void AttemptRun::Cancel() {
 
 void AttemptRun::Finish() {
   over_already_ = true;
+  result_.result.set_no_feedback(our_failure_ && !completed_session_);
   attempt_->done(std::move(result_));
   over_();
 }

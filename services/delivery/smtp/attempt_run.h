@@ -6,8 +6,9 @@
 // As Postfix's client: a host that cannot be reached or refuses the session makes the next one be
 // tried; so does 4xx for recipients, with those recipients. Sessions that got as far as a
 // transaction are counted against smtp_mx_session_limit, for each destination. A permanent refusal
-// is final at once. destination_failed says that the last session ended without the server's
-// judgement and no session of this attempt came to its end.
+// is final at once, unless soft_bounce makes it one of later. destination_failed says that the last
+// session ended without the server's judgement and no session of this attempt came to its end;
+// no_feedback says that it was our own failure.
 #pragma once
 
 #include <memory>
@@ -17,6 +18,7 @@
 
 #include "services/delivery/core/agent.h"
 #include "services/delivery/core/log_line.h"
+#include "services/delivery/core/status_filter.h"
 #include "services/delivery/smtp/connection_cache.h"
 #include "services/delivery/smtp/contents.h"
 #include "services/delivery/smtp/generic_maps.h"
@@ -33,6 +35,7 @@ struct AgentParts {
   ConnectionCache& cache;
   HostTables* tables = nullptr;
   GenericMaps* generic = nullptr;  // or none
+  StatusFilter* status_filter = nullptr;
   uint64_t connections_opened = 0;
 };
 
@@ -65,9 +68,11 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   void OnTransactionOver();
   // The session, or the search for hosts, failed for everybody who is left.
   void OnFailure(Outcome failure);
-  // The relayhost is ours to name: what bounces there defers.
+  // A relayhost or fallback relay that cannot be found is ours to name better: it defers.
   void BlameConfiguration(Outcome* failure) const;
   void FailDestination(const Outcome& failure);
+  // For another host, or another day.
+  bool IsPutOff(const Outcome& outcome) const;
   bool more_hosts() const { return !stopped_ && (more_here() || more_destinations()); }
   bool more_here() const {
     return !sessions_used_up_ && (!hosts_known_ || next_host_ < hosts_.candidates.size());
@@ -76,10 +81,14 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
     return !last_destination_ && (destinations_.empty() ? may_have_more_destinations()
                                                         : next_destination_ < destinations_.size());
   }
+  bool IsUnixSocket() const;
+  void WarnOfUnusedFallback() const;
   // Before they are listed.
   bool may_have_more_destinations() const;
   // No host is left for those who are.
   void GiveUp();
+  // By best_mx_transport. False: that is not for them.
+  bool PassOn(const Outcome& failure);
   // Final; writes the log line.
   void Settle(const mail::v1::Recipient& recipient, Outcome outcome, size_t connection_use = 0);
   void SettleRest(const Outcome& outcome);
@@ -123,6 +132,11 @@ class AttemptRun : public ConnectionUser, public std::enable_shared_from_this<At
   // Nothing else is to be tried.
   bool stopped_ = false;
   bool completed_session_ = false;
+  bool read_contents_ = false;
+  // The last thing that failed was not the destination's doing.
+  bool our_failure_ = false;
+  // The last search for hosts found none.
+  bool not_found_ = false;
   bool over_already_ = false;
 };
 

@@ -1,5 +1,7 @@
 #include "services/delivery/smtp/connection.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
@@ -16,7 +18,6 @@ namespace {
 
 using asio::ip::tcp;
 using Socket = asio::generic::stream_protocol::socket;
-using Endpoint = asio::generic::stream_protocol::endpoint;
 
 // What sun_path holds beside its final zero.
 constexpr size_t kUnixPathBytesMax = 107;
@@ -33,24 +34,24 @@ SessionOptions SessionOptionsOf(const SmtpOptions& options, const Candidate& hos
                                 HostTables& tables, absl::Status* prepared) {
   const Peer peer = PeerOf(host);
   absl::StatusOr<EhloKeywords> discarded = tables.DiscardedKeywords(peer.address);
-  absl::StatusOr<PixWorkarounds> pix = tables.WorkaroundsFor(peer.address);
-  *prepared = discarded.ok() ? pix.status() : discarded.status();
+  *prepared = discarded.status();
   if (!prepared->ok()) return {};
+  PixWorkarounds pix = tables.WorkaroundsFor(peer.address);
   // Young mail is tried without the pause first.
-  if (now_ms - purpose.arrival_ms < options.pix_threshold.count()) pix->delay_dotcrlf = false;
+  if (now_ms - purpose.arrival_ms < options.pix_threshold.count()) pix.delay_dotcrlf = false;
   return {.lmtp = options.protocol == ClientProtocol::kLmtp,
           .lmtp_assume_final = options.assume_final,
           .helo_name = options.helo_name,
           .queue_id = purpose.queue_id,
           .myhostname = options.myhostname,
-          .detect_loop = host.path.empty() && host.port == options.loop_port,
+          .detect_loop = purpose.detect_loop,
           .skip_5xx_greeting = options.skip_5xx_greeting,
           .convert_content = options.convert_content,
           .is_best_host = purpose.is_best_host,
           .always_send_ehlo = options.always_send_ehlo,
           .never_send_ehlo = options.never_send_ehlo,
           .discarded_keywords = *std::move(discarded),
-          .pix_workarounds = *pix,
+          .pix_workarounds = pix,
           .quote_addresses = options.quote_addresses,
           .send_xforward = options.send_xforward,
           .keep_utf8_replies = options.smtputf8,
@@ -89,30 +90,54 @@ void Connection::Connect(ConnectionUser* user) {
   user_ = user;
   if (!prepared_.ok()) {
     maillog::Warning(options_.program, std::string(prepared_.message()));
-    return Fail("4.3.0", Concat("local data error while talking to ", relay_));
+    return FailHere("4.3.0", Concat("local data error while talking to ", relay_));
   }
-  Endpoint endpoint;
-  std::error_code error;
   if (host_.path.empty()) {
-    endpoint = tcp::endpoint(host_.address, host_.port);
+    endpoint_ = tcp::endpoint(host_.address, host_.port);
   } else {
     const std::string path = UnixPath(options_, host_.path);
     if (path.size() > kUnixPathBytesMax) {
       maillog::Warning(options_.program, "unix-domain name too long: ", path);
-      return Fail("4.3.5", "Server configuration error");
+      return FailHere("4.3.5", "Server configuration error");
     }
-    endpoint = asio::local::stream_protocol::endpoint(path);
+    endpoint_ = asio::local::stream_protocol::endpoint(path);
   }
-  socket_.open(endpoint.protocol(), error);
-  if (!error && !Bind(&error)) return Fail("4.4.0", error.message());
-  if (!error) socket_.non_blocking(true, error);
+  ends_at_ = world_.clock->Monotonic() + options_.timeouts.in_all;
+  connect_ends_at_ = world_.clock->Monotonic() + options_.timeouts.connect;
+  Dial();
+}
+
+void Connection::Dial() {
+  std::error_code error;
+  socket_.open(endpoint_.protocol(), error);
+  if (error) {
+    return FailHere("4.4.1", Concat("connect to ", relay_, ": ", error.message()));
+  }
+  if (!Bind(&error)) return FailHere("4.4.0", error.message());
+  socket_.non_blocking(true, error);
   if (!error && host_.path.empty()) socket_.set_option(tcp::no_delay(true), error);
   if (error) return OnConnected(error);
-  ends_at_ = world_.clock->Monotonic() + options_.timeouts.in_all;
-  SetDeadline(world_.clock->Monotonic() + options_.timeouts.connect);
-  socket_.async_connect(endpoint, [self = shared_from_this()](const std::error_code& result) {
+  if (!host_.path.empty()) return DialUnixSocket();
+  SetDeadline(connect_ends_at_);
+  socket_.async_connect(endpoint_, [self = shared_from_this()](const std::error_code& result) {
     if (self->user_ != nullptr) self->OnConnected(result);
   });
+}
+
+// Connected or refused at once. EAGAIN is no promise that writability would keep, so the system is
+// asked, not asio, which waits for that.
+void Connection::DialUnixSocket() {
+  dials_again_ = false;
+  if (::connect(socket_.native_handle(), endpoint_.data(),
+                static_cast<socklen_t>(endpoint_.size())) == 0) {
+    return OnConnected({});
+  }
+  const std::error_code error(errno, asio::error::get_system_category());
+  if (!WouldBlock(error)) return OnConnected(error);
+  std::error_code ignored;
+  socket_.close(ignored);
+  dials_again_ = true;
+  SetDeadline(std::min(world_.clock->Monotonic() + kBacklogRetry, connect_ends_at_));
 }
 
 bool Connection::Bind(std::error_code* error) {
@@ -136,6 +161,11 @@ void Connection::OnConnected(const std::error_code& error) {
   session_.Opened();
   Read();
   Advance();
+}
+
+void Connection::FailHere(const char* status, const std::string& why) {
+  our_failure_ = true;
+  Fail(status, why);
 }
 
 // Before there is a session.
@@ -298,6 +328,7 @@ bool Connection::FlushCommands() {
 }
 
 void Connection::SendBody() {
+  contents_awaited_ = false;
   while (true) {
     while (send_begin_ < send_end_) {
       std::error_code error;
@@ -340,6 +371,7 @@ bool Connection::FillSendBuffer() {
         dot_written_ = true;
         return true;
       case Contents::State::kWait:
+        contents_awaited_ = send_end_ == 0;
         return send_end_ != 0;
       case Contents::State::kFailed:
         if (contents_->unfit()) {
@@ -405,6 +437,7 @@ void Connection::OnDeadline() {
   const auto self = shared_from_this();
   if (quits_ != nullptr) return EndQuit();
   if (!connected_) {
+    if (dials_again_ && world_.clock->Monotonic() < connect_ends_at_) return Dial();
     return Fail("4.4.1", Concat("connect to ", relay_, ": ",
                                 std::make_error_code(std::errc::timed_out).message()));
   }
@@ -416,7 +449,11 @@ void Connection::OnDeadline() {
     dot_pause_ = DotPause::kOver;
     return Advance();
   }
-  session_.TimedOut();
+  if (session_.state() == Session::State::kBody && contents_awaited_) {
+    session_.ContentFailed("message contents did not come in time");
+  } else {
+    session_.TimedOut();
+  }
   Advance();
 }
 

@@ -6,6 +6,9 @@
 // speaks early is noticed at once, and no write can block both sides. Commands go out in one send
 // for each group, the body in sends of kSendBufferBytes, the dot with the last of it.
 //
+// A unix socket whose queue of connections is full refuses at once; it is asked again every
+// kBacklogRetry until the time to connect is over.
+//
 // Time limits are for each read and write, or, per_request, for what a reply needs, as Postfix's
 // smtp_per_request_deadline: trickled bytes win no time.
 #pragma once
@@ -35,6 +38,7 @@ struct ConnectionPurpose {
   int64_t arrival_ms = 0;
   // See SessionOptions.
   bool is_best_host = true;
+  bool detect_loop = false;
 };
 
 class ConnectionUser {
@@ -61,6 +65,7 @@ class Connection : public std::enable_shared_from_this<Connection>,
  public:
   static constexpr size_t kSendBufferBytes = 32 * 1024;
   static constexpr size_t kReadBufferBytes = 4 * 1024;
+  static constexpr std::chrono::milliseconds kBacklogRetry{100};
 
   // `parts` own what the references refer to: a closed connection may live until its loop has let
   // go of it.
@@ -90,12 +95,17 @@ class Connection : public std::enable_shared_from_this<Connection>,
   std::chrono::steady_clock::time_point opened_at() const { return opened_at_; }
   size_t transactions() const { return transactions_; }
   bool reused() const { return transactions_ > 1; }
+  // What failed was ours: a table, a socket, contents that did not come. It says nothing of the
+  // server.
+  bool our_failure() const { return our_failure_ || session_.our_failure(); }
 
   void OnDeadline() override;
 
  private:
   // False: the connection must not be made.
   bool Bind(std::error_code* error);
+  void Dial();
+  void DialUnixSocket();
   void OnConnected(const std::error_code& error);
   void Read();
   void OnRead(const std::error_code& error, size_t bytes);
@@ -114,6 +124,8 @@ class Connection : public std::enable_shared_from_this<Connection>,
   void WaitWritable();
   void DropContents();
   void Fail(const char* status, const std::string& why);
+  // Of our own.
+  void FailHere(const char* status, const std::string& why);
 
   const SmtpOptions& options_;
   const SmtpWorld& world_;
@@ -125,7 +137,12 @@ class Connection : public std::enable_shared_from_this<Connection>,
   asio::generic::stream_protocol::socket socket_;
   Session session_;
   ConnectionUser* user_ = nullptr;
+  asio::generic::stream_protocol::endpoint endpoint_;
   bool connected_ = false;
+  // The server had no room; the deadline is that of the next try.
+  bool dials_again_ = false;
+  std::chrono::steady_clock::time_point connect_ends_at_;
+  bool our_failure_ = false;
   bool waiting_writable_ = false;
   std::chrono::steady_clock::time_point opened_at_;
   size_t transactions_ = 0;
@@ -146,6 +163,7 @@ class Connection : public std::enable_shared_from_this<Connection>,
   Contents* contents_ = nullptr;
   postfleet::smtp::DataWriter writer_;
   bool dot_written_ = false;  // to the send buffer
+  bool contents_awaited_ = false;
   // smtp_pix_workarounds: the dot waits for the deadline, or has waited.
   enum class DotPause { kNotYet, kPausing, kOver } dot_pause_ = DotPause::kNotYet;
   std::unique_ptr<char[]> send_buffer_;

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include "services/delivery/smtp/agent_under_test.h"
 
@@ -11,6 +12,7 @@ namespace postfleet::delivery::smtp {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
@@ -141,8 +143,26 @@ TEST_F(SmtpAgentTest, AnAddressThatIsNotOursIsWarnedOf) {
 TEST_F(SmtpAgentTest, AnAddressThatIsNotOursDefersWhereItIsEnforced) {
   options_.bind_address = asio::ip::make_address("192.0.2.77");
   options_.bind_address_enforce = true;
-  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("deferred 4.4.0")));
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result), ElementsAre(StartsWith("deferred 4.4.0")));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_TRUE(result.no_feedback());
   EXPECT_EQ(server_.connections, 0);
+}
+
+TEST_F(SmtpAgentTest, AKeptConnectionRemembersTheServersLimit) {
+  server_.behaviours[0].ehlo = "250-mx.test\r\n250-SIZE 1000\r\n250 PIPELINING";
+  WarmUp();
+  ASSERT_GE(agent().idle_connections(), 1u);
+  EXPECT_THAT(Texts(Deliver({.pieces = {std::string(1001, 'x')}})),
+              ElementsAre(StartsWith("bounced 5.3.4 message size 1001 exceeds size limit 1000")));
+  EXPECT_EQ(server_.connections, 2);
+}
+
+TEST_F(SmtpAgentTest, AConnectionIsNotKeptWhereTheAnswerCameBeforeTheDot) {
+  server_.behaviours[0].replies = {{"DATA", "354 go on\r\n250 2.0.0 taken"}};
+  WarmUp();
+  EXPECT_EQ(agent().idle_connections(), 0u);
 }
 
 // ---- Unix sockets ----
@@ -169,12 +189,12 @@ TEST_F(UnixSocketTest, EachRecipientHasItsReplyBehindTheDot) {
                                .recipients = {"one@example.test", "two@example.test",
                                               "three@example.test", "four@example.test"}});
   EXPECT_THAT(Texts(result),
-              ElementsAre("sent 2.0.0 250 2.0.0 Ok: queued as TEST",
+              ElementsAre(EndsWith("250 2.0.0 Ok: queued as TEST"),
                           "bounced 5.2.2 host client.test[s] said: 552 5.2.2 full (in reply to end "
                           "of DATA command)",
                           "bounced 5.1.1 host client.test[s] said: 550 5.1.1 unknown (in reply to "
                           "RCPT TO command)",
-                          "sent 2.0.0 250 2.0.0 Ok: queued as TEST"));
+                          EndsWith("250 2.0.0 Ok: queued as TEST")));
   EXPECT_EQ(lmtp.commands[0], "LHLO client.test");
   EXPECT_THAT(lmtp.bodies, SizeIs(1));
 }
@@ -220,6 +240,45 @@ TEST_F(UnixSocketTest, ASocketThatIsNotThereIsNamedByItsPath) {
       ElementsAre(
           "deferred 4.4.1 connect to client.test[private/Dovecot]: No such file or directory"));
   EXPECT_TRUE(result.destination_failed());
+}
+
+TEST_F(UnixSocketTest, AServerWhoseBacklogIsFullIsAskedAgain) {
+  const std::string path = folder_ + "/s";
+  std::optional<asio::local::stream_protocol::acceptor> busy(std::in_place, loop_.io());
+  busy->open();
+  busy->bind(path);
+  busy->listen(0);
+  asio::local::stream_protocol::socket first(loop_.io());
+  first.connect(path);
+  const uint64_t id = Start({.nexthop = "unix:s"});
+  RunTicks();
+  EXPECT_FALSE(results_.contains(id));
+  busy.reset();
+  std::filesystem::remove(path);
+  ScriptedServer lmtp(loop_.io(), path);
+  clock_.AdvanceMillis(100);
+  EXPECT_THAT(Texts(Wait(id)), ElementsAre(StartsWith("sent")));
+}
+
+TEST_F(UnixSocketTest, ABacklogThatStaysFullTimesOut) {
+  asio::local::stream_protocol::acceptor busy(loop_.io());
+  busy.open();
+  busy.bind(folder_ + "/s");
+  busy.listen(0);
+  asio::local::stream_protocol::socket first(loop_.io());
+  first.connect(folder_ + "/s");
+  const uint64_t id = Start({.nexthop = "unix:s"});
+  RunTicks();
+  clock_.AdvanceMillis(options_.timeouts.connect.count());
+  EXPECT_THAT(Texts(Wait(id)),
+              ElementsAre("deferred 4.4.1 connect to client.test[s]: Connection timed out"));
+}
+
+TEST_F(UnixSocketTest, TheFallbackRelayIsNotForASocket) {
+  options_.fallback_relays = {"mx.test"};
+  EXPECT_THAT(Texts(Deliver({.nexthop = "unix:s"})),
+              ElementsAre(StartsWith("deferred 4.4.1 connect to client.test[s]: No such file")));
+  EXPECT_EQ(server_.connections, 0);
 }
 
 TEST_F(UnixSocketTest, APathThatIsTooLongIsAConfigurationError) {

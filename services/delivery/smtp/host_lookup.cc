@@ -43,8 +43,8 @@ struct Host {
   uint16_t preference = 0;
   uint16_t port = 0;
   size_t open = 0;  // lookups
-  bool has_address = false;
   bool asked_native = false;
+  std::vector<Candidate> addresses;
 };
 
 class Search : public std::enable_shared_from_this<Search> {
@@ -72,12 +72,8 @@ class Search : public std::enable_shared_from_this<Search> {
     }
     name_ = nexthop->host;
     port_ = nexthop->port;
-    detect_loop_ = port_ == options_.loop_port;
-    if (nexthop->is_address) {
-      hosts_.candidates.push_back(
-          {.host = name_, .address = asio::ip::make_address(name_), .port = port_});
-      return Finish();
-    }
+    hosts_.detect_loop = options_.protocol == ClientProtocol::kSmtp && port_ == options_.loop_port;
+    if (nexthop->is_address) return TakeAddress();
     if (nexthop->literal_host) return LookUpDomainAsHost();
     service_ = nexthop->service.empty() ? options_.service : nexthop->service;
     if (IsServiceAsked()) return LookUpService();
@@ -88,6 +84,19 @@ class Search : public std::enable_shared_from_this<Search> {
   bool IsServiceAsked() const {
     return std::find(options_.srv_services.begin(), options_.srv_services.end(),
                      mail::LowerCasedAscii(service_)) != options_.srv_services.end();
+  }
+
+  bool IsUsed(const asio::ip::address& address) const {
+    return address.is_v4() ? options_.use_ipv4 : options_.use_ipv6;
+  }
+
+  void TakeAddress() {
+    const asio::ip::address address = asio::ip::make_address(name_);
+    if (!IsUsed(address)) {
+      return Fail(StatusOf(Result::kBadName), dns::FailureText(Result::kBadName, Type::kA, name_));
+    }
+    hosts_.candidates.push_back({.host = name_, .address = address, .port = port_});
+    Finish();
   }
 
   void LookUpDomain() {
@@ -124,6 +133,8 @@ class Search : public std::enable_shared_from_this<Search> {
 
   void LookUpService() {
     service_name_ = Concat("_", service_, "._tcp.", name_);
+    may_do_without_service_ = options_.allow_srv_fallback;
+    by_ = Type::kSrv;
     world_.resolver->Lookup(
         Type::kSrv, service_name_,
         [self = shared_from_this()](const dns::Answer& answer) { self->OnSrv(answer); });
@@ -131,14 +142,12 @@ class Search : public std::enable_shared_from_this<Search> {
 
   void OnSrv(const dns::Answer& answer) {
     if (!answer.found()) {
-      return WithoutService(
-          StatusOf(answer.result), dns::FailureText(answer.result, Type::kSrv, service_name_),
-          options_.allow_srv_fallback || (!answer.absent() && options_.ignore_srv_lookup_error));
+      if (!answer.absent() && options_.ignore_srv_lookup_error) may_do_without_service_ = true;
+      return Fail(StatusOf(answer.result),
+                  dns::FailureText(answer.result, Type::kSrv, service_name_));
     }
     if (answer.srv.size() == 1 && answer.srv.front().target.empty()) {
-      return WithoutService("5.1.0",
-                            Concat("Service ", service_name_, " is not available at this domain"),
-                            options_.allow_srv_fallback);
+      return Fail("5.1.0", Concat("Service ", service_name_, " is not available at this domain"));
     }
     std::vector<ServiceTarget> targets;
     for (const dns::SrvRecord& record : answer.srv) {
@@ -151,17 +160,18 @@ class Search : public std::enable_shared_from_this<Search> {
     OrderServiceTargets(&targets, world_.random);
     std::vector<Host> hosts;
     for (ServiceTarget& target : targets) {
-      hosts.push_back({.name = std::move(target.host),
-                       .preference = static_cast<uint16_t>(hosts.size()),
-                       .port = target.port});
+      hosts.push_back(
+          {.name = std::move(target.host), .preference = target.priority, .port = target.port});
     }
-    by_ = Type::kSrv;
     LookUpHosts(std::move(hosts));
   }
 
-  void WithoutService(const char* status, std::string text, bool may_fall_back) {
-    if (!may_fall_back) return Fail(status, std::move(text));
-    maillog::Info(options_.program, "skipping SRV lookup for ", service_name_, ": ", text);
+  void DoWithoutService(std::string_view why) {
+    maillog::Info(options_.program, "skipping SRV lookup for ", service_name_, ": ", why);
+    may_do_without_service_ = false;
+    by_.reset();
+    kept_type_ = Type::kMx;
+    hosts_ = {.detect_loop = hosts_.detect_loop};
     LookUpDomain();
   }
 
@@ -184,12 +194,17 @@ class Search : public std::enable_shared_from_this<Search> {
     Host& host = hosts_found_[number];
     std::error_code not_numeric;
     const asio::ip::address address = asio::ip::make_address(host.name, not_numeric);
+    if (!not_numeric && !IsUsed(address)) {
+      KeepFailure(Type::kA, host, Result::kBadName);
+      if (--open_hosts_ == 0) OnAllAddresses();
+      return;
+    }
     if (!not_numeric) {
-      hosts_.candidates.push_back({.host = host.name,
-                                   .address = address,
-                                   .preference = host.preference,
-                                   .port = host.port});
-      if (--open_hosts_ == 0) Finish();
+      host.addresses.push_back({.host = host.name,
+                                .address = address,
+                                .preference = host.preference,
+                                .port = host.port});
+      if (--open_hosts_ == 0) OnAllAddresses();
       return;
     }
     host.asked_native = native;
@@ -208,18 +223,17 @@ class Search : public std::enable_shared_from_this<Search> {
     Host& host = hosts_found_[number];
     const bool renamed = options_.cname_names_server && !answer.canonical.empty();
     for (const asio::ip::address& address : answer.addresses) {
-      host.has_address = true;
-      hosts_.candidates.push_back({.host = renamed ? answer.canonical : host.name,
-                                   .address = address,
-                                   .preference = host.preference,
-                                   .port = host.port});
+      host.addresses.push_back({.host = renamed ? answer.canonical : host.name,
+                                .address = address,
+                                .preference = host.preference,
+                                .port = host.port});
     }
     if (!answer.found()) KeepFailure(type, host, answer.result);
     if (--host.open != 0) return;
-    if (!host.has_address && !host.asked_native && options_.look_up_native) {
+    if (host.addresses.empty() && !host.asked_native && options_.look_up_native) {
       return LookUpHost(number, /*native=*/true);
     }
-    if (--open_hosts_ == 0) Finish();
+    if (--open_hosts_ == 0) OnAllAddresses();
   }
 
   void KeepFailure(Type type, const Host& host, Result result) {
@@ -236,16 +250,29 @@ class Search : public std::enable_shared_from_this<Search> {
   // What a loop is told of.
   const std::string& asked_name() const { return by_ == Type::kSrv ? service_name_ : name_; }
 
-  void Finish() {
+  // Answers come in any order; what is random is only what `random` says.
+  void OnAllAddresses() {
+    for (Host& host : hosts_found_) {
+      std::sort(host.addresses.begin(), host.addresses.end(),
+                [](const Candidate& a, const Candidate& b) { return a.address < b.address; });
+      for (Candidate& candidate : host.addresses) {
+        hosts_.candidates.push_back(std::move(candidate));
+      }
+    }
     if (hosts_.candidates.empty()) return NoAddress();
-    // Answers come in any order; what is random is only what `random` says.
-    std::stable_sort(hosts_.candidates.begin(), hosts_.candidates.end(),
-                     [](const Candidate& a, const Candidate& b) {
-                       return std::tie(a.preference, a.host, a.address) <
-                              std::tie(b.preference, b.host, b.address);
-                     });
+    if (by_ != Type::kSrv) {
+      std::stable_sort(hosts_.candidates.begin(), hosts_.candidates.end(),
+                       [](const Candidate& a, const Candidate& b) {
+                         return std::tie(a.preference, a.host, a.address) <
+                                std::tie(b.preference, b.host, b.address);
+                       });
+    }
+    Finish();
+  }
+
+  void Finish() {
     const size_t all = hosts_.candidates.size();
-    const Loop loop = detect_loop_
+    const Loop loop = hosts_.detect_loop
                           ? RemoveSelf(&hosts_.candidates, options_.own_addresses, best_preference_)
                           : Loop::kNone;
     hosts_.found_self = hosts_.candidates.size() != all;
@@ -255,7 +282,12 @@ class Search : public std::enable_shared_from_this<Search> {
     if (loop == Loop::kNoPrimary) {
       return Fail("4.4.4", Concat("unable to find primary relay for ", asked_name()));
     }
-    OrderCandidates(&hosts_.candidates, options_.order, world_.random);
+    OrderOptions order = options_.order;
+    if (by_ == Type::kSrv) {
+      order.randomize = false;
+      order.prefer = OrderOptions::Prefer::kAny;
+    }
+    OrderCandidates(&hosts_.candidates, order, world_.random);
     done_(std::move(hosts_));
   }
 
@@ -268,10 +300,11 @@ class Search : public std::enable_shared_from_this<Search> {
     if (hosts_.status.empty()) {
       return Fail("4.3.0", "server unavailable or unable to receive mail");
     }
-    done_(std::move(hosts_));
+    Fail(hosts_.status, hosts_.text);
   }
 
   void Fail(std::string status, std::string text) {
+    if (may_do_without_service_) return DoWithoutService(text);
     hosts_.candidates.clear();
     hosts_.status = std::move(status);
     hosts_.text = std::move(text);
@@ -285,8 +318,8 @@ class Search : public std::enable_shared_from_this<Search> {
   std::string service_;
   std::string service_name_;  // "_smtp._tcp.example.com"
   uint16_t port_ = 0;
-  bool detect_loop_ = false;
   std::optional<Type> by_;  // kMx, kSrv: such records led to the hosts
+  bool may_do_without_service_ = false;
   std::vector<Host> hosts_found_;
   uint16_t best_preference_ = 0;
   size_t open_hosts_ = 0;

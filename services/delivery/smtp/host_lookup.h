@@ -7,7 +7,11 @@
 //
 // A domain without MX is its own host (RFC 5321, 5.1). Where several MX hosts have no address, a
 // failure that may pass wins. SRV records (RFC 2782) come first where use_srv_lookup names the
-// service; they have ports of their own. The machine's own naming service is asked for a host that
+// service; they have ports of their own, and their order is final. What they lead to nowhere for,
+// hosts without address and ourselves included, is looked up as without them where
+// allow_srv_lookup_fallback has it; after a lookup that failed, ignore_srv_lookup_error does it
+// too. Ourselves are looked for by SMTP alone, and where the nexthop, not an SRV record, has port
+// 25. The machine's own naming service is asked for a host that
 // the DNS gave no address of, or alone, by smtp_host_lookup. As lmtp, "unix:path" is a socket and
 // "inet:" in front of a host is taken off; MX is not asked for.
 #pragma once
@@ -27,6 +31,8 @@ struct Hosts {
   std::vector<Candidate> candidates;
   // This machine is among the destination's hosts: what is tried besides must not come behind it.
   bool found_self = false;
+  // A server that calls itself by our name is ourselves.
+  bool detect_loop = false;
   std::string status;
   std::string text;
 };

@@ -30,8 +30,9 @@ absl::StatusOr<std::unique_ptr<HostTables>> HostTables::Open(const HostTablesOpt
       {&options.pix_workaround_maps, &opened->pix_workaround_maps_},
       {&options.reply_filter, &opened->reply_filter_}};
   for (const auto& [items, maps] : all) {
-    absl::StatusOr<tables::Maps> open =
-        tables::Maps::Open(*items, {.default_type = options.default_table_type});
+    absl::StatusOr<tables::Maps> open = tables::Maps::Open(
+        *items,
+        {.default_type = options.default_table_type, .fold_keys = maps != &opened->reply_filter_});
     if (!open.ok()) return open.status();
     *maps = *std::move(open);
   }
@@ -45,10 +46,10 @@ absl::StatusOr<EhloKeywords> HostTables::DiscardedKeywords(const std::string& ad
   return EhloKeywords(*words);
 }
 
-absl::StatusOr<PixWorkarounds> HostTables::WorkaroundsFor(const std::string& address) {
+PixWorkarounds HostTables::WorkaroundsFor(const std::string& address) {
   const absl::StatusOr<std::string> words = FindOr(pix_workaround_maps_, address, pix_workarounds_);
-  if (!words.ok()) return words.status();
-  return PixWorkarounds::Parse(*words);
+  if (!words.ok()) maillog::Warning(program_, std::string(words.status().message()));
+  return PixWorkarounds::Parse(words.ok() ? *words : pix_workarounds_);
 }
 
 postfleet::smtp::ReplyParser::LineFilter HostTables::ReplyFilter(std::string peer) {

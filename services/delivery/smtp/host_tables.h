@@ -4,7 +4,8 @@
 // (smtp_reply_filter); and the lmtp_* ones. Without an entry, and without tables, the parameters
 // without "maps" in their name have it.
 //
-// Errors: Unavailable, where a table cannot be asked. Lookups block.
+// Errors: Unavailable, where a table cannot be asked; but a table of workarounds that cannot be is
+// warned of and taken for empty, since most servers need none. Lookups block.
 #pragma once
 
 #include <memory>
@@ -35,7 +36,7 @@ class HostTables {
 
   // `address`: "192.0.2.1".
   absl::StatusOr<EhloKeywords> DiscardedKeywords(const std::string& address);
-  absl::StatusOr<PixWorkarounds> WorkaroundsFor(const std::string& address);
+  PixWorkarounds WorkaroundsFor(const std::string& address);
   // nullptr: there is no filter. Refers to this; `peer` is for the log.
   postfleet::smtp::ReplyParser::LineFilter ReplyFilter(std::string peer);
 

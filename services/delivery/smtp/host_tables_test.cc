@@ -35,9 +35,26 @@ TEST_F(HostTablesTest, WhatATableSaysIsObeyedOnTheWire) {
 
 TEST_F(HostTablesTest, ATableThatCannotBeReadDefersAndNoConnectionIsMade) {
   options_.host_tables.discarded_keyword_maps = {"hash:/nowhere/at/all"};
-  EXPECT_THAT(Texts(Deliver({})),
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result),
               ElementsAre(StartsWith("deferred 4.3.0 local data error while talking to mx.test[")));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_TRUE(result.no_feedback());
   EXPECT_EQ(server_.connections, 0);
+}
+
+TEST_F(HostTablesTest, AFilterOfRepliesThatCannotBeReadIsNotTheDestinationsFault) {
+  options_.host_tables.reply_filter = {"hash:/nowhere/at/all"};
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.3.0 local data error while talking to mx.test[127.0.0.1]"));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_TRUE(result.no_feedback());
+}
+
+TEST_F(HostTablesTest, ATableOfWorkaroundsThatCannotBeReadHoldsNoMailUp) {
+  options_.host_tables.pix_workaround_maps = {"hash:/nowhere/at/all"};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("sent")));
 }
 
 TEST_F(HostTablesTest, ATableOfNoKnownTypeDoesNotOpen) {
@@ -52,6 +69,12 @@ TEST_F(HostTablesTest, RepliesAreReadAsTheFilterSays) {
               ElementsAre("deferred 4.0.0 host mx.test[127.0.0.1] said: 450 (in reply to RCPT TO "
                           "command)"));
   EXPECT_THAT(server_.commands, Not(Contains("DATA")));
+}
+
+TEST_F(HostTablesTest, PatternsOfTheFilterSeeTheLetters) {
+  options_.host_tables.reply_filter = {"regexp:{{/^550 (.* Greylisted.*)/ 450 $1}}"};
+  server_.behaviours = {{.replies = {{"RCPT", "550 5.7.1 Greylisted"}}}};
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("deferred 4.0.0 host mx.test")));
 }
 
 // ---- PIX firewalls ----

@@ -37,6 +37,13 @@ class SmtpAgent::Core : public AgentParts {
     }
     host_tables_ = *std::move(tables);
     this->tables = host_tables_.get();
+    auto filter = StatusFilter::Open(options_.status_filter);
+    if (!filter.ok()) {
+      maillog::Warning(options_.program, std::string(filter.status().message()));
+      std::abort();
+    }
+    status_filter_ = *std::move(filter);
+    this->status_filter = status_filter_.get();
     deadlines_.set_on_tick([this] { return cache_.Sweep(); });
   }
 
@@ -77,6 +84,7 @@ class SmtpAgent::Core : public AgentParts {
   ConnectionCache cache_;
   std::unique_ptr<HostTables> host_tables_;
   std::unique_ptr<GenericMaps> generic_maps_;
+  std::unique_ptr<StatusFilter> status_filter_;
   std::unordered_map<uint64_t, std::shared_ptr<AttemptRun>> runs_;
 };
 

@@ -13,14 +13,17 @@ namespace postfleet::delivery::smtp {
 namespace {
 
 using mail::v1::Outcome;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
 TEST_F(SmtpAgentTest, AMessageIsSentWithItsDotsStuffed) {
   const auto result = Deliver({.pieces = {"Subject: x\n\n.one\n", "two"}});
-  EXPECT_THAT(Texts(result), ElementsAre("sent 2.0.0 250 2.0.0 Ok: queued as TEST"));
+  EXPECT_THAT(Texts(result), ElementsAre(AllOf(StartsWith("sent 2.0.0 "),
+                                               EndsWith("250 2.0.0 Ok: queued as TEST"))));
   EXPECT_FALSE(result.destination_failed());
   EXPECT_THAT(server_.bodies, ElementsAre("Subject: x\r\n\r\n..one\r\ntwo\r\n"));
   EXPECT_THAT(server_.commands, ElementsAre("EHLO client.test", "MAIL FROM:<from@client.test>",
@@ -185,7 +188,8 @@ TEST_F(SmtpAgentTest, OurOwnNameInTheEhloReplyIsALoop) {
 TEST_F(SmtpAgentTest, RelayhostThatDoesNotExistDefers) {
   options_.relayhost = "nowhere.test";
   EXPECT_THAT(Texts(Deliver({.nexthop = "nowhere.test"})),
-              ElementsAre("deferred 4.3.5 Server configuration error"));
+              ElementsAre("deferred 4.3.5 Host or domain name not found. Name service error for "
+                          "name=nowhere.test type=AAAA: Host not found"));
 }
 
 TEST_F(SmtpAgentTest, ANexthopThatIsNoHostBounces) {
@@ -225,6 +229,54 @@ TEST_F(TwoHostsTest, IsNotTriedAfterAPermanentRefusal) {
   server_.behaviours[0].replies = {{"RCPT", "550 5.1.1 no"}};
   EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("bounced 5.1.1")));
   EXPECT_EQ(backup_.connections, 0);
+}
+
+TEST_F(TwoHostsTest, IsTriedAfterAPermanentRefusalThatSoftBounceMakesOneForNow) {
+  options_.soft_bounce = true;
+  server_.behaviours[0].replies = {{"RCPT TO:<two@example.test>", "550 5.1.1 no"}};
+  EXPECT_THAT(Texts(Deliver({.recipients = {"one@example.test", "two@example.test"}})),
+              ElementsAre(StartsWith("sent"), StartsWith("sent")));
+  EXPECT_THAT(backup_.commands, ::testing::Contains("RCPT TO:<two@example.test>"));
+  EXPECT_THAT(backup_.commands, ::testing::Not(::testing::Contains("RCPT TO:<one@example.test>")));
+}
+
+TEST_F(TwoHostsTest, SaysWhatIsDeferredBySoftBounceWhereItRefusesToo) {
+  options_.soft_bounce = true;
+  server_.behaviours[0].replies = {{"RCPT", "550 5.1.1 no"}};
+  backup_.behaviours[0].replies = {{"RCPT", "550 5.1.2 no"}};
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result), ElementsAre(StartsWith("deferred 4.1.2 host backup.test")));
+  EXPECT_FALSE(result.destination_failed());
+}
+
+TEST_F(TwoHostsTest, IsTriedAfterAGreetingThatSoftBounceMakesOneForNow) {
+  options_.soft_bounce = true;
+  options_.skip_5xx_greeting = false;
+  server_.behaviours[0].greeting = "554 not today";
+  EXPECT_THAT(Texts(Deliver({})), ElementsAre(StartsWith("sent")));
+  EXPECT_THAT(backup_.bodies, SizeIs(1));
+}
+
+TEST_F(SmtpAgentTest, AGreetingThatSoftBounceMakesOneForNowCountsAgainstTheDestination) {
+  options_.soft_bounce = true;
+  options_.skip_5xx_greeting = false;
+  server_.behaviours[0].greeting = "554 5.7.1 not today";
+  const auto result = Deliver({});
+  EXPECT_THAT(Texts(result), ElementsAre(StartsWith("deferred 4.7.1 host mx.test")));
+  EXPECT_TRUE(result.destination_failed());
+}
+
+TEST_F(TwoHostsTest, IsTriedBeforeTheStatusFilterIsAsked) {
+  options_.status_filter.maps = {"regexp:{{/^4(.*) later (.*)/ 5$1 never $2}}"};
+  server_.behaviours[0].replies = {{"RCPT TO:<two@example.test>", "450 4.2.0 later please"}};
+  backup_.behaviours[0].replies = {{"RCPT TO:<three@example.test>", "450 4.2.0 later please"}};
+  EXPECT_THAT(Texts(Deliver({.recipients = {"one@example.test", "two@example.test"}})),
+              ElementsAre(StartsWith("sent"), StartsWith("sent")));
+  server_.behaviours[0].replies = {{"RCPT TO:<three@example.test>", "450 4.2.0 later please"}};
+  agent_.reset();
+  EXPECT_THAT(Texts(Deliver({.recipients = {"three@example.test"}})),
+              ElementsAre("bounced 5.2.0 host backup.test[127.0.0.2] said: 450 4.2.0 never please "
+                          "(in reply to RCPT TO command)"));
 }
 
 TEST_F(TwoHostsTest, IsTriedAfterALossBeforeTheDot) {
@@ -317,7 +369,22 @@ TEST_F(SmtpAgentTest, DamagedContentsAreNeverDelivered) {
       Texts(result),
       ElementsAre("deferred 4.3.0 local data error while talking to mx.test[127.0.0.1]: crc"));
   EXPECT_FALSE(result.destination_failed());
+  EXPECT_TRUE(result.no_feedback());
   RunUntil([&] { return server_.open_connections == 0; });
+  EXPECT_THAT(server_.bodies, SizeIs(0));
+}
+
+TEST_F(SmtpAgentTest, ContentsThatDoNotComeAreNotTheServersFault) {
+  const uint64_t id = Start({.pieces = {"half"}, .content_bytes = 100, .stalls = true});
+  RunUntil([&] { return !server_.commands.empty() && server_.commands.back() == "DATA"; });
+  RunTicks();
+  clock_.AdvanceMillis(options_.timeouts.data_xfer.count());
+  const auto result = Wait(id);
+  EXPECT_THAT(Texts(result),
+              ElementsAre("deferred 4.3.0 local data error while talking to mx.test[127.0.0.1]: "
+                          "message contents did not come in time"));
+  EXPECT_FALSE(result.destination_failed());
+  EXPECT_TRUE(result.no_feedback());
   EXPECT_THAT(server_.bodies, SizeIs(0));
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libs/base/concat.h"
+#include "libs/base/maillog.h"
 #include "libs/mail/address.h"
 
 namespace postfleet::delivery::smtp {
@@ -54,6 +55,7 @@ struct Names {
   const char* reply_filter;
   const char* quote_envelope;
   const char* send_xforward;
+  const char* status_filter;
 };
 
 constexpr Names kSmtpNames = {.connect_timeout = "smtp_connect_timeout",
@@ -99,7 +101,8 @@ constexpr Names kSmtpNames = {.connect_timeout = "smtp_connect_timeout",
                               .pix_delay = "smtp_pix_workaround_delay_time",
                               .reply_filter = "smtp_reply_filter",
                               .quote_envelope = "smtp_quote_rfc821_envelope",
-                              .send_xforward = "smtp_send_xforward_command"};
+                              .send_xforward = "smtp_send_xforward_command",
+                              .status_filter = "smtp_delivery_status_filter"};
 
 constexpr Names kLmtpNames = {.connect_timeout = "lmtp_connect_timeout",
                               .helo_timeout = "lmtp_lhlo_timeout",
@@ -144,7 +147,8 @@ constexpr Names kLmtpNames = {.connect_timeout = "lmtp_connect_timeout",
                               .pix_delay = "lmtp_pix_workaround_delay_time",
                               .reply_filter = "lmtp_reply_filter",
                               .quote_envelope = "lmtp_quote_rfc821_envelope",
-                              .send_xforward = "lmtp_send_xforward_command"};
+                              .send_xforward = "lmtp_send_xforward_command",
+                              .status_filter = "lmtp_delivery_status_filter"};
 
 std::chrono::milliseconds Time(const config::Config& config, std::string_view name) {
   return absl::ToChronoMilliseconds(config.GetTime(name));
@@ -215,6 +219,14 @@ HostTablesOptions ReadHostTables(const config::Config& config, const Names& name
           .default_table_type = config.GetString("default_database_type")};
 }
 
+StatusFilterOptions ReadStatusFilter(const config::Config& config, const Names& names,
+                                     std::string program) {
+  return {.parameter = names.status_filter,
+          .program = std::move(program),
+          .maps = config.GetList(names.status_filter),
+          .default_table_type = config.GetString("default_database_type")};
+}
+
 OrderOptions ReadOrder(const config::Config& config, const Names& names) {
   const std::string preference = mail::LowerCasedAscii(config.GetString(names.address_preference));
   return {.addresses_max = Count(config, names.mx_address_limit),
@@ -244,14 +256,6 @@ absl::Status ReadLookups(const config::Config& config, const Names& names, SmtpO
   return absl::OkStatus();
 }
 
-// syslog_name "postfix/relay" of a service writes "postfix/relay/smtp".
-std::string ProgramOf(const config::Config& config, const char* command) {
-  const std::string syslog_name = config.GetString("syslog_name");
-  const size_t slash = syslog_name.find('/');
-  if (slash == std::string::npos) return command;
-  return Concat(std::string_view(syslog_name).substr(slash + 1), "/", command);
-}
-
 // What is ours, and, where it has one address of a family only, where connections come from.
 void ReadOwnAddresses(const config::Config& config, SmtpOptions* options) {
   std::optional<asio::ip::address>* const bind[] = {&options->bind_address,
@@ -278,6 +282,14 @@ void ReadOwnAddresses(const config::Config& config, SmtpOptions* options) {
   }
 }
 
+// What the scheduler answers by itself, no worker has an agent for.
+absl::Status CheckBestMxTransport(const std::string& route) {
+  const std::string_view transport = std::string_view(route).substr(0, route.find(':'));
+  const bool usable = transport != "error" && transport != "retry" && transport != "discard" &&
+                      (!transport.empty() || route.empty());
+  return usable ? absl::OkStatus() : BadParameter("best_mx_transport", route);
+}
+
 absl::Status ReadDestinations(const config::Config& config, const Names& names,
                               SmtpOptions* options) {
   const std::string port_text = config.GetString(names.tcp_port);
@@ -300,10 +312,11 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
   const Names& names = lmtp ? kLmtpNames : kSmtpNames;
   SmtpOptions options{
       .protocol = protocol,
-      .program = ProgramOf(config, lmtp ? "lmtp" : "smtp"),
+      .program = maillog::ProgramOf(config.GetString("syslog_name"), lmtp ? "lmtp" : "smtp"),
       .myhostname = config.GetString("myhostname"),
       .helo_name = config.GetString(names.helo_name),
       .relayhost = lmtp ? "" : mail::LowerCasedAscii(config.GetString("relayhost")),
+      .best_mx_transport = lmtp ? "" : config.GetString("best_mx_transport"),
       .queue_directory = config.GetString("queue_directory"),
       .service = lmtp ? "lmtp" : "smtp",
       .bind_address_enforce = config.GetBool(names.bind_address_enforce),
@@ -322,6 +335,9 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .convert_content = !config.GetBool("disable_mime_output_conversion"),
       .generic = GenericOptions::FromConfig(config, lmtp),
       .host_tables = ReadHostTables(config, names),
+      .status_filter = ReadStatusFilter(
+          config, names,
+          maillog::ProgramOf(config.GetString("syslog_name"), lmtp ? "lmtp" : "smtp")),
       .pix_threshold = Time(config, names.pix_threshold),
       .pix_delay = Time(config, names.pix_delay),
       .always_send_ehlo = config.GetBool("smtp_always_send_ehlo"),
@@ -341,6 +357,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
       .reuse_count_max = Count(config, names.connection_reuse_count_limit)};
   ReadFamilies(config, &options);
   absl::Status status = ReadDestinations(config, names, &options);
+  if (status.ok()) status = CheckBestMxTransport(options.best_mx_transport);
   if (status.ok()) status = ReadLookups(config, names, &options);
   if (status.ok())
     status = ReadBindAddress(config, names.bind_address, false, &options.bind_address);
@@ -348,6 +365,7 @@ absl::StatusOr<SmtpOptions> SmtpOptions::FromConfig(const config::Config& config
     status = ReadBindAddress(config, names.bind_address6, true, &options.bind_address6);
   if (status.ok()) status = HostTables::Open(options.host_tables, options.program).status();
   if (status.ok()) status = GenericMaps::Open(options.generic, options.program).status();
+  if (status.ok()) status = StatusFilter::Open(options.status_filter).status();
   if (!status.ok()) return status;
   ReadOwnAddresses(config, &options);
   return options;

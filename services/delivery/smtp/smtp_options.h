@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "libs/config/config.h"
 #include "libs/message/downgrade.h"
+#include "services/delivery/core/status_filter.h"
 #include "services/delivery/smtp/core/hosts.h"
 #include "services/delivery/smtp/generic_maps.h"
 #include "services/delivery/smtp/host_tables.h"
@@ -50,6 +51,9 @@ struct SmtpOptions {
   std::string helo_name = "localhost";
   // A permanent failure to find or greet it is our misconfiguration: deferred.
   std::string relayhost;
+  // best_mx_transport, "local" or "transport:nexthop": where mail goes whose best host we are.
+  // Empty: it bounces.
+  std::string best_mx_transport;
   // Tried when the destination cannot be found or reached, or puts off.
   std::vector<std::string> fallback_relays;
   // Where a relative path of a unix socket begins.
@@ -87,6 +91,7 @@ struct SmtpOptions {
   bool convert_content = true;
   GenericOptions generic;
   HostTablesOptions host_tables;
+  StatusFilterOptions status_filter;
   // Mail that is younger is sent without the pause before the dot that PIX firewalls need.
   std::chrono::milliseconds pix_threshold{500'000};
   std::chrono::milliseconds pix_delay{10'000};

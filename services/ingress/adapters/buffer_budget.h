@@ -1,5 +1,5 @@
-// Contents held in memory by all sessions and by what waits for the queue's answer (P4). On the
-// loop; the peak and the current figure may be read from anywhere.
+// Contents held in memory by all sessions and by what waits for the queue's answer (P4).
+// Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -13,9 +13,10 @@ class BufferBudget {
   explicit BufferBudget(size_t bytes_max) : bytes_max_(static_cast<int64_t>(bytes_max)) {}
 
   void Add(int64_t bytes) {
-    const int64_t now = bytes_.load(std::memory_order_relaxed) + bytes;
-    bytes_.store(now, std::memory_order_relaxed);
-    if (now > peak_.load(std::memory_order_relaxed)) peak_.store(now, std::memory_order_relaxed);
+    const int64_t now = bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    int64_t peak = peak_.load(std::memory_order_relaxed);
+    while (now > peak && !peak_.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+    }
   }
   bool Full() const { return bytes_.load(std::memory_order_relaxed) >= bytes_max_; }
   size_t bytes() const { return static_cast<size_t>(bytes_.load(std::memory_order_relaxed)); }

@@ -18,12 +18,13 @@ constexpr int kReadsMax = 16;
 
 }  // namespace
 
-Connection::Connection(Server& server, Listener& listener, asio::ip::tcp::socket socket,
-                       ConnectionFacts facts)
+Connection::Connection(Server& server, Listener& listener, bool stressed,
+                       asio::ip::tcp::socket socket, ConnectionFacts facts)
     : server_(server),
       listener_(listener),
+      config_(listener.ConfigOf(stressed)),
       socket_(std::move(socket)),
-      session_(listener.session_config, std::move(facts), server),
+      session_(config_, std::move(facts), server),
       active_at_(server.clock().Monotonic()) {}
 
 template <typename Event>
@@ -97,6 +98,8 @@ void Connection::Perform(Actions& actions) {
   }
   if (actions.resolve) server_.resolve().Ask(*actions.resolve, shared_from_this());
   if (actions.flush) server_.enqueue().Flush(*actions.flush, shared_from_this());
+  // A reply ends a request, and its own writing has the whole limit.
+  if (config_.per_request_deadline && unsent_.empty() && !actions.reply.empty()) Touch();
   unsent_ += actions.reply;
   if (actions.close) close_after_flush_ = true;
   if (actions.delay_ms > 0) StartDelay(actions.delay_ms);
@@ -144,7 +147,11 @@ bool Connection::ReadOnce() {
   char* buffer = server_.read_buffer().data();
   const ssize_t count = ::recv(socket_.native_handle(), buffer, size, MSG_DONTWAIT);
   if (count > 0) {
-    Touch();
+    if (!config_.per_request_deadline) {
+      Touch();
+    } else if (session_.InData()) {
+      Extend(static_cast<size_t>(count));
+    }
     // Not armed again until the loop of reads ends.
     reading_ = true;
     Handle([&](Actions& actions) {
@@ -176,8 +183,8 @@ void Connection::Flush() {
       }
       return;
     }
-    Touch();
     unsent_.erase(0, static_cast<size_t>(count));
+    if (!config_.per_request_deadline || unsent_.empty()) Touch();
   }
   if (close_after_flush_) Close();
 }
@@ -193,9 +200,13 @@ void Connection::ArmWrite() {
                      });
 }
 
-void Connection::Touch() {
-  active_at_ = server_.clock().Monotonic();
-  listener_.connections.splice(listener_.connections.end(), listener_.connections, place_);
+void Connection::Touch() { active_at_ = server_.clock().Monotonic(); }
+
+void Connection::Extend(size_t bytes) {
+  const auto now = server_.clock().Monotonic();
+  if (config_.min_data_rate <= 0) return Touch();
+  const std::chrono::milliseconds more(static_cast<int64_t>(bytes) * 1000 / config_.min_data_rate);
+  active_at_ = std::min(now, active_at_ + more);
 }
 
 void Connection::Close() {

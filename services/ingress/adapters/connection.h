@@ -21,7 +21,8 @@ struct Listener;
 
 class Connection : public Requester, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Server& server, Listener& listener, asio::ip::tcp::socket socket,
+  // `stressed`: it goes by Listener::ConfigOf(true).
+  Connection(Server& server, Listener& listener, bool stressed, asio::ip::tcp::socket socket,
              ConnectionFacts facts);
 
   void Start(bool ready);
@@ -29,13 +30,18 @@ class Connection : public Requester, public std::enable_shared_from_this<Connect
   void OnFlushed(bool started) override;
   void OnEnqueued(const std::string& queue_id, bool final,
                   queue::v1::EnqueueResult::Code code) override;
-  // The listener's time limit has passed without a byte from or to the client.
+  // timeout() has passed since active_at().
   void OnIdle();
   void OnShutdown();
   // At once, without a word; logs the session's end.
   void Drop();
 
+  // When the current time limit began: with the last byte from or to the client, or, with
+  // SessionConfig::per_request_deadline, with the command or reply, later by what content came.
   std::chrono::steady_clock::time_point active_at() const { return active_at_; }
+  std::chrono::milliseconds timeout() const {
+    return std::chrono::milliseconds(config_.timeout_ms);
+  }
 
  private:
   friend class Server;
@@ -49,12 +55,15 @@ class Connection : public Requester, public std::enable_shared_from_this<Connect
   void Flush();
   void ArmWrite();
   void Touch();
+  // `bytes` of content came: they allow for some more time.
+  void Extend(size_t bytes);
   void StartDelay(int64_t ms);
   void AccountBuffers();
   void Close();
 
   Server& server_;
   Listener& listener_;
+  const SessionConfig& config_;
   asio::ip::tcp::socket socket_;
   Session session_;
   std::string unsent_;

@@ -11,25 +11,30 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/dns/native_resolver.h"
 
 namespace postfleet::ingress {
 namespace {
 
 constexpr size_t kReadBufferBytes = 64 * 1024;
-constexpr size_t kEarlyBytesMax = 100;
 // Connections taken in one turn of the loop.
 constexpr int kAcceptsMax = 64;
 constexpr std::chrono::milliseconds kSweepInterval{1000};
+constexpr std::chrono::minutes kStressWarningEvery{1};
 // Before the next try when the process is out of descriptors.
 constexpr std::chrono::milliseconds kAcceptPause{100};
+
+uint16_t PortOf(const sockaddr_storage& address) {
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
+                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+}
 
 uint16_t PortOf(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  return ntohs(address.ss_family == AF_INET6
-                   ? reinterpret_cast<const sockaddr_in6&>(address).sin6_port
-                   : reinterpret_cast<const sockaddr_in&>(address).sin_port);
+  return PortOf(address);
 }
 
 // An inherited socket may block: an accept too many would stop the loop.
@@ -50,57 +55,56 @@ config::IpAddress AddressOf(const sockaddr_storage& address) {
   return config::IpAddress::FromV4(bytes);
 }
 
-// The reverse name. Only the loopback's is known without asking DNS.
-std::string NameOf(const SessionConfig& config, const std::string& address) {
-  const bool loopback = address == "127.0.0.1" || address == "::1";
-  return config.peername_lookup && loopback ? "localhost" : "unknown";
-}
-
-std::string EarlyBytes(int fd) {
-  char buffer[kEarlyBytesMax];
-  const ssize_t count = ::recv(fd, buffer, sizeof(buffer), MSG_PEEK | MSG_DONTWAIT);
-  return count > 0 ? std::string(buffer, static_cast<size_t>(count)) : "";
-}
-
 }  // namespace
 
 Listener::Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
                    int listening_fd)
-    : log_program(std::move(options.log_program)),
+    : service(options.name),
+      log_program(std::move(options.log_program)),
       session_config(std::move(options.session)),
+      stressed_config(std::move(options.stressed_session)),
+      behind_proxy(options.behind_proxy),
+      proxy_timeout(options.proxy_timeout),
       clients(std::move(options.clients)),
       socket(loop.io(), NonBlocking(listening_fd)),
       port(PortOf(listening_fd)),
       metrics(registry, options.name) {}
 
-Server::Server(runtime::EventLoop& loop, IngressOptions options, metrics::Registry& registry,
-               std::vector<int> listening_fds)
+Server::Server(runtime::EventLoop& loop, SharedLoad& shared, IngressOptions options,
+               metrics::Registry& registry, std::vector<int> listening_fds)
     : loop_(loop),
       options_(std::move(options)),
-      budget_(options_.ingress_buffer_bytes_max),
+      shared_(shared),
       enqueue_(loop,
                {.name = options_.name,
                 .channel = options_.queue,
                 .clock = options_.clock,
                 .resend_max = kResendMax,
                 .on_change = [this] { OnLinkChange(); }},
-               budget_),
+               shared_.budget()),
       resolve_(loop, options_.lookup, *options_.clock, [this] { OnLinkChange(); }),
+      resolver_(std::make_unique<dns::NativeResolver>(loop.io()), registry, *options_.clock),
+      names_(resolver_, *options_.clock),
       sweep_(loop),
       first_ready_(loop),
       accept_again_(loop),
       read_buffer_(kReadBufferBytes, '\0') {
   auto& listeners = const_cast<IngressOptions&>(options_).listeners;
   for (size_t i = 0; i < listeners.size(); ++i) {
+    const size_t sessions_max = listeners[i].sessions_max;
     listeners_.push_back(
         std::make_unique<Listener>(loop, registry, std::move(listeners[i]), listening_fds[i]));
     Listener& listener = *listeners_.back();
+    listener.ceiling = shared_.CeilingOf(listener.service,
+                                         sessions_max > 0 ? sessions_max : options_.sessions_max);
     const ClientLimits& limits = listener.session_config.client_limits;
-    if (!limits.any()) continue;
-    auto& rates = rates_of_[listener.session_config.service];
-    if (rates == nullptr) rates = std::make_shared<ClientRates>(limits);
-    listener.rates = rates;
+    if (limits.any()) listener.rates = shared_.RatesOf(listener.session_config.service, limits);
   }
+  shared_.OnRoom([this] {
+    loop_.Post([this] {
+      for (const auto& listener : listeners_) ArmAccept(*listener);
+    });
+  });
 }
 
 Server::~Server() = default;
@@ -125,8 +129,12 @@ void Server::StartAccepting() {
   for (const auto& listener : listeners_) ArmAccept(*listener);
 }
 
+bool Server::MayAccept(const Listener& listener) const {
+  return !draining_ && !shared_.all().Full() && !listener.ceiling->Full();
+}
+
 void Server::ArmAccept(Listener& listener) {
-  if (listener.accepting || draining_ || !accepting_ || sessions_ >= options_.sessions_max) return;
+  if (listener.accepting || !accepting_ || !MayAccept(listener)) return;
   listener.accepting = true;
   listener.socket.async_wait(asio::posix::stream_descriptor::wait_read,
                              [this, &listener](const std::error_code& error) {
@@ -136,13 +144,13 @@ void Server::ArmAccept(Listener& listener) {
 }
 
 void Server::Accept(Listener& listener) {
-  for (int i = 0; i < kAcceptsMax && !draining_ && sessions_ < options_.sessions_max; ++i) {
+  for (int i = 0; i < kAcceptsMax && MayAccept(listener); ++i) {
     sockaddr_storage address{};
     socklen_t size = sizeof(address);
     const int fd = ::accept4(listener.socket.native_handle(), reinterpret_cast<sockaddr*>(&address),
                              &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      Admit(listener, fd, AddressOf(address));
+      Admit(listener, fd, address);
       continue;
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
@@ -158,45 +166,66 @@ void Server::Accept(Listener& listener) {
   ArmAccept(listener);
 }
 
-void Server::Admit(Listener& listener, int fd, const config::IpAddress& address) {
+void Server::Admit(Listener& listener, int fd, const sockaddr_storage& address) {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  const bool v6 = address.ss_family == AF_INET6;
   asio::ip::tcp::socket socket(loop_.io());
   std::error_code error;
-  socket.assign(address.is_v4() ? asio::ip::tcp::v4() : asio::ip::tcp::v6(), fd, error);
+  socket.assign(v6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd, error);
   if (error) {
     ::close(fd);
     return;
   }
-  ConnectionFacts facts;
-  facts.address = address.ToString();
-  facts.name = NameOf(listener.session_config, facts.address);
-  const ClientMemberships memberships = listener.clients.Judge(facts.name, address);
-  facts.mynetworks = memberships.mynetworks;
-  facts.bare_newline_excluded = memberships.bare_newline_excluded;
-  facts.early_bytes = EarlyBytes(fd);
-
-  if (listener.rates != nullptr && !memberships.event_limit_excepted) {
-    const auto network = listener.clients.CountedNetwork(address);
-    const auto& bytes = network.address().bytes();
-    facts.visit = std::make_shared<ClientVisit>(
-        listener.rates, std::string(bytes.begin(), bytes.end()), WallMillis());
-  }
-  auto connection =
-      std::make_shared<Connection>(*this, listener, std::move(socket), std::move(facts));
+  auto arrival = std::make_shared<Arrival>(*this, listener, std::move(socket), AddressOf(address),
+                                           PortOf(address));
   sessions_.fetch_add(1, std::memory_order_relaxed);
+  shared_.all().Enter();
+  listener.ceiling->Enter();
+  arrival->place_ = arrivals_.insert(arrivals_.end(), arrival);
+  arrival->Start();
+}
+
+void Server::Begin(Arrival& arrival, Listener& listener, asio::ip::tcp::socket socket,
+                   ConnectionFacts facts) {
+  arrivals_.erase(arrival.place_);
+  auto connection = std::make_shared<Connection>(*this, listener, BeginsStressed(listener),
+                                                 std::move(socket), std::move(facts));
   connection->place_ = listener.connections.insert(listener.connections.end(), connection);
   connection->Start(enqueue_.NextQueueIdIsKnown());
+  if (draining_) connection->OnShutdown();
+}
+
+void Server::Abandon(Arrival& arrival, Listener& listener) {
+  arrivals_.erase(arrival.place_);
+  Left(listener);
+}
+
+bool Server::BeginsStressed(Listener& listener) {
+  SessionCeiling& ceiling = *listener.ceiling;
+  if (!ceiling.Stressed()) return false;
+  if (ceiling.MayWarn(options_.clock->Monotonic(), kStressWarningEvery)) {
+    maillog::Warning("master", "service \"", listener.service, "\" has ", ceiling.sessions(),
+                     " sessions of at most ", ceiling.sessions_max(),
+                     ": new ones have the limits of stress; see STRESS_README");
+  }
+  return true;
 }
 
 void Server::Closed(Connection& connection, Listener& listener) {
   listener.connections.erase(connection.place_);
+  Left(listener);
+}
+
+void Server::Left(Listener& listener) {
+  const bool were_full = shared_.all().Leave();
+  const bool was_full = listener.ceiling->Leave();
   {
     std::lock_guard lock(drain_mutex_);
     sessions_.fetch_sub(1, std::memory_order_relaxed);
   }
   drained_.notify_all();
-  for (const auto& waiting : listeners_) ArmAccept(*waiting);
+  if (were_full || was_full) shared_.TellOfRoom();
 }
 
 void Server::Sweep() {
@@ -204,21 +233,21 @@ void Server::Sweep() {
   resolve_.GiveUpOld();
   std::chrono::milliseconds interval = kSweepInterval;
   for (const auto& listener : listeners_) {
-    const std::chrono::milliseconds timeout(listener->session_config.timeout_ms);
-    interval = std::min(interval, std::max(timeout / 2, std::chrono::milliseconds(1)));
-    const auto now = options_.clock->Monotonic();
-    // Each is dropped or moves to the end: as many looks as there are connections.
-    for (size_t left = listener->connections.size(); left > 0; --left) {
-      if (listener->connections.empty()) break;
-      const std::shared_ptr<Connection> oldest = listener->connections.front();
-      if (now - oldest->active_at() < timeout) break;
-      oldest->OnIdle();
+    for (const bool stressed : {false, true}) {
+      const std::chrono::milliseconds timeout(listener->ConfigOf(stressed).timeout_ms);
+      interval = std::min(interval, std::max(timeout / 2, std::chrono::milliseconds(1)));
     }
+    const auto now = options_.clock->Monotonic();
+    std::vector<std::shared_ptr<Connection>> idle;
+    for (const std::shared_ptr<Connection>& connection : listener->connections) {
+      if (now - connection->active_at() >= connection->timeout()) idle.push_back(connection);
+    }
+    for (const std::shared_ptr<Connection>& connection : idle) connection->OnIdle();
   }
   sweep_.Set(interval, [this] { Sweep(); });
 }
 
-bool Server::Drain(std::chrono::milliseconds grace) {
+void Server::BeginDrain() {
   loop_.RunAndWait([this] {
     draining_ = true;
     for (const auto& listener : listeners_) {
@@ -228,11 +257,15 @@ bool Server::Drain(std::chrono::milliseconds grace) {
       for (const auto& connection : connections) connection->OnShutdown();
     }
   });
+}
+
+bool Server::WaitUntilDrained(std::chrono::milliseconds grace) {
   std::unique_lock lock(drain_mutex_);
   return drained_.wait_for(lock, grace, [this] { return sessions_.load() == 0; });
 }
 
 void Server::DropAll() {
+  while (!arrivals_.empty()) std::shared_ptr(arrivals_.front())->Drop();
   for (const auto& listener : listeners_) {
     std::error_code ignored;
     listener->socket.close(ignored);
@@ -256,8 +289,8 @@ void Server::Stop() {
 
 Ingress::Figures Server::figures() const {
   return {.sessions = sessions_.load(),
-          .buffered_bytes = budget_.bytes(),
-          .buffered_bytes_peak = budget_.peak(),
+          .buffered_bytes = shared_.budget().bytes(),
+          .buffered_bytes_peak = shared_.budget().peak(),
           .messages_accepted = accepted_.load()};
 }
 

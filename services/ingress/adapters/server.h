@@ -1,5 +1,5 @@
-// The listeners of a node and what their sessions share: the loop's read buffer, the clients of
-// queue and lookup, the bounds over all sessions. On the loop, but for what is marked.
+// The listeners of one loop and what their sessions share: the loop's read buffer, the clients of
+// queue and lookup. What all loops share is SharedLoad. On the loop, but for what is marked.
 #pragma once
 
 #include <asio/ip/tcp.hpp>
@@ -11,13 +11,15 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
-#include "services/ingress/adapters/buffer_budget.h"
+#include "libs/dns/metered_resolver.h"
+#include "services/ingress/adapters/arrival.h"
+#include "services/ingress/adapters/client_names.h"
 #include "services/ingress/adapters/connection.h"
 #include "services/ingress/adapters/enqueue_client.h"
 #include "services/ingress/adapters/local_time.h"
 #include "services/ingress/adapters/resolve_client.h"
 #include "services/ingress/adapters/session_metrics.h"
+#include "services/ingress/adapters/shared_load.h"
 #include "services/ingress/ingress.h"
 
 namespace postfleet::ingress {
@@ -26,27 +28,39 @@ struct Listener {
   Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
            int listening_fd);
 
+  // What a session that begins now goes by.
+  const SessionConfig& ConfigOf(bool stressed) const {
+    return stressed && stressed_config != nullptr ? *stressed_config : session_config;
+  }
+
+  const std::string service;  // of master.cf
   const std::string log_program;
   const SessionConfig session_config;
+  const std::shared_ptr<const SessionConfig> stressed_config;  // null: as without stress
+  std::shared_ptr<SessionCeiling> ceiling;                     // of its service
+  const bool behind_proxy;
+  const std::chrono::milliseconds proxy_timeout;
   ClientLists clients;
   asio::posix::stream_descriptor socket;
   uint16_t port = 0;
   bool accepting = false;
   ListenerMetrics metrics;
   std::shared_ptr<ClientRates> rates;  // of its service; null: no limits
-  // The longest without activity first.
   std::list<std::shared_ptr<Connection>> connections;
 };
 
 class Server : public Surroundings {
  public:
-  Server(runtime::EventLoop& loop, IngressOptions options, metrics::Registry& registry,
-         std::vector<int> listening_fds);
+  // Takes the descriptors over. `shared` outlives it.
+  Server(runtime::EventLoop& loop, SharedLoad& shared, IngressOptions options,
+         metrics::Registry& registry, std::vector<int> listening_fds);
   ~Server() override;
 
   void Start();
   // From other threads; the loop runs.
-  bool Drain(std::chrono::milliseconds grace);
+  void BeginDrain();
+  // True: all sessions have ended within `grace`.
+  bool WaitUntilDrained(std::chrono::milliseconds grace);
   void Stop();
   bool Ready() const { return ready_.load(std::memory_order_acquire); }
   Ingress::Figures figures() const;
@@ -59,7 +73,7 @@ class Server : public Surroundings {
   std::string NextQueueId() override { return enqueue_.NextQueueId(); }
   bool DiskNearlyFull() override { return enqueue_.disk_nearly_full(); }
   bool QueueIsBehind() override { return enqueue_.behind(); }
-  bool BuffersFull() override { return budget_.Full(); }
+  bool BuffersFull() override { return shared_.budget().Full(); }
 
   // For connections.
   const Clock& clock() const { return *options_.clock; }
@@ -67,32 +81,44 @@ class Server : public Surroundings {
   std::string& read_buffer() { return read_buffer_; }
   EnqueueClient& enqueue() { return enqueue_; }
   ResolveClient& resolve() { return resolve_; }
-  BufferBudget& budget() { return budget_; }
+  BufferBudget& budget() { return shared_.budget(); }
   void CountAccepted() { accepted_.fetch_add(1, std::memory_order_relaxed); }
   void Closed(Connection& connection, Listener& listener);
+
+  // For arrivals.
+  ClientNames& names() { return names_; }
+  void Begin(Arrival& arrival, Listener& listener, asio::ip::tcp::socket socket,
+             ConnectionFacts facts);
+  void Abandon(Arrival& arrival, Listener& listener);
 
  private:
   void OnLinkChange();
   void StartAccepting();
   void ArmAccept(Listener& listener);
   void Accept(Listener& listener);
-  void Admit(Listener& listener, int fd, const config::IpAddress& address);
+  void Admit(Listener& listener, int fd, const sockaddr_storage& address);
+  bool MayAccept(const Listener& listener) const;
+  // A session is over.
+  void Left(Listener& listener);
+  bool BeginsStressed(Listener& listener);
   void Sweep();
   void DropAll();
 
   runtime::EventLoop& loop_;
   const IngressOptions options_;
-  BufferBudget budget_;
+  SharedLoad& shared_;
   EnqueueClient enqueue_;
   ResolveClient resolve_;
+  dns::MeteredResolver resolver_;
+  ClientNames names_;
   LocalTime local_time_;
+  std::list<std::shared_ptr<Arrival>> arrivals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   runtime::Timer sweep_;
   runtime::Timer first_ready_;
   runtime::Timer accept_again_;
   Actions actions_;
   std::string read_buffer_;
-  absl::flat_hash_map<std::string, std::shared_ptr<ClientRates>> rates_of_;  // by service
   bool accepting_ = false;
   bool draining_ = false;
 

@@ -10,6 +10,8 @@ struct ClientLists::Lists {
   tables::MatchList mynetworks;
   tables::MatchList bare_newline_exclusions;
   tables::MatchList event_limit_exceptions;
+  tables::MatchList xclient_hosts;
+  tables::MatchList xforward_hosts;
 };
 
 namespace {
@@ -47,6 +49,8 @@ absl::StatusOr<ClientLists> ClientLists::Open(const config::Config& config) {
       {"mynetworks", &result.lists_->mynetworks},
       {"smtpd_forbid_bare_newline_exclusions", &result.lists_->bare_newline_exclusions},
       {"smtpd_client_event_limit_exceptions", &result.lists_->event_limit_exceptions},
+      {"smtpd_authorized_xclient_hosts", &result.lists_->xclient_hosts},
+      {"smtpd_authorized_xforward_hosts", &result.lists_->xforward_hosts},
   };
   for (const auto& row : rows) {
     absl::StatusOr<tables::MatchList> list = OpenList(config, row.parameter);
@@ -66,6 +70,8 @@ ClientMemberships ClientLists::Judge(std::string_view name, const config::IpAddr
       Ask(lists_->bare_newline_exclusions, name, address) == Membership::kYes;
   result.event_limit_excepted =
       Ask(lists_->event_limit_exceptions, name, address) == Membership::kYes;
+  result.may_xclient = Ask(lists_->xclient_hosts, name, address) == Membership::kYes;
+  result.may_xforward = Ask(lists_->xforward_hosts, name, address) == Membership::kYes;
   return result;
 }
 

@@ -1,6 +1,7 @@
 // Which lists a client is on, asked once when it connects: mynetworks,
-// smtpd_forbid_bare_newline_exclusions, smtpd_client_event_limit_exceptions. And by which network
-// it is counted.
+// smtpd_forbid_bare_newline_exclusions, smtpd_client_event_limit_exceptions,
+// smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts. And by which network it is
+// counted.
 //
 // Lists may name tables: asking can read files. Not thread-safe.
 #pragma once
@@ -20,6 +21,9 @@ struct ClientMemberships {
   Membership mynetworks = Membership::kNo;
   bool bare_newline_excluded = false;  // false also if a table cannot be read: the strict way
   bool event_limit_excepted = false;
+  // As bare_newline_excluded: false if a table cannot be read.
+  bool may_xclient = false;
+  bool may_xforward = false;
 };
 
 class ClientLists {

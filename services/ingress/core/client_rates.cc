@@ -12,6 +12,7 @@ ClientRates::Client& ClientRates::At(const std::string& key, int64_t now_ms) {
 }
 
 ClientRates::Connections ClientRates::Connect(const std::string& key, int64_t now_ms) {
+  const std::lock_guard lock(mutex_);
   ForgetOld(now_ms);
   const auto [found, is_new] = clients_.try_emplace(key);
   if (is_new) {
@@ -24,6 +25,7 @@ ClientRates::Connections ClientRates::Connect(const std::string& key, int64_t no
 }
 
 void ClientRates::Disconnect(const std::string& key) {
+  const std::lock_guard lock(mutex_);
   const auto found = clients_.find(key);
   if (found == clients_.end() || --found->second.connected > 0) return;
   if (KeepsRates()) {

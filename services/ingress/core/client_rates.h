@@ -5,14 +5,15 @@
 // its counts begin anew. Clients are told apart by a key, the network that counts as one.
 //
 // Bounded: a client without a connection whose unit has passed is forgotten, and the oldest one
-// without a connection when there are `clients_max`. Each call costs constant time; not
-// thread-safe.
+// without a connection when there are `clients_max`. Each call costs constant time. Thread-safe:
+// the loops of an ingress share one.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
@@ -38,7 +39,10 @@ class ClientRates {
       : limits_(limits), clients_max_(clients_max) {}
 
   const ClientLimits& limits() const { return limits_; }
-  size_t clients() const { return clients_.size(); }
+  size_t clients() const {
+    const std::lock_guard lock(mutex_);
+    return clients_.size();
+  }
 
   struct Connections {
     int count = 0;  // at this moment, with this one
@@ -50,8 +54,12 @@ class ClientRates {
   void Disconnect(const std::string& key);
 
   // In this unit, with this one. Only while the client is connected.
-  int CountMessage(const std::string& key, int64_t now_ms) { return ++At(key, now_ms).messages; }
+  int CountMessage(const std::string& key, int64_t now_ms) {
+    const std::lock_guard lock(mutex_);
+    return ++At(key, now_ms).messages;
+  }
   int CountRecipient(const std::string& key, int64_t now_ms) {
+    const std::lock_guard lock(mutex_);
     return ++At(key, now_ms).recipients;
   }
 
@@ -66,6 +74,7 @@ class ClientRates {
     std::list<std::string>::iterator gone;
   };
 
+  // Under mutex_.
   Client& At(const std::string& key, int64_t now_ms);
   void ForgetOld(int64_t now_ms);
   bool UnitHasPassed(const Client& client, int64_t now_ms) const;
@@ -75,6 +84,7 @@ class ClientRates {
 
   const ClientLimits limits_;
   const size_t clients_max_;
+  mutable std::mutex mutex_;
   absl::flat_hash_map<std::string, Client> clients_;
   std::list<std::string> gone_;
 };

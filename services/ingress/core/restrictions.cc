@@ -32,55 +32,83 @@ Refusal LookupFailure(std::string_view subject) {
   return {451, Concat("4.3.0 <", subject, ">: Temporary lookup failure"), Refusal::Kind::kLookup};
 }
 
-// The recipient of a relay check is named also when another stage's list asks for it.
-std::optional<Refusal> CheckDestination(const AccessQuestion& question, int code) {
-  if (question.answer == nullptr) return std::nullopt;
-  const Answer& answer = *question.answer;
-  const std::string_view recipient = question.recipient;
-  if (!answer.failure().empty()) return LookupFailure(recipient);
-  if (answer.address_class() != lookup::v1::ADDRESS_CLASS_DEFAULT) return std::nullopt;
-  // A name that stays without a domain is ours.
-  if (!answer.recipient().empty() && answer.recipient().find('@') == std::string::npos) {
-    return std::nullopt;
+// Whether mail to it may come from anybody. What still has a route in its local part, for the next
+// host to follow, is a stranger's wherever it goes first.
+bool IsOurs(const SessionConfig& config, const Answer& answer) {
+  const std::string_view recipient = answer.recipient();
+  const size_t domain = recipient.rfind('@');
+  if (!recipient.empty() && domain == recipient.npos) return true;  // append_at_myorigin = no
+  if (!config.allow_untrusted_routing && recipient.find_first_of("@!%") != domain) return false;
+  switch (answer.address_class()) {
+    case lookup::v1::ADDRESS_CLASS_LOCAL:
+    case lookup::v1::ADDRESS_CLASS_VIRTUAL_ALIAS:
+    case lookup::v1::ADDRESS_CLASS_VIRTUAL_MAILBOX:
+    case lookup::v1::ADDRESS_CLASS_RELAY:
+      return true;
+    default:
+      return false;
   }
-  return Refusal{code,
-                 Concat(code >= 500 ? "5.7.1 <" : "4.7.1 <", recipient, ">: Relay access denied"),
-                 Refusal::Kind::kRelay};
 }
 
 }  // namespace
 
-std::optional<Refusal> Evaluate(const SessionConfig& config, const Restrictions& restrictions,
-                                const AccessQuestion& question) {
-  for (const Restriction restriction : restrictions) {
-    std::optional<Refusal> refusal;
-    switch (restriction) {
-      case Restriction::kPermit:
-        return std::nullopt;
-      case Restriction::kReject:
-        return Refusal{config.reject_code,
-                       Concat("5.7.1 <", question.subject, ">: ", Refused(question.stage),
-                              " rejected: Access denied")};
-      case Restriction::kDefer:
-        return Refusal{config.defer_code,
-                       Concat("4.3.2 <", question.subject, ">: ", Refused(question.stage),
-                              " rejected: Try again later")};
-      case Restriction::kPermitMynetworks:
-        if (question.mynetworks == Membership::kYes) return std::nullopt;
-        if (question.mynetworks == Membership::kUnknown) refusal = LookupFailure(question.subject);
-        break;
-      case Restriction::kPermitSaslAuthenticated:
-        break;
-      case Restriction::kRejectUnauthDestination:
-        refusal = CheckDestination(question, config.relay_code);
-        break;
-      case Restriction::kDeferUnauthDestination:
-        refusal = CheckDestination(question, config.relay_code - 100);
-        break;
-    }
-    if (refusal) return refusal;
+Judging::Verdict Judging::Refuse(Refusal refusal) {
+  refusal_ = std::move(refusal);
+  return Verdict::kRefuse;
+}
+
+// The recipient is named also when another stage's list asks for it.
+Judging::Verdict Judging::CheckDestination(const Answer* answer, int code) {
+  if (answer == nullptr) return Verdict::kNone;
+  if (!answer->failure().empty()) return Refuse(LookupFailure(recipient_));
+  if (IsOurs(config_, *answer)) return Verdict::kNone;
+  return Refuse({code,
+                 Concat(code >= 500 ? "5.7.1 <" : "4.7.1 <", recipient_, ">: Relay access denied"),
+                 Refusal::Kind::kRelay});
+}
+
+Judging::Verdict Judging::Try(Restriction::Kind kind, const StageCheck& check,
+                              const Answer* answer) {
+  switch (kind) {
+    case Restriction::kPermit:
+      return Verdict::kPermit;
+    case Restriction::kReject:
+      return Refuse(
+          {config_.reject_code, Concat("5.7.1 <", check.subject, ">: ", Refused(check.stage),
+                                       " rejected: Access denied")});
+    case Restriction::kDefer:
+      return Refuse(
+          {config_.defer_code, Concat("4.3.2 <", check.subject, ">: ", Refused(check.stage),
+                                      " rejected: Try again later")});
+    case Restriction::kPermitMynetworks:
+      if (mynetworks_ == Membership::kUnknown) return Refuse(LookupFailure(check.subject));
+      return mynetworks_ == Membership::kYes ? Verdict::kPermit : Verdict::kNone;
+    case Restriction::kRejectUnauthDestination:
+      return CheckDestination(answer, config_.relay_code);
+    case Restriction::kDeferUnauthDestination:
+      return CheckDestination(answer, config_.relay_code - 100);
+    case Restriction::kPermitSaslAuthenticated:
+    case Restriction::kSleep:
+      break;
   }
-  return std::nullopt;
+  return Verdict::kNone;
+}
+
+Judging::State Judging::Continue(const Answer* answer) {
+  for (; check_ < checks_.size(); ++check_, item_ = 0) {
+    const StageCheck& check = checks_[check_];
+    while (item_ < check.list->size()) {
+      const Restriction& restriction = (*check.list)[item_++];
+      if (restriction.kind == Restriction::kSleep && restriction.seconds > 0) {
+        wait_ms_ = restriction.seconds * int64_t{1000};
+        return State::kWaits;
+      }
+      const Verdict verdict = Try(restriction.kind, check, answer);
+      if (verdict == Verdict::kRefuse) return State::kRefused;
+      if (verdict == Verdict::kPermit) break;
+    }
+  }
+  return State::kPermitted;
 }
 
 std::optional<Refusal> RefuseUnlisted(const SessionConfig& config, std::string_view recipient,

@@ -4,6 +4,9 @@
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "libs/mail/address.h"
+#include "services/ingress/core/command_rules.h"
+#include "services/ingress/core/reject_footer.h"
 
 namespace postfleet::ingress {
 
@@ -20,7 +23,25 @@ SessionConfig ScriptedSession::Config() {
   config.relay_restrictions = {config::Restriction::kPermitMynetworks,
                                config::Restriction::kPermitSaslAuthenticated,
                                config::Restriction::kDeferUnauthDestination};
+  config.command_rules = Rules();
   return config;
+}
+
+namespace {
+
+config::Config ConfigOf(std::string_view main_cf) {
+  config::Diagnostics ignored;
+  return *config::Config::FromText(main_cf, "", {.hostname = "mx.example.com"}, ignored);
+}
+
+}  // namespace
+
+std::shared_ptr<CommandRules> ScriptedSession::Rules(std::string_view main_cf) {
+  return std::make_shared<CommandRules>(*CommandRules::Open(ConfigOf(main_cf)));
+}
+
+std::shared_ptr<RejectFooter> ScriptedSession::Footer(std::string_view main_cf) {
+  return std::make_shared<RejectFooter>(*RejectFooter::Open(ConfigOf(main_cf)));
 }
 
 ConnectionFacts ScriptedSession::Facts() { return {.name = "unknown", .address = "127.0.0.3"}; }
@@ -29,7 +50,9 @@ Answer ScriptedSession::Answer(const std::string& recipient, bool check_listed) 
   lookup::v1::Answer answer;
   const size_t at = recipient.rfind('@');
   const std::string local = recipient.substr(0, at);
-  const std::string domain = at == std::string::npos ? "example.com" : recipient.substr(at + 1);
+  const std::string domain = at == std::string::npos
+                                 ? "example.com"
+                                 : mail::LowerCasedAscii(recipient.substr(at + 1));
   struct Row {
     std::string_view domain;
     lookup::v1::AddressClass address_class;

@@ -19,6 +19,9 @@ class ScriptedSession : public Surroundings {
  public:
   static SessionConfig Config();
   static ConnectionFacts Facts();
+  // `main_cf` on top of the defaults.
+  static std::shared_ptr<CommandRules> Rules(std::string_view main_cf = {});
+  static std::shared_ptr<RejectFooter> Footer(std::string_view main_cf);
   static lookup::v1::Answer Answer(const std::string& recipient, bool check_listed);
 
   explicit ScriptedSession(SessionConfig config = Config(), ConnectionFacts facts = Facts());

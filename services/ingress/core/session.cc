@@ -5,6 +5,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
+#include "libs/smtp/escaped_input.h"
 #include "services/ingress/core/transaction.h"
 
 namespace postfleet::ingress {
@@ -13,41 +14,16 @@ namespace {
 using smtp::Verb;
 
 constexpr size_t kLoggedInputBytesMax = 100;
+// RFC 5321, 4.5.3.1.5: a line has 512 bytes, its code and its end among them.
+constexpr size_t kReplyTextBytesMax = 512 - 4 - 2;
 
-// Input in a log line, as Postfix escapes it.
-std::string Escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, kLoggedInputBytesMax)) {
-    const auto byte = static_cast<unsigned char>(c);
-    switch (c) {
-      case '\r':
-        out += "\\r";
-        continue;
-      case '\n':
-        out += "\\n";
-        continue;
-      case '\t':
-        out += "\\t";
-        continue;
-      case '\\':
-        out += "\\\\";
-        continue;
-      default:
-        break;
-    }
-    if (byte >= 32 && byte < 127) {
-      out += c;
-    } else {
-      for (const int shift : {6, 3, 0}) {
-        if (shift == 6) out += '\\';
-        out += static_cast<char>('0' + ((byte >> shift) & 7));
-      }
-    }
-  }
-  return out;
+// No longer than that, and no character in parts.
+std::string_view FittingInLine(std::string_view text) {
+  if (text.size() <= kReplyTextBytesMax) return text;
+  size_t size = kReplyTextBytesMax;
+  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
+  return text.substr(0, size);
 }
-
-bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 RejectReason ReasonOf(const Refusal& refusal) {
   switch (refusal.kind) {
@@ -62,15 +38,10 @@ RejectReason ReasonOf(const Refusal& refusal) {
   }
 }
 
-// What no mail client says: HTTP, or a message header. smtpd_forbidden_commands' default, and the
-// header check of smtpd(8).
-bool IsForeignProtocol(const smtp::Command& command) {
-  if (command.name.empty()) return false;
-  if (!IsLetter(command.name.front())) return true;
-  if (command.name.back() == ':') return true;
-  constexpr std::string_view kForeign[] = {"connect", "get", "post"};
-  const std::string name = mail::LowerCasedAscii(command.name);
-  return std::find(std::begin(kForeign), std::end(kForeign), name) != std::end(kForeign);
+std::string ClientText(const ConnectionFacts& facts, bool with_port) {
+  std::string text = Concat(facts.name, '[', facts.address, ']');
+  if (with_port) ConcatTo(&text, ':', facts.port);
+  return text;
 }
 
 }  // namespace
@@ -98,21 +69,25 @@ Session::Session(const SessionConfig& config, ConnectionFacts facts, Surrounding
     : config_(config),
       facts_(std::move(facts)),
       surroundings_(surroundings),
-      client_(Concat(facts_.name, '[', facts_.address, ']')),
+      client_(ClientText(facts_, config.client_port_logging)),
       lines_(config.line_length_limit,
-             config.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded) {}
+             config.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded),
+      discarded_keywords_(config.discarded_keywords) {}
 
 Session::~Session() = default;
+
+void Session::NameClient() { client_ = ClientText(facts_, config_.client_port_logging); }
 
 // ---- Events ----
 
 void Session::OnConnect(Actions* actions) {
   Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
   if (TooManyConnections(actions)) return;
+  FindKeywords(actions);
   if (!facts_.early_bytes.empty()) {
     Log(LogProgram::kSmtpd,
         Concat("improper command pipelining after CONNECT from ", client_, ": ",
-               Escaped(facts_.early_bytes)),
+               smtp::EscapedInput(facts_.early_bytes.substr(0, kLoggedInputBytesMax))),
         actions);
     if (config_.forbid_unauth_pipelining) {
       Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
@@ -121,16 +96,11 @@ void Session::OnConnect(Actions* actions) {
       return;
     }
   }
-  if (!config_.delay_reject) {
-    if (const auto refusal =
-            Check(config_.client_restrictions, Stage::kClient, client_, {}, nullptr)) {
-      Refuse("CONNECT", *refusal, actions);
-      ++errors_;
-      access_denied_ = true;
-      return;
-    }
+  if (config_.delay_reject) {
+    ConnectDecided(std::nullopt, actions);
+  } else {
+    Judge(Stage::kClient, client_, &Session::ConnectDecided, actions);
   }
-  Reply(220, config_.banner, actions);
 }
 
 void Session::OnNotReady(Actions* actions) {
@@ -143,7 +113,11 @@ void Session::OnNotReady(Actions* actions) {
 void Session::OnBytes(std::string_view bytes, Actions* actions) { Continue(bytes, actions); }
 
 void Session::OnDelayOver(Actions* actions) {
-  if (!delaying_) return;
+  if (ended_ && !close_owed_) return;
+  if (!delaying_) {
+    if (JudgingWaits()) OnJudgingTime(actions);
+    return;
+  }
   delaying_ = false;
   actions->reply += held_reply_;
   held_reply_.clear();
@@ -178,7 +152,7 @@ bool Session::AwaitsService() const {
 }
 
 bool Session::Paused() const {
-  if (delaying_ || AwaitsService()) return true;
+  if (delaying_ || JudgingWaits() || AwaitsService()) return true;
   return phase_ == Phase::kData && transaction_->unacknowledged_chunks >= kUnacknowledgedChunksMax;
 }
 
@@ -255,7 +229,9 @@ void Session::ReadCommand(std::string_view* in, Actions* actions) {
       return;
     }
   }
-  Execute(line, *in, actions);
+  std::optional<std::string> replacement;
+  if (!Filter(line.text, &replacement, actions)) return;
+  Execute(replacement ? *replacement : line.text, *in, actions);
 }
 
 const Session::VerbRow Session::kVerbs[] = {
@@ -273,8 +249,8 @@ const Session::VerbRow Session::kVerbs[] = {
     {Verb::kStarttls, "STARTTLS", &Session::NotImplemented},
     {Verb::kEtrn, "ETRN", &Session::Etrn, false, true},
     {Verb::kBdat, "BDAT", &Session::Bdat},
-    {Verb::kXclient, "XCLIENT", &Session::NotAuthorized},
-    {Verb::kXforward, "XFORWARD", &Session::NotAuthorized},
+    {Verb::kXclient, "XCLIENT", &Session::Xclient, true},
+    {Verb::kXforward, "XFORWARD", &Session::Xforward},
 };
 
 const Session::VerbRow* Session::FindVerb(Verb verb) {
@@ -286,8 +262,8 @@ const Session::VerbRow* Session::FindVerb(Verb verb) {
   return table[static_cast<size_t>(verb)];
 }
 
-void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* actions) {
-  const smtp::Command command = smtp::ParseCommand(line.text);
+void Session::Execute(std::string_view line, std::string_view rest, Actions* actions) {
+  const smtp::Command command = smtp::ParseCommand(line);
   const VerbRow* row = FindVerb(command.verb);
   if (command.name.empty()) {
     where_ = "UNKNOWN";
@@ -295,20 +271,25 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
     FinishCommand(Verb::kUnknown, Fail(500, "5.5.2 Error: bad syntax", actions), actions);
     return;
   }
-  if (config_.utf8_commands && !mail::IsUtf8(line.text)) {
+  if (config_.smtputf8 && !mail::IsUtf8(line)) {
     // Not one of the commands that the line at the end counts, as in Postfix.
     Fail(500, "5.5.2 Error: bad UTF-8 syntax", actions);
     counts_.Replied(Verb::kUnknown, last_code_);
     ++errors_;
     return;
   }
+  if (IsNoop(command.name, actions)) {
+    Reply(250, "2.0.0 Ok", actions);
+    if (junk_commands_++ > config_.junk_command_limit) ++errors_;
+    return;
+  }
   if (row == nullptr) {
     where_ = "UNKNOWN";
     counts_.Came(Verb::kUnknown);
-    if (IsForeignProtocol(command)) {
+    if (IsForbidden(command.name, actions)) {
       Log(LogProgram::kSmtpd,
           Concat("warning: non-SMTP command from ", client_, ": ",
-                 line.text.substr(0, kLoggedInputBytesMax)),
+                 line.substr(0, kLoggedInputBytesMax)),
           actions);
       Reply(221, "2.7.0 Error: I can break rules, too. Goodbye.", actions);
       End("", actions);
@@ -326,11 +307,16 @@ void Session::Execute(const smtp::Line& line, std::string_view rest, Actions* ac
     return;
   }
   if (SentAhead(*row, rest, actions)) return;
+  current_verb_ = command.verb;
   const bool good = (this->*row->handler)(command, actions);
+  if (!JudgingWaits()) FinishUnlessItGoesOn(command.verb, good, actions);
+}
+
+void Session::FinishUnlessItGoesOn(Verb verb, bool good, Actions* actions) {
   // A chunk counts when it is over.
-  if (command.verb == Verb::kBdat) return;
+  if (verb == Verb::kBdat || ended_) return;
   if (phase_ != Phase::kAwaitingAnswer && phase_ != Phase::kData) {
-    FinishCommand(command.verb, good, actions);
+    FinishCommand(verb, good, actions);
   }
 }
 
@@ -339,7 +325,7 @@ bool Session::SentAhead(const VerbRow& row, std::string_view rest, Actions* acti
   if (rest.empty() || (esmtp_ && !row.last_of_group)) return false;
   Log(LogProgram::kSmtpd,
       Concat("improper command pipelining after ", row.name, " from ", client_, ": ",
-             Escaped(rest)),
+             smtp::EscapedInput(rest.substr(0, kLoggedInputBytesMax))),
       actions);
   if (!config_.forbid_unauth_pipelining) return false;
   Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
@@ -350,10 +336,11 @@ bool Session::SentAhead(const VerbRow& row, std::string_view rest, Actions* acti
 
 void Session::FinishCommand(Verb verb, bool good, Actions* actions) {
   counts_.Replied(verb, last_code_);
-  if (good) {
-    counts_.Succeeded(verb);
-  } else {
+  if (!good) {
     ++errors_;
+  } else if (verb != Verb::kXclient) {
+    // Whose success is another session's, in Postfix.
+    counts_.Succeeded(verb);
   }
   const VerbRow* row = FindVerb(verb);
   if (row != nullptr && row->junk && junk_commands_++ > config_.junk_command_limit) ++errors_;
@@ -374,7 +361,7 @@ void Session::Reply(int code, std::string_view text, Actions* actions,
   std::string& out = delaying_ ? held_reply_ : actions->reply;
   out += lines_before;
   const size_t start = out.size();
-  ConcatTo(&out, code, ' ', text, "\r\n");
+  ConcatTo(&out, code, ' ', FittingInLine(text), "\r\n");
   // What a client said may be part of the text: it must not become a line of its own.
   for (size_t i = start; i + 2 < out.size(); ++i) {
     const auto byte = static_cast<unsigned char>(out[i]);
@@ -384,6 +371,7 @@ void Session::Reply(int code, std::string_view text, Actions* actions,
     out[start] = '4';
     if (text.starts_with("5.")) out[start + 4] = '4';
   }
+  if (code >= 400 && config_.reject_footer != nullptr) AppendFooter(start, &out, actions);
 }
 
 bool Session::Fail(int code, std::string_view text, Actions* actions) {
@@ -451,6 +439,7 @@ void Session::End(std::string_view reason, Actions* actions) {
   Log(LogProgram::kSmtpd, std::move(text), actions);
   ended_ = true;
   phase_ = Phase::kOver;
+  judging_.reset();
   pending_input_ = {};
   if (delaying_) {
     close_owed_ = true;

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,8 +24,10 @@
 #include "absl/status/statusor.h"
 #include "libs/message/cleanup.h"
 #include "libs/message/received.h"
+#include "libs/smtp/client_attributes.h"
 #include "libs/smtp/command.h"
 #include "libs/smtp/data_reader.h"
+#include "libs/smtp/ehlo_keywords.h"
 #include "libs/smtp/line_reader.h"
 #include "proto/postfleet/lookup/v1/lookup.pb.h"
 #include "proto/postfleet/queue/v1/queue.pb.h"
@@ -38,13 +41,19 @@ namespace postfleet::ingress {
 // What is known of a client when it connects.
 struct ConnectionFacts {
   std::string name = "unknown";
-  std::string address;  // "192.0.2.1", "2001:db8::1"
+  std::string address;           // "192.0.2.1", "2001:db8::1"
+  std::string port = "unknown";  // "25041"
   Membership mynetworks = Membership::kNo;
   bool bare_newline_excluded = false;
   // Null: nothing limits this client.
   std::shared_ptr<ClientVisit> visit;
   // Bytes that came before the banner, for smtpd_forbid_unauth_pipelining; at most 100.
   std::string early_bytes;
+  // smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts.
+  bool may_xclient = false;
+  bool may_xforward = false;
+  // Behind XCLIENT: asks the lists again, by name and address; null: there are none.
+  std::function<void(ConnectionFacts*)> recognize;
 };
 
 // What a session asks while it decides.
@@ -186,6 +195,15 @@ class Session {
     bool junk = false;           // counts against smtpd_junk_command_limit
   };
   static const VerbRow kVerbs[];
+  // What follows the lists of a stage. A command's gives whether it was good.
+  using Decided = bool (Session::*)(const std::optional<Refusal>& refusal, Actions*);
+  struct StageRow {
+    Stage stage;
+    Restrictions SessionConfig::*list;
+    // Before it, where smtpd_delay_reject holds them back: the lists of client, HELO and sender.
+    bool takes_delayed = false;
+  };
+  static const StageRow kStages[];
   static const VerbRow* FindVerb(smtp::Verb verb);
 
   bool Paused() const;
@@ -197,13 +215,15 @@ class Session {
   void Continue(std::string_view in, Actions* actions);
   void Resume(Actions* actions);
   void ReadCommand(std::string_view* in, Actions* actions);
-  void Execute(const smtp::Line& line, std::string_view rest, Actions* actions);
+  void Execute(std::string_view line, std::string_view rest, Actions* actions);
   bool SentAhead(const VerbRow& row, std::string_view rest, Actions* actions);
 
   // Commands: false counts as an error.
   bool Helo(const smtp::Command& command, Actions* actions);
   bool Ehlo(const smtp::Command& command, Actions* actions);
   bool Mail(const smtp::Command& command, Actions* actions);
+  // EHLO names it to this client, if it can at all.
+  bool Offers(std::string_view keyword) const;
   // Of MAIL and RCPT, by what EHLO offers.
   smtp::PathSyntax Syntax() const;
   bool Rcpt(const smtp::Command& command, Actions* actions);
@@ -216,16 +236,53 @@ class Session {
   bool Help(const smtp::Command& command, Actions* actions);
   bool Quit(const smtp::Command& command, Actions* actions);
   bool Auth(const smtp::Command& command, Actions* actions);
-  bool NotAuthorized(const smtp::Command& command, Actions* actions);
+  bool Xclient(const smtp::Command& command, Actions* actions);
+  bool Xforward(const smtp::Command& command, Actions* actions);
   bool NotImplemented(const smtp::Command& command, Actions* actions);
 
-  bool AskLookup(smtp::Verb verb, std::string_view recipient, Actions* actions);
-  bool JudgeRecipient(const lookup::v1::Answer& answer, Actions* actions);
-  bool AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions);
+  // What the tables of CommandRules say. A table that cannot be asked is warned of; where a wrong
+  // guess would do harm, the session ends with a 421.
+  void FindKeywords(Actions* actions);
+  bool Filter(std::string_view line, std::optional<std::string>* replacement, Actions* actions);
+  bool IsNoop(std::string_view word, Actions* actions);
+  bool IsForbidden(std::string_view word, Actions* actions);
+  // Always false.
+  bool EndForTables(std::string_view stage, Actions* actions);
+  void Warn(const absl::Status& status, Actions* actions);
+  // Behind the last line of `reply`, which begins at `start`.
+  void AppendFooter(size_t start, std::string* reply, Actions* actions);
+
+  // The message gets its queue id.
+  bool OpenMessage(std::string_view stage, Actions* actions);
+  bool AskLookup(smtp::Verb verb, Actions* actions);
+
+  // Tries the lists of a stage (smtpd_*_restrictions), then `decided`, which may be later:
+  // JudgingWaits() until then. What `decided` gave; true while it waits.
+  bool Judge(Stage stage, std::string subject, Decided decided, Actions* actions);
+  bool ContinueJudging(Actions* actions);
+  bool JudgingWaits() const { return judging_ != nullptr; }
+  std::vector<StageCheck> ChecksAt(Stage stage, std::string subject) const;
+  bool ConnectDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool HeloDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool EhloDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool MailDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool RcptDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool VrfyDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool DataDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool BdatDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool EtrnDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  bool EndOfDataDecided(const std::optional<Refusal>& refusal, Actions* actions);
+  // HELO or EHLO was refused.
+  bool RefuseGreeting(const Refusal& refusal, Actions* actions);
+  // A recipient that no list refused, by what lookup says of it.
+  std::optional<Refusal> CheckListed() const;
+
+  bool JudgeRecipient(Actions* actions);
+  bool AcceptRecipient(Actions* actions);
   void Greet(const smtp::Command& command, bool esmtp);
 
   bool BeginChunks(Actions* actions);
-  bool ReadChunk(std::string_view id, Actions* actions);
+  bool ReadChunk(Actions* actions);
   void EndOfChunk(Actions* actions);
   bool SkipChunk(int code, std::string text, Actions* actions);
   void SkipData(std::string_view* in, Actions* actions);
@@ -236,9 +293,17 @@ class Session {
   void ReadData(std::string_view* in, Actions* actions);
   size_t TakeContent(std::string_view in, Actions* actions);
   void FinishContent();
+  void LogNotes(Actions* actions);
   void SubmitChunk(Actions* actions);
   void EndOfData(Actions* actions);
+  // What is wrong with the content itself: replied.
+  bool RefuseBareNewline(Actions* actions);
+  // Of a bare newline that was refused.
+  void EndIfCodeSaysSo(Actions* actions);
   bool RefuseContent(Actions* actions);
+  bool TooBig() const;
+  // The transaction ends with the reply that was given.
+  void EndRefused(Actions* actions);
   void SubmitMessage(Actions* actions);
   void OnChunkEnqueued(queue::v1::EnqueueResult::Code code, Actions* actions);
   void AnswerMessage(queue::v1::EnqueueResult::Code code, Actions* actions);
@@ -252,6 +317,7 @@ class Session {
   bool Fail(int code, std::string_view text, Actions* actions);
   // There is no queue to take the message.
   bool FailForQueue(std::string_view stage, Actions* actions);
+  void LogBadAddress(smtp::Verb verb, std::string_view address, Actions* actions);
   bool FailParsing(const smtp::Reply& reply, const smtp::Command& command, Actions* actions);
   // A refusal of policy: replied and logged ("reject: RCPT from ..."). Always false.
   bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
@@ -261,23 +327,36 @@ class Session {
   void NoteRefusal(std::string_view stage, RejectReason reason, int code, std::string_view text,
                    Actions* actions);
   void LogReject(std::string_view stage, std::string_view what, Actions* actions);
-  std::optional<Refusal> Check(const Restrictions& list, Stage stage, std::string_view subject,
-                               std::string_view recipient, const lookup::v1::Answer* answer) const;
-  std::optional<Refusal> CheckRecipient(const lookup::v1::Answer& answer) const;
-  std::optional<Refusal> CheckEtrn(std::string_view site) const;
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, std::string text, Actions* actions);
   std::string CompletedSender(const mail::Address& sender) const;
   absl::StatusOr<bool> HeadersAreLocal() const;
   message::CleanupOptions MakeCleanupOptions() const;
+  // The time that judging waited for has passed.
+  void OnJudgingTime(Actions* actions);
+  // What lookup was asked for is over.
+  void FinishAsked(bool good, Actions* actions);
+  void FinishUnlessItGoesOn(smtp::Verb verb, bool good, Actions* actions);
+  // client_, of facts_.
+  void NameClient();
+  // Whether XCLIENT or XFORWARD may come now; else it is answered.
+  bool MayForward(bool allowed, const smtp::Command& command, Actions* actions);
+  // ", orig_client=NAME[ADDR]" behind client=, by XFORWARD.
+  std::string ForwardedNote() const;
+  void WriteOrigin(bool local_headers, mail::v1::Origin* origin) const;
+  // nullopt: XFORWARD does not say.
+  std::optional<bool> ForwardedIsLocal() const;
   // Counts a command that is over and the errors and junk of it.
   void FinishCommand(smtp::Verb verb, bool good, Actions* actions);
 
   const SessionConfig& config_;
-  const ConnectionFacts facts_;
+  // Another's after XCLIENT.
+  ConnectionFacts facts_;
   Surroundings& surroundings_;
-  const std::string client_;  // "NAME[ADDR]"
+  std::string client_;  // "NAME[ADDR]"
+  // By XFORWARD, of the next or current message.
+  smtp::ClientAttributes forwarded_;
 
   Phase phase_ = Phase::kCommand;
   smtp::LineReader lines_;
@@ -298,9 +377,18 @@ class Session {
   int errors_ = 0;
   int junk_commands_ = 0;
   int last_code_ = 0;  // of the last reply
+  smtp::EhloKeywords discarded_keywords_;
+  bool keywords_known_ = true;  // false: the table that says what to discard could not be asked
   CommandCounts counts_;
   smtp::Verb awaiting_verb_ = smtp::Verb::kUnknown;  // RCPT or VRFY: waits for lookup
   smtp::RcptCommand asked_;                          // its address
+  std::string etrn_site_;
+  // While JudgingWaits().
+  std::unique_ptr<Judging> judging_;
+  Decided decided_ = nullptr;
+  smtp::Verb current_verb_ = smtp::Verb::kUnknown;   // whose command is executed
+  const lookup::v1::Answer* answer_ = nullptr;       // about asked_, while it is judged
+  std::unique_ptr<lookup::v1::Answer> kept_answer_;  // the same, while judging waits
   int64_t mail_ms_ = 0;
   std::unique_ptr<Transaction> transaction_;
   Chunk chunk_;

@@ -14,7 +14,7 @@ using queue::v1::EnqueueResult;
 using smtp::Verb;
 
 bool Session::Bdat(const smtp::Command& command, Actions* actions) {
-  if (!config_.chunking) return NotImplemented(command, actions);
+  if (!Offers("CHUNKING")) return NotImplemented(command, actions);
   const bool in_queue = transaction_ != nullptr && !transaction_->queue_id.empty();
   const std::string_view id = in_queue ? std::string_view(transaction_->queue_id) : "NOQUEUE";
   smtp::BdatCommand bdat;
@@ -38,17 +38,20 @@ bool Session::Bdat(const smtp::Command& command, Actions* actions) {
     return SkipChunk(551, Concat("5.0.0 Discarded ", bdat.size_bytes, " bytes after earlier error"),
                      actions);
   }
-  if (chunk_.state == Chunk::kNone && !BeginChunks(actions)) return false;
-  return ReadChunk(id, actions);
+  return chunk_.state == Chunk::kNone ? BeginChunks(actions) : ReadChunk(actions);
 }
 
-// The first chunk of a message is what DATA is elsewhere. False: it is thrown away.
+// The first chunk of a message is what DATA is elsewhere.
 bool Session::BeginChunks(Actions* actions) {
   if (transaction_ == nullptr) return SkipChunk(503, "5.5.1 Error: need RCPT command", actions);
   if (transaction_->recipients.empty()) {
     return SkipChunk(554, "5.5.1 Error: no valid recipients", actions);
   }
-  if (const auto refusal = Check(config_.data_restrictions, Stage::kData, "DATA", {}, nullptr)) {
+  return Judge(Stage::kData, "DATA", &Session::BdatDecided, actions);
+}
+
+bool Session::BdatDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) {
     NoteRefusal("BDAT", RejectReason::kAccess, refusal->code, refusal->text, actions);
     return SkipChunk(refusal->code, refusal->text, actions);
   }
@@ -63,15 +66,16 @@ bool Session::BeginChunks(Actions* actions) {
   }
   BeginData(smtp::DataReader::Framing::kChunk);
   chunk_.state = Chunk::kOpen;
-  return true;
+  return ReadChunk(actions);
 }
 
-bool Session::ReadChunk(std::string_view id, Actions* actions) {
+bool Session::ReadChunk(Actions* actions) {
   const uint64_t limit = config_.message_size_limit;
   const uint64_t so_far = transaction_->content->reader.wire_bytes();
   if (limit > 0 && (chunk_.size > limit || so_far > limit - chunk_.size)) {
     Log(LogProgram::kSmtpd,
-        Concat("warning: ", id, ": BDAT request from ", client_, " exceeds message size limit"),
+        Concat("warning: ", transaction_->queue_id, ": BDAT request from ", client_,
+               " exceeds message size limit"),
         actions);
     actions->rejects.push_back({"BDAT", 552, RejectReason::kSize});
     return SkipChunk(552, "5.3.4 Chunk exceeds message size limit", actions);
@@ -90,6 +94,11 @@ void Session::EndOfChunk(Actions* actions) {
     return;
   }
   phase_ = Phase::kCommand;
+  if (RefuseBareNewline(actions)) {
+    FailChunks(actions);
+    EndIfCodeSaysSo(actions);
+    return;
+  }
   if (transaction.failure != EnqueueResult::COMMITTED) {
     ReplyFailure(transaction.failure, actions);
     FailChunks(actions);

@@ -89,7 +89,7 @@ TEST(Rfc3030, ABadCountEndsTheSession) {
 
 TEST(Rfc3030, WhereItIsNotOfferedItEndsTheSession) {
   SessionConfig config = ScriptedSession::Config();
-  config.chunking = false;
+  config.discarded_keywords = smtp::EhloKeywords("chunking");
   Chunks client(config);
   EXPECT_EQ(client.Bdat("NOOP\r\n"), "521 5.5.1 Error: command not implemented\r\n");
   EXPECT_TRUE(client.closed);
@@ -178,11 +178,26 @@ TEST(Rfc3030, BareNewlinesAreRefusedWhereThatIsWanted) {
   SessionConfig config = ScriptedSession::Config();
   config.bare_newline = smtp::BareNewline::kReject;
   Chunks client(config);
-  EXPECT_EQ(client.Bdat("a\nb"), "250 2.0.0 Ok: 3 bytes\r\n");
-  EXPECT_EQ(client.Bdat("c\r\n", kLast), "550 5.5.2 mx.example.com Error: bare <LF> received\r\n");
+  constexpr std::string_view kRefused = "550 5.5.2 mx.example.com Error: bare <LF> received\r\n";
+  EXPECT_EQ(client.Bdat("a\nb"), kRefused);
+  EXPECT_EQ(client.Bdat("c\r\n", kLast), "551 5.0.0 Discarded 3 bytes after earlier error\r\n");
   EXPECT_FALSE(client.closed);
   EXPECT_FALSE(client.accepted);
   EXPECT_EQ(client.SayLine("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+  client.SayLine("RCPT TO:<bob@localhost>");
+  EXPECT_EQ(client.Bdat("a\nb\n", kLast), kRefused);
+}
+
+TEST(Rfc3030, ABareNewlineClosesWithACodeThatDoes) {
+  SessionConfig config = ScriptedSession::Config();
+  config.bare_newline = smtp::BareNewline::kReject;
+  config.bare_newline_reject_code = 521;
+  for (std::string_view last : {std::string_view(), kLast}) {
+    Chunks client(config);
+    EXPECT_EQ(client.Bdat("a\nb\n", last),
+              "521 5.5.2 mx.example.com Error: bare <LF> received\r\n");
+    EXPECT_TRUE(client.closed) << last;
+  }
 }
 
 // The same content and replies, wherever reads and chunks are cut.

@@ -19,15 +19,14 @@ bool IsUnreadable(const std::optional<smtp::Reply>& error) {
   return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
 }
 
-// Without quotes and routes, the domain in the letters that it came in.
-std::string OriginalAddress(const smtp::RcptCommand& rcpt) {
-  const std::string& domain = rcpt.recipient.domain;
-  if (domain.empty()) return rcpt.recipient.local_part;
-  std::string_view text = rcpt.recipient_text;
-  if (text.ends_with('.')) text.remove_suffix(1);
-  const std::string_view end = text.substr(text.size() - std::min(text.size(), domain.size()));
-  return Concat(rcpt.recipient.local_part, "@",
-                mail::LowerCasedAscii(end) == mail::LowerCasedAscii(domain) ? end : domain);
+// `site!user` can lead to what no path may be.
+bool IsMalformed(const SessionConfig& config, std::string_view completed, bool smtputf8) {
+  if (!config.allow_min_user && completed.starts_with('-')) return true;
+  const size_t at = completed.rfind('@');
+  if (at == completed.npos) return false;
+  const std::string_view domain = completed.substr(at + 1);
+  return !mail::IsMailDomain(domain, smtputf8) &&
+         !(config.resolve_numeric_domain && mail::IsNetworkAddress(domain));
 }
 
 }  // namespace
@@ -41,15 +40,21 @@ void Session::Greet(const smtp::Command& command, bool esmtp) {
 bool Session::Helo(const smtp::Command& command, Actions* actions) {
   if (command.arguments.empty()) return Fail(501, "Syntax: HELO hostname", actions);
   DropTransaction(actions);
-  Greet(command, false);
-  if (!config_.delay_reject) {
-    if (const auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
-      Refuse("HELO", *refusal, actions);
-      greeted_ = false;
-      helo_.clear();
-      return false;
-    }
-  }
+  // HELO takes back nothing that EHLO gave, as in Postfix.
+  Greet(command, esmtp_);
+  if (config_.delay_reject) return HeloDecided(std::nullopt, actions);
+  return Judge(Stage::kHelo, helo_, &Session::HeloDecided, actions);
+}
+
+bool Session::RefuseGreeting(const Refusal& refusal, Actions* actions) {
+  Refuse(where_, refusal, actions);
+  greeted_ = false;
+  helo_.clear();
+  return false;
+}
+
+bool Session::HeloDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) return RefuseGreeting(*refusal, actions);
   Reply(250, config_.myhostname, actions);
   return true;
 }
@@ -58,30 +63,39 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
   if (command.arguments.empty()) return Fail(501, "Syntax: EHLO hostname", actions);
   DropTransaction(actions);
   Greet(command, false);
-  if (!config_.delay_reject) {
-    if (const auto refusal = Check(config_.helo_restrictions, Stage::kHelo, helo_, {}, nullptr)) {
-      Refuse("EHLO", *refusal, actions);
-      greeted_ = false;
-      helo_.clear();
-      return false;
-    }
+  if (config_.delay_reject) return EhloDecided(std::nullopt, actions);
+  return Judge(Stage::kHelo, helo_, &Session::EhloDecided, actions);
+}
+
+bool Session::EhloDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) return RefuseGreeting(*refusal, actions);
+  if (!keywords_known_) {
+    Log(LogProgram::kSmtpd,
+        Concat("warning: don't know what EHLO features to announce to ", client_), actions);
+    return EndForTables("EHLO", actions);
   }
   esmtp_ = true;
+  if (!discarded_keywords_.empty() && !discarded_keywords_.silent()) {
+    Log(LogProgram::kSmtpd, Concat("discarding EHLO keywords: ", discarded_keywords_.names()),
+        actions);
+  }
   std::string size = "SIZE";
   if (config_.message_size_limit > 0) ConcatTo(&size, ' ', config_.message_size_limit);
   const struct {
     bool offered;
     std::string_view keyword;
   } keywords[] = {
-      {!config_.discard_pipelining, "PIPELINING"},
-      {!config_.discard_size, size},
-      {!config_.discard_vrfy && !config_.disable_vrfy, "VRFY"},
-      {config_.etrn, "ETRN"},
-      {!config_.discard_enhanced_status_codes, "ENHANCEDSTATUSCODES"},
-      {!config_.discard_8bitmime, "8BITMIME"},
-      {config_.dsn, "DSN"},
-      {config_.smtputf8, "SMTPUTF8"},
-      {config_.chunking, "CHUNKING"},
+      {Offers("PIPELINING"), "PIPELINING"},
+      {Offers("SIZE"), size},
+      {Offers("VRFY"), "VRFY"},
+      {Offers("ETRN"), "ETRN"},
+      {Offers("XCLIENT") && facts_.may_xclient, smtp::kXclientKeyword},
+      {Offers("XFORWARD") && facts_.may_xforward, smtp::kXforwardKeyword},
+      {Offers("ENHANCEDSTATUSCODES"), "ENHANCEDSTATUSCODES"},
+      {Offers("8BITMIME"), "8BITMIME"},
+      {Offers("DSN"), "DSN"},
+      {Offers("SMTPUTF8"), "SMTPUTF8"},
+      {Offers("CHUNKING"), "CHUNKING"},
   };
   std::string lines;
   std::string_view last = config_.myhostname;
@@ -94,6 +108,12 @@ bool Session::Ehlo(const smtp::Command& command, Actions* actions) {
   return true;
 }
 
+bool Session::Offers(std::string_view keyword) const {
+  if (keyword == "VRFY" && config_.disable_vrfy) return false;
+  if (keyword == "SMTPUTF8" && !config_.smtputf8) return false;
+  return !discarded_keywords_.Contains(keyword);
+}
+
 bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command,
                           Actions* actions) {
   const bool bad_address = reply.code == 501 && reply.status.subject == 1;
@@ -104,12 +124,7 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
         colon == std::string_view::npos ? command.arguments : command.arguments.substr(colon + 1);
     const bool open_bracket =
         address.starts_with('<') && address.find('>') == std::string_view::npos;
-    if (!open_bracket) {
-      Log(LogProgram::kSmtpd,
-          Concat("warning: Illegal address syntax from ", client_, " in ",
-                 smtp::VerbName(command.verb), " command: ", address),
-          actions);
-    }
+    if (!open_bracket) LogBadAddress(command.verb, address, actions);
   }
   std::string text = reply.status.ToString();
   if (!text.empty()) text += ' ';
@@ -117,9 +132,19 @@ bool Session::FailParsing(const smtp::Reply& reply, const smtp::Command& command
   return Fail(reply.code, text, actions);
 }
 
+void Session::LogBadAddress(Verb verb, std::string_view address, Actions* actions) {
+  Log(LogProgram::kSmtpd,
+      Concat("warning: Illegal address syntax from ", client_, " in ", smtp::VerbName(verb),
+             " command: ", address),
+      actions);
+}
+
 smtp::PathSyntax Session::Syntax() const {
-  return {.dsn = config_.dsn,
-          .smtputf8 = config_.smtputf8,
+  return {.path = {.strict = config_.strict_envelopes,
+                   .allow_null_domain = config_.resolve_null_domain,
+                   .allow_numeric_domain = config_.resolve_numeric_domain},
+          .dsn = Offers("DSN"),
+          .smtputf8 = Offers("SMTPUTF8"),
           .strict_smtputf8 = config_.strict_smtputf8,
           .allow_min_user = config_.allow_min_user,
           .auth = false};
@@ -135,6 +160,10 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail);
   if (!IsUnreadable(bad) && TooManyMessages(actions)) return false;
   if (bad) return FailParsing(*bad, command, actions);
+  std::string completed = CompletedSender(mail.sender);
+  if (IsMalformed(config_, completed, mail.smtputf8)) {
+    return FailParsing(smtp::Reply(501, {5, 1, 7}, "Bad sender address syntax"), command, actions);
+  }
   transaction_ = std::make_unique<Transaction>();
   Transaction& transaction = *transaction_;
   transaction.sender = std::move(mail.sender);
@@ -147,11 +176,9 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
                                                 : mail::v1::Envelope::RETURN_UNSPECIFIED;
   transaction.dsn_envid = std::move(mail.envid);
 
-  transaction.completed_sender = CompletedSender(transaction.sender);
+  transaction.completed_sender = std::move(completed);
 
   bool good = true;
-  std::optional<Refusal> refusal;
-  const absl::StatusOr<bool> local_headers = HeadersAreLocal();
   if (config_.message_size_limit > 0 && mail.size_bytes > config_.message_size_limit) {
     good =
         Refuse("MAIL", RejectReason::kSize, 552, "5.3.4 Message size exceeds fixed limit", actions);
@@ -159,19 +186,32 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
     good = FailForQueue("MAIL", actions);
   } else if (surroundings_.DiskNearlyFull()) {
     good = Refuse("MAIL", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
-  } else if (!config_.delay_reject && (refusal = Check(config_.sender_restrictions, Stage::kSender,
-                                                       transaction.sender_text, {}, nullptr))) {
-    good = Refuse("MAIL", *refusal, actions);
-  } else if (!local_headers.ok()) {
-    good =
-        Refuse("MAIL", RejectReason::kLookup, 451,
-               Concat("4.3.0 <", transaction.sender_text, ">: Temporary lookup failure"), actions);
   }
   if (!good) {
     transaction_.reset();
     return false;
   }
-  transaction.local_headers = *local_headers;
+  if (config_.delay_reject) return MailDecided(std::nullopt, actions);
+  return Judge(Stage::kSender, transaction.sender_text, &Session::MailDecided, actions);
+}
+
+bool Session::MailDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  const absl::StatusOr<bool> local_headers = HeadersAreLocal();
+  bool good = true;
+  if (refusal) {
+    good = Refuse("MAIL", *refusal, actions);
+  } else if (!local_headers.ok()) {
+    good = Refuse("MAIL", RejectReason::kLookup, 451,
+                  Concat("4.3.0 <", transaction_->sender_text, ">: Temporary lookup failure"),
+                  actions);
+  } else if (!config_.delay_open_until_valid_rcpt) {
+    good = OpenMessage("MAIL", actions);
+  }
+  if (!good) {
+    transaction_.reset();
+    return false;
+  }
+  transaction_->local_headers = ForwardedIsLocal().value_or(*local_headers);
   mail_ms_ = surroundings_.WallMillis();
   Reply(250, "2.1.0 Ok", actions);
   return true;
@@ -191,41 +231,42 @@ bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
     return transaction_->overshoot++ < config_.recipient_overshoot_limit;
   }
   asked_ = std::move(rcpt);
-  return AskLookup(Verb::kRcpt, message::CompleteAddress(config_.local_rewriting, asked_.recipient),
-                   actions);
+  return AskLookup(Verb::kRcpt, actions);
 }
 
-bool Session::AskLookup(Verb verb, std::string_view recipient, Actions* actions) {
+bool Session::AskLookup(Verb verb, Actions* actions) {
   awaiting_verb_ = verb;
   phase_ = Phase::kAwaitingAnswer;
-  actions->resolve = Resolve{std::string(recipient),
+  actions->resolve = Resolve{message::CompleteAddress(config_.local_rewriting, asked_.recipient),
                              transaction_ == nullptr ? "" : transaction_->sender.ToString(),
                              config_.reject_unlisted_recipient};
   return true;
 }
 
-bool Session::AcceptRecipient(const lookup::v1::Answer& answer, Actions* actions) {
+bool Session::AcceptRecipient(Actions* actions) {
   Transaction& transaction = *transaction_;
-  if (transaction.queue_id.empty()) {
-    transaction.queue_id = surroundings_.NextQueueId();
-    if (transaction.queue_id.empty()) {
-      return FailForQueue("RCPT", actions);
-    }
-    Log(LogProgram::kSmtpd, Concat(transaction.queue_id, ": client=", client_), actions);
-    // Where Postfix does: before anything of the message is taken in.
-    if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
-  }
-  std::string given = OriginalAddress(asked_);
+  if (transaction.queue_id.empty() && !OpenMessage("RCPT", actions)) return false;
+  std::string given = asked_.recipient.ToString();
   // A notice names the recipient as it was written.
   if (asked_.orcpt.empty() && asked_.recipient_text != mail::QuoteAddress(given)) {
     asked_.orcpt = Concat("rfc822;", asked_.recipient_text);
   }
   transaction.recipients.push_back(
-      {.address = answer.recipient().empty() ? asked_.recipient.ToString() : answer.recipient(),
+      {.address = message::CompleteAddress(config_.local_rewriting, asked_.recipient),
        .given = std::move(given),
        .dsn_notify = static_cast<uint32_t>(asked_.notify),
        .dsn_orcpt = std::move(asked_.orcpt)});
   Reply(250, "2.1.5 Ok", actions);
+  return true;
+}
+
+bool Session::OpenMessage(std::string_view stage, Actions* actions) {
+  transaction_->queue_id = surroundings_.NextQueueId();
+  if (transaction_->queue_id.empty()) return FailForQueue(stage, actions);
+  Log(LogProgram::kSmtpd, Concat(transaction_->queue_id, ": client=", client_, ForwardedNote()),
+      actions);
+  // Where Postfix does: before anything of the message is taken in.
+  if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;
   return true;
 }
 
@@ -241,9 +282,11 @@ bool Session::Data(const smtp::Command& command, Actions* actions) {
     return Fail(554, "5.5.1 Error: no valid recipients", actions);
   }
   if (!command.arguments.empty()) return Fail(501, "5.5.4 Syntax: DATA", actions);
-  if (const auto refusal = Check(config_.data_restrictions, Stage::kData, "DATA", {}, nullptr)) {
-    return Refuse("DATA", *refusal, actions);
-  }
+  return Judge(Stage::kData, "DATA", &Session::DataDecided, actions);
+}
+
+bool Session::DataDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  if (refusal) return Refuse("DATA", *refusal, actions);
   if (!surroundings_.QueueIsThere()) return FailForQueue("DATA", actions);
   if (surroundings_.BuffersFull()) {
     return Refuse("DATA", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
@@ -269,12 +312,11 @@ bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   if (config_.disable_vrfy) return Fail(502, "5.5.1 VRFY command is disabled", actions);
   std::string_view address = command.arguments;
   constexpr std::string_view kUtf8 = " smtputf8";
-  const bool utf8 =
-      config_.smtputf8 && mail::LowerCasedAscii(Concat(' ', address)).ends_with(kUtf8);
+  const bool offered = Offers("SMTPUTF8");
+  const bool utf8 = offered && mail::LowerCasedAscii(Concat(' ', address)).ends_with(kUtf8);
   if (utf8) address.remove_suffix(std::min(address.size(), kUtf8.size()));
   if (address.empty()) {
-    return Fail(501, Concat("5.5.4 Syntax: VRFY address", config_.smtputf8 ? " [SMTPUTF8]" : ""),
-                actions);
+    return Fail(501, Concat("5.5.4 Syntax: VRFY address", offered ? " [SMTPUTF8]" : ""), actions);
   }
   if (TooManyRecipients(actions)) return false;
   smtp::RcptCommand rcpt;
@@ -285,7 +327,7 @@ bool Session::Vrfy(const smtp::Command& command, Actions* actions) {
   }
   rcpt.orcpt = std::string(address);  // what a 252 repeats
   asked_ = std::move(rcpt);
-  return AskLookup(Verb::kVrfy, asked_.recipient.ToString(), actions);
+  return AskLookup(Verb::kVrfy, actions);
 }
 
 // RFC 1985. Its replies have no enhanced status codes in Postfix either.
@@ -302,10 +344,16 @@ bool Session::Etrn(const smtp::Command& command, Actions* actions) {
   if (!tables::FastFlushDomains::IsSite(site)) {
     return Fail(501, "Error: invalid parameter syntax", actions);
   }
-  if (const auto refusal = CheckEtrn(site)) return Refuse("ETRN", *refusal, actions);
+  etrn_site_ = std::string(site);
+  return Judge(Stage::kEtrn, etrn_site_, &Session::EtrnDecided, actions);
+}
+
+bool Session::EtrnDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  const std::string site = std::exchange(etrn_site_, {});
+  if (refusal) return Refuse("ETRN", *refusal, actions);
   const absl::StatusOr<bool> may_be = config_.flush_domains == nullptr
                                           ? absl::StatusOr<bool>(false)
-                                          : config_.flush_domains->Contains(std::string(site));
+                                          : config_.flush_domains->Contains(site);
   if (!may_be.ok()) return Fail(458, "Unable to queue messages", actions);
   if (!*may_be) {
     Log(LogProgram::kSmtpd, Concat("warning: reject: ETRN ", site, "... from ", client_), actions);
@@ -332,10 +380,6 @@ bool Session::Auth(const smtp::Command&, Actions* actions) {
   return Fail(503, "5.5.1 Error: authentication not enabled", actions);
 }
 
-bool Session::NotAuthorized(const smtp::Command&, Actions* actions) {
-  return Fail(550, "5.7.0 Error: insufficient authorization", actions);
-}
-
 bool Session::NotImplemented(const smtp::Command& command, Actions* actions) {
   // A chunk follows a BDAT: it cannot be told from commands, so the session ends.
   if (command.verb == Verb::kBdat) {
@@ -343,6 +387,9 @@ bool Session::NotImplemented(const smtp::Command& command, Actions* actions) {
     FinishCommand(Verb::kBdat, false, actions);
     End("", actions);
     return false;
+  }
+  if (command.verb == Verb::kStarttls && !command.arguments.empty()) {
+    return Fail(501, "5.5.4 Syntax: STARTTLS", actions);
   }
   return Fail(502, "5.5.1 Error: command not implemented", actions);
 }

@@ -7,7 +7,9 @@
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
 #include "libs/message/header.h"
+#include "services/ingress/core/command_rules.h"
 #include "services/ingress/core/header_rewrite_clients.h"
+#include "services/ingress/core/reject_footer.h"
 
 namespace postfleet::ingress {
 namespace {
@@ -69,6 +71,19 @@ absl::Status ReadRewriting(const Config& config, SessionConfig* session) {
   return absl::OkStatus();
 }
 
+absl::Status ReadTables(const Config& config, SessionConfig* session) {
+  absl::StatusOr<CommandRules> rules = CommandRules::Open(config);
+  if (!rules.ok()) return rules.status();
+  session->command_rules = std::make_shared<CommandRules>(*std::move(rules));
+  absl::StatusOr<RejectFooter> footer = RejectFooter::Open(config);
+  if (!footer.ok()) return footer.status();
+  if (!footer->empty()) session->reject_footer = std::make_shared<RejectFooter>(*std::move(footer));
+  absl::StatusOr<tables::FastFlushDomains> sites = tables::FastFlushDomains::Open(config);
+  if (!sites.ok()) return sites.status();
+  session->flush_domains = std::make_shared<tables::FastFlushDomains>(*std::move(sites));
+  return absl::OkStatus();
+}
+
 // Postfix's bound (postconf(5)).
 constexpr absl::Duration kInFlowDelayMax = absl::Seconds(10);
 
@@ -104,6 +119,8 @@ void ReadLimits(const Config& config, SessionConfig* session) {
       .unit_ms = absl::ToInt64Milliseconds(config.GetTime("anvil_rate_time_unit"))};
   session->error_sleep_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_error_sleep_time"));
   session->timeout_ms = absl::ToInt64Milliseconds(config.GetTime("smtpd_timeout"));
+  session->per_request_deadline = config.GetBool("smtpd_per_request_deadline");
+  session->min_data_rate = config.GetInt("smtpd_min_data_rate");
 }
 
 void ReadManners(const Config& config, SessionConfig* session) {
@@ -116,21 +133,15 @@ void ReadManners(const Config& config, SessionConfig* session) {
   session->replace_stray_cr = config.GetBool("cleanup_replace_stray_cr_lf");
   session->drop_headers = config.GetList("message_drop_headers");
   for (std::string& name : session->drop_headers) mail::LowerCaseAscii(&name);
-  session->utf8_commands = session->smtputf8 = config.GetBool("smtputf8_enable");
+  session->smtputf8 = config.GetBool("smtputf8_enable");
   session->strict_smtputf8 = config.GetBool("strict_smtputf8");
   session->allow_min_user = config.GetBool("allow_min_user");
-  for (std::string keyword : config.GetList("smtpd_discard_ehlo_keywords")) {
-    mail::LowerCaseAscii(&keyword);
-    if (keyword == "pipelining") session->discard_pipelining = true;
-    if (keyword == "size") session->discard_size = true;
-    if (keyword == "vrfy") session->discard_vrfy = true;
-    if (keyword == "enhancedstatuscodes") session->discard_enhanced_status_codes = true;
-    if (keyword == "8bitmime") session->discard_8bitmime = true;
-    if (keyword == "dsn") session->dsn = false;
-    if (keyword == "smtputf8") session->smtputf8 = false;
-    if (keyword == "chunking") session->chunking = false;
-    if (keyword == "etrn") session->etrn = false;
-  }
+  session->strict_envelopes = config.GetBool("strict_rfc821_envelopes");
+  session->resolve_null_domain = config.GetBool("resolve_null_domain");
+  session->resolve_numeric_domain = config.GetBool("resolve_numeric_domain");
+  session->allow_untrusted_routing = config.GetBool("allow_untrusted_routing");
+  session->discarded_keywords = smtp::EhloKeywords(config.GetString("smtpd_discard_ehlo_keywords"));
+  session->delay_open_until_valid_rcpt = config.GetBool("smtpd_delay_open_until_valid_rcpt");
 }
 
 void ReadAccess(const Config& config, SessionConfig* session) {
@@ -143,6 +154,7 @@ void ReadAccess(const Config& config, SessionConfig* session) {
   session->show_user_unknown_table_name = config.GetBool("show_user_unknown_table_name");
   session->soft_bounce = config.GetBool("soft_bounce");
   session->peername_lookup = config.GetBool("smtpd_peername_lookup");
+  session->client_port_logging = config.GetBool("smtpd_client_port_logging");
   session->reject_code = code("reject_code");
   session->defer_code = code("defer_code");
   session->relay_code = code("relay_domains_reject_code");
@@ -161,10 +173,11 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   ReadAccess(config, &session);
   if (absl::Status status = ReadInFlowDelay(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
+  absl::StatusOr<ContentRules> content_rules = ContentRules::From(config);
+  if (!content_rules.ok()) return content_rules.status();
+  session.content_rules = *std::move(content_rules);
   if (absl::Status status = ReadRestrictions(config, &session); !status.ok()) return status;
-  absl::StatusOr<tables::FastFlushDomains> sites = tables::FastFlushDomains::Open(config);
-  if (!sites.ok()) return sites.status();
-  session.flush_domains = std::make_shared<tables::FastFlushDomains>(*std::move(sites));
+  if (absl::Status status = ReadTables(config, &session); !status.ok()) return status;
   return session;
 }
 

@@ -13,13 +13,17 @@
 #include "libs/config/restrictions.h"
 #include "libs/message/address_rewriting.h"
 #include "libs/smtp/data_reader.h"
+#include "libs/smtp/ehlo_keywords.h"
 #include "libs/smtp/line_reader.h"
 #include "libs/tables/fast_flush.h"
 #include "services/ingress/core/client_rates.h"
+#include "services/ingress/core/content_rules.h"
 
 namespace postfleet::ingress {
 
+class CommandRules;
 class HeaderRewriteClients;
+class RejectFooter;
 
 using Restrictions = std::vector<config::Restriction>;
 
@@ -41,6 +45,9 @@ struct SessionConfig {
   // Whose headers are local; null: nobody's. It may read tables, so it is no value; sessions of one
   // loop share it.
   std::shared_ptr<HeaderRewriteClients> header_rewrite_clients;
+  // Null: no rules, no footer. Shared as header_rewrite_clients.
+  std::shared_ptr<CommandRules> command_rules;
+  std::shared_ptr<RejectFooter> reject_footer;
   // What ETRN may name; null: nothing.
   std::shared_ptr<tables::FastFlushDomains> flush_domains;
 
@@ -61,25 +68,26 @@ struct SessionConfig {
   int64_t error_sleep_ms = 1000;
   int64_t in_flow_delay_ms = 1000;  // 0: none
   int64_t timeout_ms = 300'000;
+  // timeout_ms is for a whole command or reply, not for each read and write; content moves it on
+  // with this many bytes a second.
+  bool per_request_deadline = false;
+  int64_t min_data_rate = 500;
   bool helo_required = false;
   bool disable_vrfy = false;
   bool forbid_unauth_pipelining = true;
   smtp::BareNewline bare_newline = smtp::BareNewline::kNormalize;
   int bare_newline_reject_code = 550;
   bool replace_stray_cr = true;
+  ContentRules content_rules;
   std::vector<std::string> drop_headers = {"bcc", "content-length", "resent-bcc", "return-path"};
-  bool discard_pipelining = false;  // smtpd_discard_ehlo_keywords, one for each keyword we have
-  bool discard_size = false;
-  bool discard_vrfy = false;
-  bool discard_enhanced_status_codes = false;
-  bool discard_8bitmime = false;
-  bool dsn = true;
-  bool smtputf8 = true;
-  bool chunking = true;
-  bool etrn = true;
-  bool utf8_commands = true;  // smtputf8_enable: a command that is not UTF-8 is an error
+  smtp::EhloKeywords discarded_keywords;  // smtpd_discard_ehlo_keywords
+  bool smtputf8 = true;  // smtputf8_enable: it is offered, a command that is not UTF-8 is an error
   bool strict_smtputf8 = false;
   bool allow_min_user = false;
+  bool strict_envelopes = false;  // strict_rfc821_envelopes
+  bool resolve_null_domain = false;
+  bool resolve_numeric_domain = false;
+  bool allow_untrusted_routing = false;
 
   // Access.
   bool delay_reject = true;
@@ -88,6 +96,9 @@ struct SessionConfig {
   bool show_user_unknown_table_name = true;
   bool soft_bounce = false;
   bool peername_lookup = true;
+  bool client_port_logging = false;
+  bool delay_open_until_valid_rcpt =
+      true;  // a message has its queue id from its first recipient on
   int reject_code = 554;
   int defer_code = 450;
   int relay_code = 554;

@@ -18,6 +18,7 @@ using queue::v1::EnqueueResult;
 
 constexpr size_t kFirstChunkCapacity = 6 * 1024;
 constexpr size_t kScratchBytes = 4096;
+constexpr std::string_view kEndOfMessage = "END-OF-MESSAGE";
 // A chunk that is sent early, for want of memory, is at least this long: a flood of tiny chunks
 // would cost the queue more than it saves here.
 constexpr size_t kEarlyChunkBytesMin = 16 * 1024;
@@ -40,10 +41,11 @@ absl::StatusOr<bool> Session::HeadersAreLocal() const {
 
 message::CleanupOptions Session::MakeCleanupOptions() const {
   const Transaction& transaction = *transaction_;
-  message::CleanupOptions options{.drop_headers = config_.drop_headers,
-                                  .header_bytes_max = config_.header_size_limit,
-                                  .hop_count_max = config_.hopcount_limit,
-                                  .replace_stray_cr = config_.replace_stray_cr};
+  message::CleanupOptions options = config_.content_rules.cleanup;
+  options.drop_headers = config_.drop_headers;
+  options.header_bytes_max = config_.header_size_limit;
+  options.hop_count_max = config_.hopcount_limit;
+  options.replace_stray_cr = config_.replace_stray_cr;
   if (transaction.local_headers) {
     options.rewriting = &config_.local_rewriting;
   } else if (config_.rewrite_remote_headers) {
@@ -114,6 +116,13 @@ void Session::FinishContent() {
   if (!content.discarding) content.cleanup.Append({rest, size}, &content.chunk);
 }
 
+// As Postfix counts what comes in: each line with CRLF.
+bool Session::TooBig() const {
+  const uint64_t limit = config_.message_size_limit;
+  const Content& content = *transaction_->content;
+  return limit > 0 && std::max(content.cleanup.output_bytes(), content.reader.wire_bytes()) > limit;
+}
+
 // Returns how much of `in` it took.
 size_t Session::TakeContent(std::string_view in, Actions* actions) {
   Content& content = *transaction_->content;
@@ -135,9 +144,10 @@ size_t Session::TakeContent(std::string_view in, Actions* actions) {
     consumed = progress.consumed;
   }
 
-  const bool too_big =
-      config_.message_size_limit > 0 && content.cleanup.output_bytes() > config_.message_size_limit;
-  if (too_big || content.cleanup.too_many_hops()) {
+  LogNotes(actions);
+  const bool hopeless =
+      content.cleanup.too_many_hops() || content.cleanup.defect() == message::Defect::kCharacter;
+  if (TooBig() || hopeless) {
     content.discarding = true;
     Abandon(actions);
     content.chunk = {};
@@ -160,6 +170,8 @@ Submit MakeSubmit(const std::string& queue_id, Content& content) {
   submit.submission.set_payload_bytes(static_cast<uint32_t>(submit.content.size()));
   submit.submission.set_payload_crc32c(Crc32c(submit.content));
   content.bytes_sent += submit.content.size();
+  content.lines_sent +=
+      static_cast<uint64_t>(std::count(submit.content.begin(), submit.content.end(), '\n'));
   return submit;
 }
 
@@ -173,70 +185,85 @@ void Session::SubmitChunk(Actions* actions) {
 
 void Session::EndOfData(Actions* actions) {
   Content& content = *transaction_->content;
-  where_ = "END-OF-MESSAGE";
+  where_ = kEndOfMessage;
   phase_ = Phase::kCommand;
-  if (!content.discarding) content.cleanup.Finish(&content.chunk);
   const bool bare_lf_refused =
       content.reader.saw_bare_lf() && config_.bare_newline == smtp::BareNewline::kReject;
-  if (!content.cleanup.too_many_hops() && !bare_lf_refused) {
-    const std::string& id = content.cleanup.message_id();
-    Log(LogProgram::kCleanup,
-        Concat(transaction_->queue_id, ": message-id=", id.empty() ? std::string_view("<>") : id),
-        actions);
-    if (!content.cleanup.resent_message_id().empty()) {
-      Log(LogProgram::kCleanup,
-          Concat(transaction_->queue_id,
-                 ": resent-message-id=", content.cleanup.resent_message_id()),
-          actions);
-    }
+  if (!content.discarding && !bare_lf_refused) {
+    content.cleanup.Finish(&content.chunk);
+    LogNotes(actions);
   }
   if (transaction_->failure != EnqueueResult::COMMITTED) {
     AnswerMessage(transaction_->failure, actions);
     return;
   }
-  if (!RefuseContent(actions)) {
-    SubmitMessage(actions);
+  if (RefuseBareNewline(actions)) {
+    EndRefused(actions);
+    EndIfCodeSaysSo(actions);
     return;
   }
-  const smtp::Verb verb = VerbOf(content);
+  current_verb_ = smtp::Verb::kUnknown;
+  Judge(Stage::kEndOfData, std::string(kEndOfMessage), &Session::EndOfDataDecided, actions);
+}
+
+bool Session::EndOfDataDecided(const std::optional<Refusal>& refusal, Actions* actions) {
+  // The queue may have refused a chunk while the list took its time: what came is taken back.
+  if (transaction_->failure != EnqueueResult::COMMITTED) {
+    AnswerMessage(transaction_->failure, actions);
+    return false;
+  }
+  if (refusal) Refuse(kEndOfMessage, *refusal, actions);
+  if (!refusal && !RefuseContent(actions)) {
+    SubmitMessage(actions);
+    return true;
+  }
+  EndRefused(actions);
+  return false;
+}
+
+void Session::EndRefused(Actions* actions) {
+  const smtp::Verb verb = VerbOf(*transaction_->content);
   DropTransaction(actions);
   FinishCommand(verb, false, actions);
 }
 
+bool Session::RefuseBareNewline(Actions* actions) {
+  if (!transaction_->content->reader.saw_bare_lf()) return false;
+  saw_bare_lf_ = true;
+  if (config_.bare_newline != smtp::BareNewline::kReject) return false;
+  Reply(config_.bare_newline_reject_code,
+        Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
+  LogReject(kEndOfMessage, "bare <LF> received", actions);
+  actions->rejects.push_back(
+      {kEndOfMessage, config_.bare_newline_reject_code, RejectReason::kProtocol});
+  return true;
+}
+
+// RFC 7504, and RFC 5321, 4.2.3: these codes close the connection.
+void Session::EndIfCodeSaysSo(Actions* actions) {
+  const int code = config_.bare_newline_reject_code;
+  if (code == 421 || code == 521) End("", actions);
+}
+
 bool Session::RefuseContent(Actions* actions) {
-  constexpr std::string_view kStage = "END-OF-MESSAGE";
   const Transaction& transaction = *transaction_;
   const Content& content = *transaction.content;
-  if (content.reader.saw_bare_lf()) {
-    saw_bare_lf_ = true;
-    if (config_.bare_newline == smtp::BareNewline::kReject) {
-      Reply(config_.bare_newline_reject_code,
-            Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
-      LogReject(kStage, "bare <LF> received", actions);
-      actions->rejects.push_back(
-          {kStage, config_.bare_newline_reject_code, RejectReason::kProtocol});
-      return true;
-    }
-  }
-  if (const auto refusal =
-          Check(config_.end_of_data_restrictions, Stage::kEndOfData, kStage, {}, nullptr)) {
-    Refuse(kStage, *refusal, actions);
+  if (TooBig()) {
+    Log(LogProgram::kSmtpd,
+        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
+    actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
+    Reply(552, "5.3.4 Error: message file too big", actions);
     return true;
   }
   if (content.cleanup.too_many_hops()) {
-    Log(LogProgram::kCleanup,
-        Concat("warning: ", transaction.queue_id, ": message rejected: hopcount exceeded"),
-        actions);
-    actions->rejects.push_back({kStage, 554, RejectReason::kContent});
+    actions->rejects.push_back({kEndOfMessage, 554, RejectReason::kContent});
     Reply(554, "5.4.0 Error: too many hops", actions);
     return true;
   }
-  if (config_.message_size_limit > 0 &&
-      content.cleanup.output_bytes() > config_.message_size_limit) {
-    Log(LogProgram::kSmtpd,
-        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
-    actions->rejects.push_back({kStage, 552, RejectReason::kSize});
-    Reply(552, "5.3.4 Error: message file too big", actions);
+  if (const auto defect = content.cleanup.defect()) {
+    const bool character = defect == message::Defect::kCharacter;
+    actions->rejects.push_back({kEndOfMessage, 550, RejectReason::kContent});
+    Reply(550, Concat(character ? "5.7.1 " : "5.6.0 ", message::DefectText(*defect)), actions);
     return true;
   }
   return false;
@@ -245,10 +272,11 @@ bool Session::RefuseContent(Actions* actions) {
 std::string Session::CompletedSender(const mail::Address& sender) const {
   std::string text = message::CompleteAddress(config_.local_rewriting, sender);
   // Bounces that were sent under a name are bounces still.
-  if (mail::LowerCasedAscii(text) ==
-      Concat("mailer-daemon@", mail::LowerCasedAscii(config_.local_rewriting.origin)))
-    return "";
-  return text;
+  const std::string daemon =
+      message::CompleteAddress(config_.local_rewriting, {"mailer-daemon", ""});
+  const bool bounce = daemon.find('@') != daemon.npos &&
+                      mail::LowerCasedAscii(text) == mail::LowerCasedAscii(daemon);
+  return bounce ? "" : text;
 }
 
 void Session::SubmitMessage(Actions* actions) {
@@ -260,15 +288,17 @@ void Session::SubmitMessage(Actions* actions) {
   auto* envelope = message->mutable_envelope();
   envelope->set_sender(transaction.completed_sender);
   envelope->set_arrival_ms(mail_ms_);
-  envelope->set_body_8bitmime(transaction.body == smtp::Body::k8BitMime);
-  auto* origin = envelope->mutable_origin();
-  origin->set_client_name(facts_.name);
-  origin->set_client_address(facts_.address);
-  origin->set_helo(helo_);
-  origin->set_protocol(esmtp_ ? "ESMTP" : "SMTP");
+  // What the header says goes before what the client declared.
+  const bool says_8bit = config_.content_rules.detect_8bit && content.cleanup.says_8bit();
+  const smtp::Body body = says_8bit ? smtp::Body::k8BitMime : transaction.body;
+  envelope->set_body_8bitmime(body == smtp::Body::k8BitMime);
+  envelope->set_body_7bit(body == smtp::Body::k7Bit);
+  envelope->set_content_lines(content.lines_sent);
+  WriteOrigin(transaction.local_headers, envelope->mutable_origin());
   envelope->set_dsn_return(transaction.dsn_return);
   envelope->set_dsn_envid(std::move(transaction.dsn_envid));
-  bool needs_utf8 = content.cleanup.header_has_8bit() || HasEightBit(envelope->sender());
+  const bool header_needs_utf8 = content.cleanup.header_has_8bit();
+  bool needs_utf8 = header_needs_utf8 || HasEightBit(envelope->sender());
   absl::flat_hash_set<std::string> seen;
   for (AcceptedRecipient& accepted : transaction.recipients) {
     // Said twice is meant once (cleanup's duplicate filter).
@@ -287,7 +317,11 @@ void Session::SubmitMessage(Actions* actions) {
     recipient->set_dsn_orcpt(std::move(accepted.dsn_orcpt));
     needs_utf8 = needs_utf8 || HasEightBit(recipient->address());
   }
-  envelope->set_smtputf8(transaction.smtputf8 && needs_utf8);
+  const bool detected = config_.smtputf8 && config_.content_rules.detect_smtputf8 && needs_utf8;
+  const bool smtputf8 = transaction.smtputf8 || detected;
+  envelope->set_smtputf8(smtputf8 && needs_utf8);
+  envelope->set_smtputf8_requested(smtputf8);
+  envelope->set_smtputf8_header(smtputf8 && header_needs_utf8);
   transaction.wire_bytes = content.reader.wire_bytes();
   transaction.content.reset();
   phase_ = Phase::kAwaitingCommit;
@@ -329,6 +363,7 @@ void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
   const bool chunked = chunk_.state != Chunk::kNone;
   const uint64_t wire_bytes = transaction_->wire_bytes;
   transaction_.reset();
+  forwarded_.clear();
   chunk_ = {};
   phase_ = Phase::kCommand;
   const bool good = code == EnqueueResult::COMMITTED;
@@ -349,10 +384,10 @@ void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
 
 void Session::ReplyFailure(EnqueueResult::Code code, Actions* actions) {
   if (code == EnqueueResult::DISK_FULL) {
-    actions->rejects.push_back({"END-OF-MESSAGE", 452, RejectReason::kSpace});
+    actions->rejects.push_back({kEndOfMessage, 452, RejectReason::kSpace});
     Reply(452, "4.3.1 Insufficient system storage", actions);
   } else {
-    actions->rejects.push_back({"END-OF-MESSAGE", 451, RejectReason::kQueue});
+    actions->rejects.push_back({kEndOfMessage, 451, RejectReason::kQueue});
     Reply(451, "4.3.0 Error: queue file write error", actions);
   }
 }
@@ -371,6 +406,7 @@ void Session::Abandon(Actions* actions) {
 void Session::DropTransaction(Actions* actions) {
   Abandon(actions);
   transaction_.reset();
+  forwarded_.clear();
   chunk_ = {};
 }
 

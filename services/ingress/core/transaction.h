@@ -31,6 +31,7 @@ struct Content {
   std::string chunk;
   uint32_t chunks_sent = 0;
   uint64_t bytes_sent = 0;
+  uint64_t lines_sent = 0;
   uint64_t bytes_read = 0;  // off the wire, for the line about a lost connection
   bool hops_noted = false;
   bool message_id_logged = false;

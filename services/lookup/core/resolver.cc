@@ -1,5 +1,6 @@
 #include "services/lookup/core/resolver.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "libs/mail/address.h"
 #include "libs/tables/maps.h"
 #include "libs/tables/match_list.h"
+#include "services/lookup/core/own_domains.h"
 
 namespace postfleet::lookup {
 namespace {
@@ -19,8 +21,6 @@ using tables::MatchList;
 using Found = absl::StatusOr<std::optional<std::string>>;
 
 constexpr std::string_view kBadSyntax = "5.1.3 bad recipient address syntax";
-constexpr size_t kDomainBytesMax = 255;
-constexpr size_t kLabelBytesMax = 63;
 
 std::string_view Text(const absl::Status& status) {
   return {status.message().data(), status.message().size()};
@@ -32,35 +32,10 @@ std::string Lower(std::string_view text) {
 
 bool IsLiteral(std::string_view domain) { return domain.starts_with('['); }
 
-bool IsValidLabel(std::string_view label) {
-  if (label.empty() || label.size() > kLabelBytesMax) return false;
-  if (label.front() == '-' || label.back() == '-') return false;
-  for (char c : label) {
-    unsigned char byte = static_cast<unsigned char>(c);
-    if (!absl::ascii_isalnum(byte) && c != '-' && c != '_' && byte < 0x80) return false;
-  }
-  return true;
+// Whose nexthop, if a table names none, is a text and not a host.
+bool IsErrorTransport(std::string_view transport) {
+  return transport == "error" || transport == "retry";
 }
-
-// A host name, or a literal with an address in it. All digits and dots would be an address without
-// brackets (resolve_numeric_domain = no).
-bool IsValidDomain(std::string_view domain) {
-  if (IsLiteral(domain)) {
-    return domain.ends_with(']') && config::IpAddress::Parse(domain).has_value();
-  }
-  if (domain.empty() || domain.size() > kDomainBytesMax) return false;
-  if (domain.find_first_not_of("0123456789.") == domain.npos) return false;
-  while (!domain.empty()) {
-    size_t dot = domain.find('.');
-    if (!IsValidLabel(domain.substr(0, dot))) return false;
-    if (dot == domain.npos) return true;
-    domain.remove_prefix(dot + 1);
-  }
-  return false;  // ends in a dot
-}
-
-// Transports whose nexthop is the text of a reply, not a host.
-bool TakesText(std::string_view transport) { return transport == "error" || transport == "retry"; }
 
 // "transport:nexthop" of a *_transport parameter.
 struct Route {
@@ -88,7 +63,7 @@ void ApplyTransportEntry(std::string_view entry, std::string_view domain, Route&
   if (!found.nexthop.empty()) {
     route.nexthop = std::move(found.nexthop);
   } else {
-    route.nexthop = TakesText(route.transport) ? "Address is undeliverable" : domain;
+    route.nexthop = IsErrorTransport(route.transport) ? "Address is undeliverable" : domain;
   }
 }
 
@@ -111,15 +86,19 @@ class Resolution {
       : parameters_(parameters), tables_(tables), answer_(answer) {}
 
   absl::Status Run(std::string_view recipient, bool check_listed) {
-    Complete(recipient);
+    const IsOwn is_own = [this](std::string_view domain) { return IsLocal(domain); };
+    absl::StatusOr<Destination> to = StripOwnDomains(parameters_.own_domains, recipient, is_own);
+    if (!to.ok()) return to.status();
+    address_ = mail::SplitAddress(to->address);
+    absl::Status status = TakeNumericDomain(&to->own);
+    if (!status.ok()) return status;
     answer_.set_recipient(address_.ToString());
-    if (!IsValidDomain(address_.domain) || address_.local_part.empty()) {
-      answer_.set_address_class(v1::ADDRESS_CLASS_DEFAULT);
+    const bool option = !parameters_.allow_min_user && address_.ToString().starts_with('-');
+    if (to->malformed || option || !mail::IsMailDomain(address_.domain, /*allow_non_ascii=*/true)) {
       SetRoute({"error", std::string(kBadSyntax)});
       return absl::OkStatus();
     }
-    absl::Status status = Classify();
-    if (!status.ok()) return status;
+    if (status = Classify(to->own); !status.ok()) return status;
     Route route = ClassRoute();
     status = ApplyTransportMaps(route);
     if (status.ok() && check_listed) status = CheckListed();
@@ -128,29 +107,22 @@ class Resolution {
   }
 
  private:
-  // trivial-rewrite's completion: user -> user@$myorigin, user@host -> user@host.$mydomain.
-  void Complete(std::string_view recipient) {
-    if (recipient.empty()) recipient = parameters_.empty_address_recipient;
-    address_ = mail::SplitAddress(recipient);
-    if (!address_.domain.empty() && address_.domain.ends_with('.')) address_.domain.pop_back();
-    bool bare = address_.domain.empty() && recipient.find('@') == recipient.npos;
-    if (bare && parameters_.append_at_myorigin) {
-      std::string_view origin = parameters_.myorigin;
-      if (origin.starts_with('@')) origin.remove_prefix(1);
-      address_.domain = Lower(origin);
+  // resolve_numeric_domain: user@192.0.2.1 is user@[192.0.2.1].
+  absl::Status TakeNumericDomain(bool* own) {
+    if (!parameters_.resolve_numeric_domain || !mail::IsNetworkAddress(address_.domain)) {
+      return absl::OkStatus();
     }
-    bool lone = !address_.domain.empty() && !IsLiteral(address_.domain) &&
-                address_.domain.find('.') == std::string::npos && address_.domain != "localhost";
-    if (lone && parameters_.append_dot_mydomain) {
-      ConcatTo(&address_.domain, '.', Lower(parameters_.mydomain));
-    }
+    address_.domain = Concat(
+        address_.domain.find(':') == std::string::npos ? "[" : "[IPv6:", address_.domain, "]");
+    absl::StatusOr<bool> matched = IsLocal(address_.domain);
+    if (!matched.ok()) return matched.status();
+    *own = *matched;
+    return absl::OkStatus();
   }
 
-  absl::Status Classify() {
-    absl::StatusOr<bool> matched = IsLocal();
-    if (!matched.ok()) return matched.status();
-    if (*matched) return SetClass(v1::ADDRESS_CLASS_LOCAL);
-    matched = tables_.virtual_mailbox_domains.Matches(address_.domain);
+  absl::Status Classify(bool own) {
+    if (own) return SetClass(v1::ADDRESS_CLASS_LOCAL);
+    absl::StatusOr<bool> matched = tables_.virtual_mailbox_domains.Matches(address_.domain);
     if (!matched.ok()) return matched.status();
     if (*matched) return SetClass(v1::ADDRESS_CLASS_VIRTUAL_MAILBOX);
     matched = tables_.relay_domains.Matches(address_.domain);
@@ -163,10 +135,10 @@ class Resolution {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<bool> IsLocal() {
-    absl::StatusOr<bool> matched = tables_.mydestination.Matches(address_.domain);
-    if (!matched.ok() || *matched || !IsLiteral(address_.domain)) return matched;
-    std::optional<config::IpAddress> literal = config::IpAddress::Parse(address_.domain);
+  absl::StatusOr<bool> IsLocal(std::string_view domain) {
+    absl::StatusOr<bool> matched = tables_.mydestination.Matches(domain);
+    if (!matched.ok() || *matched || !IsLiteral(domain)) return matched;
+    std::optional<config::IpAddress> literal = config::IpAddress::Parse(domain);
     for (const config::IpAddress& own : parameters_.own_addresses) {
       if (literal && own == *literal) return true;
     }
@@ -239,8 +211,7 @@ class Resolution {
       answer_.set_listed(v1::Answer::LISTED_NO_TABLE);
       return absl::OkStatus();
     }
-    // The sender of our own probes exists everywhere, and is discarded.
-    if (bare_user && Lower(address_.local_part) == Lower(parameters_.double_bounce_sender)) {
+    if (bare_user && ExistsEverywhere()) {
       answer_.set_listed(v1::Answer::LISTED_YES);
       return absl::OkStatus();
     }
@@ -251,13 +222,23 @@ class Resolution {
     return absl::OkStatus();
   }
 
+  // The sender of our own probes is discarded, the others have no table to be in.
+  bool ExistsEverywhere() const {
+    const std::string user = Lower(address_.local_part);
+    return user == Lower(parameters_.double_bounce_sender) || user == "postmaster" ||
+           user == "mailer-daemon";
+  }
+
   static absl::Status Name(std::string_view parameter, const absl::Status& status) {
     return absl::UnavailableError(Concat(parameter, ": ", Text(status)));
   }
 
   void SetRoute(Route route) {
-    // A path keeps its capitals.
-    const bool as_it_is = TakesText(route.transport) || route.nexthop.starts_with("unix:");
+    // A text and a path keep their capitals.
+    const std::vector<std::string>& texts = parameters_.text_transports;
+    const bool as_it_is = IsErrorTransport(route.transport) ||
+                          std::find(texts.begin(), texts.end(), route.transport) != texts.end() ||
+                          route.nexthop.starts_with("unix:");
     answer_.set_nexthop(as_it_is ? route.nexthop : Lower(route.nexthop));
     answer_.set_transport(std::move(route.transport));
   }

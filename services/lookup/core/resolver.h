@@ -3,8 +3,8 @@
 // transport(5), LOCAL_RECIPIENT_README.
 //
 // In order:
-//   1. complete the recipient: empty -> empty_address_recipient, user -> user@$myorigin, user@host
-//   -> user@host.$mydomain if asked for
+//   1. complete the recipient and take our own domains off it, as long as another hides in its
+//   local part (own_domains.h): bob%elsewhere@ours is bob@elsewhere
 //   2. class, first match: mydestination or a [literal] of ours -> local; virtual_mailbox_domains
 //   -> virtual; relay_domains -> relay;
 //      else default. Its transport parameter gives transport and nexthop; the nexthop is else the
@@ -13,10 +13,11 @@
 //   .domain of each parent, *
 //   4. listed, if asked: the class's table of valid recipients
 //
-// What is malformed (no domain after completing, "user@", a source route) is answered by transport
-// "error" with nexthop "5.1.3 ...": the answer says how to bounce. An `error:text` result of
-// transport_maps is passed on as transport "error", nexthop text. A table that cannot be read fills
-// Answer.failure ("transport_maps: hash:/x: open ...") and leaves transport and nexthop empty.
+// What is malformed ("user@", a domain that is no host name, "-user" where allow_min_user is off)
+// has no class (ADDRESS_CLASS_UNSPECIFIED) and transport "error" with nexthop "5.1.3 ...": the
+// answer says how to bounce. An `error:text` result of transport_maps is passed on as transport
+// "error", nexthop text. A table that cannot be read fills Answer.failure ("transport_maps:
+// hash:/x: open ...") and leaves transport and nexthop empty.
 //
 // Thread-compatible. Lookups may read files: run it on the lookup thread.
 #pragma once

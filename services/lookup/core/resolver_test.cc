@@ -8,9 +8,9 @@ namespace {
 class ResolverTest : public testing::Test {
  protected:
   ResolverTest() {
-    p_.myhostname = "mx.example.com";
-    p_.myorigin = "example.com";
-    p_.mydomain = "example.com";
+    p_.own_domains = {.rewriting = {.origin = "example.com", .domain = "example.com"},
+                      .myhostname = "mx.example.com",
+                      .empty_address_recipient = "MAILER-DAEMON"};
     p_.mydestination = "example.com localhost";
     p_.virtual_mailbox_domains = "inline:{virtual.example=x}";
     p_.relay_domains = "relay.example";
@@ -51,6 +51,16 @@ TEST_F(ResolverTest, NexthopsAreInLowerCaseButForPaths) {
   EXPECT_EQ(Route("u@b.example"), "lmtp:unix:private/Dovecot");
 }
 
+TEST_F(ResolverTest, TextsOfErrorServicesKeepTheirCapitals) {
+  p_.text_transports = {"error", "retry", "discard", "quota"};
+  p_.transport_maps = {
+      "inline:{{a.example = quota:5.2.2 Mailbox Full} {b.example = discard:Gone For Good} "
+      "{c.example = other:5.2.2 Mailbox Full}}"};
+  EXPECT_EQ(Route("u@a.example"), "quota:5.2.2 Mailbox Full");
+  EXPECT_EQ(Route("u@b.example"), "discard:Gone For Good");
+  EXPECT_EQ(Route("u@c.example"), "other:5.2.2 mailbox full");
+}
+
 TEST_F(ResolverTest, MydestinationPrecedesTheOtherClasses) {
   p_.relay_domains = "example.com";
   EXPECT_EQ(Resolve("u@example.com").address_class(), v1::ADDRESS_CLASS_LOCAL);
@@ -64,18 +74,48 @@ TEST_F(ResolverTest, OwnLiteralsAreLocalOthersAreNot) {
 
 TEST_F(ResolverTest, AddressesAreCompleted) {
   EXPECT_EQ(Resolve("User").recipient(), "User@example.com");
-  EXPECT_EQ(Resolve("").recipient(), "MAILER-DAEMON@example.com");
+  EXPECT_EQ(Resolve("").recipient(), "MAILER-DAEMON@mx.example.com");
   EXPECT_EQ(Resolve("u@host").recipient(), "u@host");
-  p_.append_dot_mydomain = true;
+  p_.own_domains.rewriting.append_dot_domain = true;
   EXPECT_EQ(Resolve("u@host").recipient(), "u@host.example.com");
-  EXPECT_EQ(Resolve("u@localhost").recipient(), "u@localhost");
 }
 
 TEST_F(ResolverTest, MalformedRecipientsBounceWithTheReason) {
   for (std::string_view bad :
-       {"u@", "@example.com", "u@a..b", "u@-a.example", "u@[1.2.3]", "u@127.0.0.1"}) {
+       {"u@", "u@a..b", "u@-a.example", "u@[1.2.3]", "u@127.0.0.1", "u@a b", "u%a..b@example.com",
+        "-u@example.com", "-u%elsewhere.example@example.com"}) {
     EXPECT_EQ(Route(bad), "error:5.1.3 bad recipient address syntax") << bad;
+    EXPECT_EQ(Resolve(bad).address_class(), v1::ADDRESS_CLASS_UNSPECIFIED) << bad;
   }
+  p_.allow_min_user = true;
+  EXPECT_EQ(Route("-u@example.com"), "local:mx.example.com");
+}
+
+TEST_F(ResolverTest, LettersOfTheDomainStay) {
+  EXPECT_EQ(Resolve("U@Example.COM").recipient(), "U@Example.COM");
+  EXPECT_EQ(Resolve("U@Elsewhere.Example").recipient(), "U@Elsewhere.Example");
+}
+
+TEST_F(ResolverTest, WhatHidesInALocalPartOfOursIsWhereMailGoes) {
+  EXPECT_EQ(Resolve("a%elsewhere.example@example.com").recipient(), "a@elsewhere.example");
+  EXPECT_EQ(Route("a%elsewhere.example@example.com"), "smtp:elsewhere.example");
+  EXPECT_EQ(Route("virtual.example!a@localhost"), "virtual:virtual.example");
+  EXPECT_EQ(Resolve("root%example.com@localhost").recipient(), "root@example.com");
+  EXPECT_EQ(Resolve("a%elsewhere.example@relay.example").recipient(),
+            "a%elsewhere.example@relay.example")
+      << "only those of ours are opened";
+}
+
+TEST_F(ResolverTest, AnAddressWithoutALocalPartIsMailerDaemons) {
+  EXPECT_EQ(Resolve("@example.com").recipient(), "MAILER-DAEMON@example.com");
+}
+
+TEST_F(ResolverTest, NumericDomainsAreLiteralsIfAskedFor) {
+  p_.resolve_numeric_domain = true;
+  EXPECT_EQ(Resolve("u@192.0.2.1").recipient(), "u@[192.0.2.1]");
+  EXPECT_EQ(Resolve("u@192.0.2.1").address_class(), v1::ADDRESS_CLASS_LOCAL);
+  EXPECT_EQ(Route("u@192.0.2.2"), "smtp:[192.0.2.2]");
+  EXPECT_EQ(Route("u@192.0.2"), "error:5.1.3 bad recipient address syntax");
 }
 
 TEST_F(ResolverTest, RelayhostStandsInForTheDefaultAndRelayClasses) {
@@ -92,6 +132,7 @@ TEST_F(ResolverTest, TransportMapsFromSpecialToGeneral) {
   EXPECT_EQ(Route("u+x@t.example"), "a:t.example");
   EXPECT_EQ(Route("u+y@t.example"), "b:t.example");
   EXPECT_EQ(Route("v@t.example"), "c:h");
+  EXPECT_EQ(Route("v@T.Example"), "c:h");
   EXPECT_EQ(Route("v@a.b.t.example"), "d:a.b.t.example");
   EXPECT_EQ(Route("v@other.example"), "e:all");
 }
@@ -118,7 +159,9 @@ TEST_F(ResolverTest, ListedByTheTableOfTheClass) {
   EXPECT_EQ(Resolve("x@relay.example", true).listed(), v1::Answer::LISTED_NO_TABLE);
   EXPECT_EQ(Resolve("x@elsewhere.example", true).listed(), v1::Answer::LISTED_NO_TABLE);
   EXPECT_EQ(Resolve("root@example.com").listed(), v1::Answer::LISTED_UNSPECIFIED);
-  EXPECT_EQ(Resolve("double-bounce@example.com", true).listed(), v1::Answer::LISTED_YES);
+  for (std::string_view known : {"double-bounce", "Postmaster", "MAILER-DAEMON"}) {
+    EXPECT_EQ(Resolve(std::string(known) + "@example.com", true).listed(), v1::Answer::LISTED_YES);
+  }
 }
 
 TEST_F(ResolverTest, SystemAccountsAreLocalRecipients) {

@@ -55,10 +55,15 @@ void FillRecipients(OpenRecipients* recipients, v1::Activation* activation) {
     }
     activation->add_recipients()->Swap(row.mutable_recipient());
   }
-  for (state::RecipientRow& row : recipients->bounced) {
-    v1::BouncedRecipient* bounced = activation->add_bounced();
-    bounced->mutable_recipient()->Swap(row.mutable_recipient());
-    bounced->mutable_outcome()->Swap(row.mutable_last());
+  const auto tell = [](state::RecipientRow* row, v1::BouncedRecipient* told) {
+    told->mutable_recipient()->Swap(row->mutable_recipient());
+    told->mutable_outcome()->Swap(row->mutable_last());
+  };
+  for (state::RecipientRow& row : recipients->bounced) tell(&row, activation->add_bounced());
+  for (state::RecipientRow& row : recipients->waiting) {
+    v1::BouncedRecipient* waiting = activation->add_waiting();
+    tell(&row, waiting);
+    waiting->mutable_outcome()->set_recipient_number(waiting->recipient().number());
   }
 }
 
@@ -112,6 +117,7 @@ void Dispatcher::Close() {
   inactive_ = 0;
   fresh_.clear();
   revisit_.clear();
+  resting_.clear();
   more_.clear();
   deleted_.clear();
   recalled_.clear();
@@ -136,8 +142,9 @@ void Dispatcher::ForgetIndexes() {
   backlog_ = flush_pass_ = false;
 }
 
-void Dispatcher::Open(uint64_t epoch, uint64_t flush_index) {
+void Dispatcher::Open(uint64_t epoch, uint64_t flush_index, bool with_waiting) {
   Close();
+  with_waiting_ = with_waiting;
   open_ = true;
   intake_tokens_ = kIntakeTokensMax;
   epoch_ = epoch;
@@ -159,9 +166,13 @@ void Dispatcher::Rescan() {
 
 std::optional<int64_t> Dispatcher::NextDueMs() const {
   if (credit_ == 0) return std::nullopt;
-  if (!next_due_ms_.has_value()) return salvage_at_ms_;
-  if (!salvage_at_ms_.has_value()) return next_due_ms_;
-  return std::min(*next_due_ms_, *salvage_at_ms_);
+  std::optional<int64_t> earliest = next_due_ms_;
+  const auto lower = [&earliest](int64_t at_ms) {
+    earliest = std::min(earliest.value_or(at_ms), at_ms);
+  };
+  if (salvage_at_ms_.has_value()) lower(*salvage_at_ms_);
+  if (!resting_.empty()) lower(resting_.begin()->first);
+  return earliest;
 }
 
 bool Dispatcher::IsActive(std::string_view queue_id) const {
@@ -225,8 +236,10 @@ void Dispatcher::OnEffects(const Effects& effects) {
     flush_pass_ = true;
     flush_cursor_ = {partition_, 0, "", 0};
     flush_page_.clear();
+    Wake(std::numeric_limits<int64_t>::max());
   }
   for (const std::string& queue_id : effects.flushed) {
+    if (const auto found = messages_.find(queue_id); found != messages_.end()) Wake(found);
     if (flushed_ids_.size() < kFlushedIdsMax) flushed_ids_.insert(queue_id);
   }
   // Of single messages the activation says it: other destinations stay as they are.
@@ -342,6 +355,7 @@ void Dispatcher::Forget(Messages::iterator found) {
     ++credit_;
     attached_bytes_ -= entry.attached_bytes;
   }
+  if (entry.phase == Phase::kResting) resting_.erase({entry.rests_until_ms, found->first});
   if (!entry.active()) --inactive_;
   recipients_out_ -= entry.recipients;
   messages_.erase(found);
@@ -416,6 +430,32 @@ void Dispatcher::OnReleased(std::string_view queue_id) {
   revisit_.emplace_back(queue_id);
 }
 
+void Dispatcher::OnResting(std::string_view queue_id, int64_t until_ms) {
+  OnReleased(queue_id);
+  const auto found = messages_.find(Lookup(queue_id));
+  // Its place in revisit_ is dead until it wakes.
+  if (found == messages_.end() || found->second.phase != Phase::kRevisit) return;
+  SetPhase(&found->second, Phase::kResting, /*parked=*/false);
+  found->second.rests_until_ms = until_ms;
+  resting_.emplace(until_ms, queue_id);
+  if (resting_.size() > limits_.resting_max) {
+    Wake(messages_.find(resting_.begin()->second));
+  }
+}
+
+void Dispatcher::Wake(int64_t until_ms) {
+  while (!resting_.empty() && resting_.begin()->first <= until_ms) {
+    Wake(messages_.find(resting_.begin()->second));
+  }
+}
+
+void Dispatcher::Wake(Messages::iterator found) {
+  if (found->second.phase != Phase::kResting) return;
+  resting_.erase({found->second.rests_until_ms, found->first});
+  SetPhase(&found->second, Phase::kRevisit, /*parked=*/false);
+  revisit_.push_back(found->first);
+}
+
 void Dispatcher::OnMoreWanted(std::string_view queue_id) {
   const auto found = messages_.find(Lookup(queue_id));
   if (found == messages_.end() || found->second.phase != Phase::kOut) return;
@@ -443,6 +483,7 @@ void Dispatcher::LowerDueCursor(const DueEffect& due) {
 absl::StatusOr<DispatchBatch> Dispatcher::Take(int64_t now_ms, size_t budget_bytes) {
   TakeState take = {now_ms, budget_bytes, limits_.rows_scanned_max};
   if (!open_) return std::move(take.batch);
+  Wake(now_ms);
   take.batch.deleted.swap(deleted_);
   // Not those that were released since: they may go out in this very batch.
   for (std::string& queue_id : std::exchange(recalled_, {})) {
@@ -715,6 +756,9 @@ absl::StatusOr<bool> Dispatcher::Read(const std::string& queue_id, uint32_t from
   query.now_ms = now_ms;
   query.flush_index = flush_index_;
   query.recipients_max = PageSize();
+  if (with_waiting_ && !(*row)->delay_warned()) {
+    query.waiting_max = limits_.waiting_recipients_max;
+  }
   absl::StatusOr<OpenRecipients> recipients = reader_->ReadOpenRecipients(**row, query);
   if (!recipients.ok()) return recipients.status();
   if (recipients->open.empty() && recipients->bounced.empty()) return false;

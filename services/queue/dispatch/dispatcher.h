@@ -6,8 +6,8 @@
 //   the effect of Open:     dispatcher.Open(epoch, state_machine.flush_index())
 //   after every Apply:      dispatcher.OnEffects(effects)
 //   a ScheduleRequest:      dispatcher.AddCredit(n); dispatcher.OnReleased(queue_id) for each of
-//                           `released`, OnMoreWanted for each of `more`, after the frame's
-//                           outcomes were applied
+//                           `released`, OnResting for each of `resting`, OnMoreWanted for each of
+//                           `more`, after the frame's outcomes were applied
 //   then, and at NextDueMs: while the stream takes frames:
 //                             batch = dispatcher.Take(now_ms, 1 MiB); send it unless empty;
 //                             go on while batch.more
@@ -54,7 +54,10 @@
 //    for again before it came: it comes once. Where recipients were left, more comes, or the
 //    message is told as deleted or recalled: damage that is found makes it corrupt, and so parked.
 //  - Released, but recipients had no outcome: given out again at once. Who cannot work on a message
-//    now keeps it.
+//    now keeps it, or lets it rest.
+//  - Rests: it is released, but looked at again only when its time has come, by a flush of all or
+//    of itself; what becomes due meanwhile waits for that. Forgotten with its holder, who is given
+//    it at once.
 //  - Deleted while out: in `deleted` of the next batch; the credit comes with the release. Deleted
 //    before it was given out: never given out.
 //  - Purged: as if each message was deleted.
@@ -81,6 +84,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
@@ -109,6 +113,10 @@ struct DispatchLimits {
   size_t rows_scanned_max = 2'048;
   // Restored messages whose turn is remembered; past it all indexes are read again.
   size_t restored_max = 20'000;
+  // Messages that rest; past it the one that is next has its turn early.
+  size_t resting_max = 200'000;
+  // Recipients that come with a message although they are not due.
+  size_t waiting_recipients_max = 1'000;
 };
 
 struct Activated {
@@ -152,13 +160,15 @@ class Dispatcher {
   Dispatcher(const Reader* reader, uint32_t partition, const DispatchLimits& limits = {});
 
   // A new holder: nothing is out, no credit. `flush_index` is the state machine's.
-  void Open(uint64_t epoch, uint64_t flush_index);
+  // `with_waiting`: of the OpenPartition.
+  void Open(uint64_t epoch, uint64_t flush_index, bool with_waiting = false);
   // No holder: remembers nothing, gives out nothing.
   void Close();
 
   void AddCredit(uint32_t messages) { credit_ += messages; }
   void OnEffects(const Effects& effects);
   void OnReleased(std::string_view queue_id);
+  void OnResting(std::string_view queue_id, int64_t until_ms);
   // Costs no credit.
   void OnMoreWanted(std::string_view queue_id);
 
@@ -202,6 +212,8 @@ class Dispatcher {
     kOut,
     // Released; its rows are to be looked at again. Has no credit.
     kRevisit,
+    // As kRevisit, but not before its time.
+    kResting,
     // Out, and gone from the store.
     kRemoved,
   };
@@ -215,6 +227,8 @@ class Dispatcher {
     RecipientsCursor cursor;
     // That came with it, or as more of it.
     size_t recipients = 0;
+    // Of kResting.
+    int64_t rests_until_ms = 0;
     // When it was given out. What was due then is due when more is wanted: clocks go back.
     int64_t given_ms = 0;
     // Of kOut: its id is in more_.
@@ -224,7 +238,7 @@ class Dispatcher {
     // Of kOut: held or corrupt by now.
     bool parked = false;
 
-    bool active() const { return phase != Phase::kRemoved && !parked; }
+    bool active() const { return phase != Phase::kRemoved && phase != Phase::kResting && !parked; }
   };
   struct Fresh {
     std::string queue_id;
@@ -247,6 +261,9 @@ class Dispatcher {
   void Forget(Messages::iterator found);
   void SetPhase(Message* entry, Phase phase, bool parked);
   void Recall(const std::string& queue_id, Message* entry);
+  // Resting ones up to a time have their turn.
+  void Wake(int64_t until_ms);
+  void Wake(Messages::iterator found);
   // It is not out any more.
   void Settle(std::string_view queue_id);
   void Unpark(const std::string& queue_id);
@@ -292,6 +309,7 @@ class Dispatcher {
 
   bool open_ = false;
   uint64_t epoch_ = 0;
+  bool with_waiting_ = false;
   uint64_t credit_ = 0;
   uint64_t attached_bytes_ = 0;
   // Of messages_, whether they were decided meanwhile or not.
@@ -303,6 +321,8 @@ class Dispatcher {
   uint64_t fresh_tickets_ = 0;
   // To be looked at: kRevisit, restored, or gone since.
   std::deque<std::string> revisit_;
+  // By time.
+  absl::btree_set<std::pair<int64_t, std::string>> resting_;
   // Out, or not any more: more of its recipients are wanted.
   std::deque<std::string> more_;
   std::vector<std::string> deleted_;

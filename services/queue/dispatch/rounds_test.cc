@@ -309,5 +309,166 @@ TEST(NoticeOfSuccess, IsOwedUntilItsNotifyAlsoInTheNextRound) {
   EXPECT_THAT(partition.TakeIds(), ElementsAre("B1", "B2"));
 }
 
+// ---- Messages that rest ----
+
+class Rest : public testing::Test {
+ protected:
+  // A1 is out, and a notice is owed.
+  void SetUp() override {
+    partition.dispatcher.AddCredit(1);
+    partition.Enqueue("A1");
+    EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+    partition.Report("A1", {{0, kBounced}});
+  }
+  void LetRest() { partition.dispatcher.OnResting("A1", partition.queue.now_ms + kMinuteMs); }
+
+  Partition partition;
+};
+
+TEST_F(Rest, GivesItsCreditBackAndComesWhenItsTimeHasCome) {
+  LetRest();
+  EXPECT_EQ(partition.dispatcher.credit(), 1u);
+  EXPECT_EQ(partition.dispatcher.active_messages(), 0u);
+  EXPECT_FALSE(partition.dispatcher.IsActive("A1"));
+  partition.Enqueue("A2");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A2"));
+  partition.Report("A2", {{0, kSent}});
+  partition.dispatcher.OnReleased("A2");
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  EXPECT_EQ(partition.dispatcher.NextDueMs(), partition.queue.now_ms + kMinuteMs);
+  partition.queue.now_ms += kMinuteMs;
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+  EXPECT_EQ(partition.dispatcher.active_messages(), 1u);
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1")) << "a release is one again";
+}
+
+TEST_F(Rest, EndsWithAFlush) {
+  LetRest();
+  state::Command flush;
+  flush.mutable_flush();
+  partition.Tell(partition.queue.Apply(flush));
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST_F(Rest, EndsWithItsHolder) {
+  LetRest();
+  partition.Reopen();
+  partition.dispatcher.AddCredit(1);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST_F(Rest, OfWhatIsDeletedIsForgotten) {
+  LetRest();
+  partition.Tell(Delete(partition.queue, {"A1"}));
+  partition.queue.now_ms += kMinuteMs;
+  const DispatchBatch batch = partition.Take();
+  EXPECT_THAT(batch.activations, IsEmpty());
+  EXPECT_THAT(batch.deleted, IsEmpty()) << "it was not out";
+  EXPECT_EQ(partition.dispatcher.credit(), 1u);
+  EXPECT_EQ(partition.dispatcher.NextDueMs(), std::nullopt);
+}
+
+TEST_F(Rest, OfWhatIsHeldEndsWithItsRelease) {
+  LetRest();
+  partition.Hold("A1");
+  partition.queue.now_ms += kMinuteMs;
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.Unhold("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST_F(Rest, OfWhatIsWithheldLastsUntilItsTimeAtLeast) {
+  LetRest();
+  EXPECT_EQ(partition.dispatcher.Withhold("A1"), Dispatcher::Whereabouts::kFree);
+  partition.queue.now_ms += kMinuteMs;
+  EXPECT_THAT(partition.TakeIds(), IsEmpty());
+  partition.dispatcher.Restore("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
+TEST_F(Rest, IsBounded) {
+  Partition few({.resting_max = 1});
+  few.dispatcher.AddCredit(2);
+  few.Enqueue("A1");
+  few.Enqueue("A2");
+  EXPECT_EQ(few.TakeIds().size(), 2u);
+  few.dispatcher.OnResting("A1", few.queue.now_ms + kMinuteMs);
+  EXPECT_THAT(few.TakeIds(), IsEmpty());
+  few.dispatcher.OnResting("A2", few.queue.now_ms + 2 * kMinuteMs);
+  EXPECT_THAT(few.TakeIds(), ElementsAre("A1"));
+}
+
+TEST_F(Rest, OfWhatIsNotOutIsNothing) {
+  partition.dispatcher.OnResting("B1", 0);
+  EXPECT_EQ(partition.dispatcher.credit(), 0u);
+}
+
+// ---- Recipients that are not due ----
+
+TEST(Waiting, ComesWithAMessageThatNobodyWasWarnedOf) {
+  Partition partition;
+  partition.dispatcher.Open(partition.dispatcher.epoch(), 0, /*with_waiting=*/true);
+  partition.dispatcher.AddCredit(1);
+  partition.Enqueue("A1", 3);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+  partition.Report("A1", {{0, kDeferred}, {2, kDeferred}}, kMinuteMs);
+  partition.Report("A1", {{1, kDeferred}});
+  partition.dispatcher.OnReleased("A1");
+  const DispatchBatch batch = partition.Take();
+  ASSERT_EQ(batch.activations.size(), 1u);
+  const v1::Activation& activation = batch.activations[0].activation;
+  EXPECT_THAT(Numbers(activation), ElementsAre(1));
+  ASSERT_EQ(activation.waiting_size(), 2);
+  EXPECT_EQ(activation.waiting(0).recipient().number(), 0u);
+  EXPECT_EQ(activation.waiting(0).outcome().action(), mail::v1::Outcome::ACTION_DEFERRED);
+  EXPECT_EQ(activation.waiting(1).outcome().recipient_number(), 2u);
+  EXPECT_EQ(activation.recipients_left(), 0u);
+  state::Command warned;
+  v1::Notify& notify = *warned.mutable_outcomes()->add_notifies();
+  warned.mutable_outcomes()->set_epoch(partition.dispatcher.epoch());
+  notify.set_queue_id("A1");
+  notify.set_delay_warning(true);
+  partition.Tell(partition.queue.Apply(warned));
+  partition.dispatcher.OnReleased("A1");
+  const DispatchBatch again = partition.Take();
+  ASSERT_EQ(again.activations.size(), 1u);
+  EXPECT_EQ(again.activations[0].activation.waiting_size(), 0);
+}
+
+TEST(Waiting, DoesNotComeUnasked) {
+  Partition partition;
+  partition.dispatcher.AddCredit(1);
+  partition.Enqueue("A1", 2);
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  partition.Report("A1", {{1, kDeferred}});
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_EQ(partition.Take().activations.at(0).activation.waiting_size(), 0);
+}
+
+// A flush that is applied before the deferral does not see it: its job is younger. The holder knows
+// of both, and makes it due before the release.
+TEST(Flush, BeforeTheDeferralIsAppliedIsMadeGoodByPuttingOff) {
+  Partition partition;
+  partition.dispatcher.AddCredit(1);
+  partition.Enqueue("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+  state::Command flush;
+  flush.mutable_flush();
+  partition.Tell(partition.queue.Apply(flush));
+  EXPECT_TRUE(partition.Take().flushed);
+  partition.Report("A1", {{0, kDeferred}}, kMinuteMs);
+  state::Command due;
+  due.mutable_outcomes()->set_epoch(partition.dispatcher.epoch());
+  v1::PutOff& put_off = *due.mutable_outcomes()->add_put_offs();
+  put_off.set_queue_id("A1");
+  put_off.add_recipient_numbers(0);
+  put_off.set_retry_at_ms(partition.queue.now_ms);
+  partition.Tell(partition.queue.Apply(due));
+  partition.dispatcher.OnReleased("A1");
+  EXPECT_THAT(partition.TakeIds(), ElementsAre("A1"));
+}
+
 }  // namespace
 }  // namespace postfleet::queue

@@ -151,6 +151,7 @@ void QueueService::ScheduleStream::OnOpen(const v1::OpenPartition& open) {
   Proposal proposal;
   proposal.command.mutable_open()->set_partition(open.partition());
   proposal.command.mutable_open()->set_name(open.name());
+  with_waiting_ = open.with_waiting();
   proposal.done = [self = shared_from_this()](const absl::StatusOr<const Effects*>& effects) {
     self->OnOpened(effects);
   };
@@ -171,7 +172,7 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
   }
   if (closed_) return;
   service_->holder_ = shared_from_this();
-  service_->dispatcher_.Open(epoch_, service_->machine_->flush_index());
+  service_->dispatcher_.Open(epoch_, service_->machine_->flush_index(), with_waiting_);
   service_->dispatcher_.AddCredit(std::exchange(credit_before_open_, 0));
   v1::ScheduleResponse response;
   response.set_epoch(epoch_);
@@ -181,7 +182,8 @@ void QueueService::ScheduleStream::OnOpened(const absl::StatusOr<const Effects*>
 
 void QueueService::ScheduleStream::OnWork(v1::ScheduleRequest request, rpc::Payload payload) {
   if (request.outcomes_size() + request.notifies_size() + request.put_off_size() == 0) {
-    if (request.credit_messages() == 0 && request.released_size() + request.more_size() == 0) {
+    if (request.credit_messages() == 0 &&
+        request.released_size() + request.resting_size() + request.more_size() == 0) {
       return;
     }
     // After the outcomes of earlier frames: released messages have theirs applied by contract;
@@ -250,6 +252,9 @@ void QueueService::ScheduleStream::TellDispatcher(const v1::ScheduleRequest& req
   }
   service_->dispatcher_.AddCredit(request.credit_messages());
   for (const std::string& queue_id : request.released()) service_->dispatcher_.OnReleased(queue_id);
+  for (const v1::Rest& rest : request.resting()) {
+    service_->dispatcher_.OnResting(rest.queue_id(), rest.until_ms());
+  }
   for (const std::string& queue_id : request.more()) service_->dispatcher_.OnMoreWanted(queue_id);
 }
 

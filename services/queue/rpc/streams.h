@@ -70,6 +70,7 @@ class QueueService::ScheduleStream : public std::enable_shared_from_this<Schedul
 
   // State loop only. 0: not open yet, or fenced.
   uint64_t epoch_ = 0;
+  bool with_waiting_ = false;
   uint32_t credit_before_open_ = 0;
   bool closed_ = false;
   // on_frame only.

@@ -51,7 +51,7 @@ absl::Status CollectRows(const Store& store, const OpenRecipientsQuery& query, u
 }
 
 absl::Status AddJobRecipients(const Store& store, const OpenRecipientsQuery& query,
-                              const state::JobRow& job, OpenRecipients* result) {
+                              const state::JobRow& job, std::vector<state::RecipientRow>* result) {
   for (uint32_t number : job.recipient_numbers()) {
     rocksdb::PinnableSlice bytes;
     const rocksdb::Status status = store.db()->Get({}, store.family(Family::kRecipient),
@@ -62,10 +62,19 @@ absl::Status AddJobRecipients(const Store& store, const OpenRecipientsQuery& que
     if (!row.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
       return Damaged("recipient", query.queue_id);
     }
-    result->any_untried = result->any_untried || !row.has_last();
-    result->open.push_back(std::move(row));
+    result->push_back(std::move(row));
   }
   return absl::OkStatus();
+}
+
+absl::Status AddWaiting(const Store& store, const OpenRecipientsQuery& query,
+                        const state::JobRow& job, std::vector<state::RecipientRow>* waiting) {
+  if (waiting->size() + static_cast<size_t>(job.recipient_numbers_size()) > query.waiting_max) {
+    return absl::OkStatus();
+  }
+  absl::Status added = AddJobRecipients(store, query, job, waiting);
+  std::erase_if(*waiting, [](const state::RecipientRow& row) { return !row.has_last(); });
+  return added;
 }
 
 // Goes on at the result's cursor. `jobs_left`: there is a job that did not fit; the cursor stands
@@ -84,7 +93,11 @@ absl::Status CollectDueJobs(const Store& store, const OpenRecipientsQuery& query
     }
     if (number >= cursor.jobs_end) break;
     const bool flushed = job.index() < query.flush_index;
-    if (job.due_ms() > query.now_ms && !flushed) continue;
+    if (job.due_ms() > query.now_ms && !flushed) {
+      absl::Status added = AddWaiting(store, query, job, &result->waiting);
+      if (!added.ok()) return added;
+      continue;
+    }
     // Jobs go out whole: they are at most one activation.
     if (!result->open.empty() &&
         result->open.size() + static_cast<size_t>(job.recipient_numbers_size()) >
@@ -93,9 +106,14 @@ absl::Status CollectDueJobs(const Store& store, const OpenRecipientsQuery& query
       *jobs_left = true;
       return absl::OkStatus();
     }
-    if (absl::Status added = AddJobRecipients(store, query, job, result); !added.ok()) {
+    const size_t before = result->open.size();
+    if (absl::Status added = AddJobRecipients(store, query, job, &result->open); !added.ok()) {
       return added;
     }
+    result->any_untried =
+        result->any_untried ||
+        std::any_of(result->open.begin() + static_cast<std::ptrdiff_t>(before), result->open.end(),
+                    [](const state::RecipientRow& row) { return !row.has_last(); });
     result->flushed = result->flushed || flushed;
   }
   cursor.next_job = cursor.jobs_end;

@@ -51,6 +51,8 @@ struct OpenRecipients {
   std::vector<state::RecipientRow> open;
   // Notice owed.
   std::vector<state::RecipientRow> bounced;
+  // Of jobs that are not due, those that were tried.
+  std::vector<state::RecipientRow> waiting;
   // Some of `open` were pending.
   bool any_pending = false;
   // Some of `open` were never tried: pending, or put off before their first attempt.
@@ -67,8 +69,9 @@ struct OpenRecipientsQuery {
   // Jobs due by then, and jobs deferred before this log index.
   int64_t now_ms = 0;
   uint64_t flush_index = 0;
-  // Of each vector.
+  // Of each vector but `waiting`.
   size_t recipients_max = 1'000;
+  size_t waiting_max = 0;
   // Goes on behind an earlier answer instead: from_number does not count, and none that bounced are
   // given.
   std::optional<RecipientsCursor> behind;

@@ -44,7 +44,7 @@ struct TransportLimits {
   // <transport>_destination_rate_delay: between the end of a delivery and the start of the next at
   // the same destination, one at a time; 0: none.
   int64_t destination_rate_delay_ms = 0;
-  // <transport>_transport_rate_delay: between two starts, whatever the destination; 0: none.
+  // <transport>_transport_rate_delay: the same whatever the destination; 0: none.
   int64_t transport_rate_delay_ms = 0;
 
   // Preemption (step.h). <transport>_delivery_slot_cost: deliveries that earn a slot; below 2: no
@@ -71,6 +71,10 @@ struct Config {
   int64_t bounce_queue_lifetime_ms = 5 * 86'400'000LL;
   // delay_warning_time: the sender is told once that mail of this age was deferred; 0: never.
   int64_t delay_warning_ms = 0;
+  // confirm_delay_cleared: who was warned is told when it has gone out.
+  bool confirm_delay_cleared = false;
+  // The local part of what nobody is to answer; mail to it that is for this system is discarded.
+  std::string double_bounce_sender = "double-bounce";
   // transport_retry_time: how long mail waits for the first worker of its transport.
   int64_t transport_retry_ms = 60'000;
   // notify_classes has bounce, or delay: the postmaster is told of what the sender wants to know
@@ -91,6 +95,9 @@ struct Config {
   size_t delayed_destinations_max = 20'000;
   // Recipients that one notice tells of; of more there are several, one after the other.
   size_t notice_recipients_max = 10'000;
+  // An attempt that was not answered for so long is given up, its recipients are deferred; 0:
+  // never.
+  int64_t attempt_max_ms = 0;
   // Attempts at one message that may be lost with their worker; past it, its recipients are
   // deferred.
   int lost_attempts_max = 3;

@@ -1,5 +1,5 @@
-// What time brings: dead destinations, rate delays, transports without workers, notices to be made
-// again; and what a new session or a flush forgets.
+// What time brings: dead destinations, rate delays, transports without workers; and what a new
+// session or a flush forgets.
 #include <algorithm>
 
 #include "libs/base/concat.h"
@@ -10,6 +10,12 @@ namespace postfleet::scheduler {
 
 using Phase = Transport::Phase;
 
+namespace {
+
+constexpr int64_t kMinuteMs = 60'000;
+
+}  // namespace
+
 // The destination just died: what waits there is deferred with the reason, and so is new mail until
 // it revives.
 void State::Kill(Destination* destination, const scheduler::v1::DeliveryResult& result) {
@@ -18,7 +24,7 @@ void State::Kill(Destination* destination, const scheduler::v1::DeliveryResult& 
   destination->dead_text =
       Concat("delivery temporarily suspended: ",
              result.destination_text().empty() ? "unknown error" : result.destination_text());
-  destination->dead_until_ms = now_ms + config.minimal_backoff_ms;
+  destination->dead_until_ms = steady_ms + config.minimal_backoff_ms;
   dead.emplace(Deadline(destination->dead_until_ms, destination->serial), destination);
   DeferWaiting(destination, {.status = destination->dead_status, .text = destination->dead_text});
   if (dead.size() > config.dead_destinations_max) Revive(dead.begin()->second);
@@ -50,12 +56,21 @@ void State::Revive(Destination* destination) {
 
 // The next delivery starts so long after this end, also when nothing waits yet.
 void State::Delay(Destination* destination) {
-  const int64_t delay_ms = destination->transport->limits.destination_rate_delay_ms;
+  Transport* transport = destination->transport;
+  if (transport->limits.transport_rate_delay_ms > 0) {
+    transport->delayed_until_ms = steady_ms + transport->limits.transport_rate_delay_ms;
+  }
+  const int64_t delay_ms = transport->limits.destination_rate_delay_ms;
   if (delay_ms == 0) return;
+  // As Postfix has it: where mail trickles anyway, the delay takes the place of being dead.
+  if (destination->window.dead()) {
+    dead.erase({destination->dead_until_ms, destination->serial});
+    destination->window.Revive(transport->limits, destination->busy);
+  }
   if (destination->delayed_until_ms != kNoTimer) {
     delayed.erase({destination->delayed_until_ms, destination->serial});
   }
-  destination->delayed_until_ms = now_ms + delay_ms;
+  destination->delayed_until_ms = steady_ms + delay_ms;
   delayed.emplace(Deadline(destination->delayed_until_ms, destination->serial), destination);
   if (delayed.size() <= config.delayed_destinations_max) return;
   const auto next = delayed.begin();
@@ -72,7 +87,7 @@ void State::EndDelay(Destination* destination) {
 void State::AwaitWorker(Transport* transport) {
   if (transport->phase != Phase::kServed) return;
   transport->phase = Phase::kAwaited;
-  transport->deadline_ms = now_ms + config.transport_retry_ms;
+  transport->deadline_ms = steady_ms + config.transport_retry_ms;
 }
 
 // No worker came. Mail is deferred; notices go on waiting, since nothing else can be done with
@@ -82,7 +97,7 @@ void State::Throttle(Transport* transport) {
     transport->deadline_ms = kNoTimer;
   } else {
     transport->phase = Phase::kThrottled;
-    transport->deadline_ms = now_ms + config.transport_retry_ms;
+    transport->deadline_ms = steady_ms + config.transport_retry_ms;
   }
   LogLine& line = actions->log.emplace_back();
   line.kind = LogLine::Kind::kTransportUnavailable;
@@ -107,31 +122,23 @@ void State::Serve(Transport* transport) {
   transport->deadline_ms = kNoTimer;
 }
 
-void State::RetryNotice(Message* message) {
-  notice_retries.erase({message->notice_retry_at_ms, message->serial});
-  message->notice_retry_at_ms = kNoTimer;
-  WaitForNotice(message);
-}
-
 void State::On(Timer&) {
   // The caller's timer is used up, also when it came early.
   timer_at_ms = kNoTimer;
-  while (!dead.empty() && dead.begin()->first.first <= now_ms) Revive(dead.begin()->second);
-  while (!notice_retries.empty() && notice_retries.begin()->first.first <= now_ms) {
-    RetryNotice(notice_retries.begin()->second);
-  }
-  while (!delayed.empty() && delayed.begin()->first.first <= now_ms) {
+  while (!dead.empty() && dead.begin()->first.first <= steady_ms) Revive(dead.begin()->second);
+  while (!delayed.empty() && delayed.begin()->first.first <= steady_ms) {
     EndDelay(delayed.begin()->second);
   }
-  if (crowded_at_ms <= now_ms) crowded_at_ms = kNoTimer;
+  if (crowded_at_ms <= steady_ms) crowded_at_ms = kNoTimer;
+  GiveUpStuck();
   for (Transport* transport : std::vector<Transport*>(ring)) {
-    if (transport->delayed_until_ms > now_ms) continue;
+    if (transport->delayed_until_ms > steady_ms) continue;
     transport->delayed_until_ms = kNoTimer;
     ForgetIfIdle(transport);
   }
   std::vector<Transport*> due;
   for (const auto& [name, transport] : transports) {
-    if (transport->deadline_ms <= now_ms) due.push_back(transport.get());
+    if (transport->deadline_ms <= steady_ms) due.push_back(transport.get());
   }
   for (Transport* transport : due) {
     if (transport->phase == Phase::kThrottled) {
@@ -148,7 +155,8 @@ void State::On(Timer&) {
 
 void State::On(Flushed&) {
   while (!dead.empty()) Revive(dead.begin()->second);
-  while (!notice_retries.empty()) RetryNotice(notice_retries.begin()->second);
+  // A deferral whose commit is under way comes behind the flush, which does not see it there.
+  for (const auto& [queue_id, message] : messages) message->flush_again = message->deferring.size();
   for (Transport* transport : std::vector<Transport*>(ring)) {
     if (transport->phase != Phase::kThrottled) continue;
     Serve(transport);
@@ -175,7 +183,6 @@ void State::ForgetSession() {
     attempt->message = nullptr;
   }
   queries.clear();
-  notice_retries.clear();
   body_holders.clear();
   body_bytes = 0;
   hungry.clear();
@@ -203,23 +210,29 @@ void State::ForgetSession() {
   messages.clear();
 }
 
+// In whole minutes: it must not move with each delivery.
+int64_t State::StuckAt() const {
+  if (config.attempt_max_ms == 0 || attempts.empty()) return kNoTimer;
+  const int64_t at_ms = attempts.begin()->second->started_ms + config.attempt_max_ms;
+  return (at_ms + kMinuteMs - 1) / kMinuteMs * kMinuteMs;
+}
+
 // One timer, at the earliest of all deadlines; told only when it changes.
 void State::SetTimer() {
   int64_t earliest = kNoTimer;
   if (!dead.empty()) earliest = dead.begin()->first.first;
-  if (!notice_retries.empty()) {
-    earliest = std::min(earliest, notice_retries.begin()->first.first);
-  }
   if (!delayed.empty()) earliest = std::min(earliest, delayed.begin()->first.first);
   if (crowded.empty() || !MemoryIsScarce()) {
     crowded_at_ms = kNoTimer;
   } else if (crowded_at_ms == kNoTimer) {
-    crowded_at_ms = now_ms + Pace::kUnknownMs;
+    crowded_at_ms = steady_ms + Pace::kUnknownMs;
   }
   earliest = std::min(earliest, crowded_at_ms);
   for (const Transport* transport : ring) {
     earliest = std::min({earliest, transport->deadline_ms, transport->delayed_until_ms});
   }
+  earliest = std::min(earliest, StuckAt());
+  if (earliest != kNoTimer) earliest -= set_back_ms;
   if (earliest == timer_at_ms) return;
   timer_at_ms = earliest;
   actions->timer_at_ms = earliest;

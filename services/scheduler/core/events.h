@@ -73,6 +73,11 @@ struct WorkerJoined {
   scheduler::v1::Hello hello;
 };
 
+// It takes no more deliveries; those that it has it will answer.
+struct WorkerDraining {
+  uint64_t worker = 0;
+};
+
 // Its running deliveries are in doubt: logged, counted, and their recipients go back to the place
 // where they waited.
 struct WorkerLeft {
@@ -103,8 +108,9 @@ struct Flushed {};
 // told anew. Early and late ones do no harm.
 struct Timer {};
 
-using Event = std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone,
-                           WorkerJoined, WorkerLeft, Committed, Deleted, Recalled, Flushed, Timer>;
+using Event =
+    std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone, WorkerJoined,
+                 WorkerDraining, WorkerLeft, Committed, Deleted, Recalled, Flushed, Timer>;
 
 // ---- Actions ----
 
@@ -140,6 +146,8 @@ struct Actions {
   uint32_t credit_messages = 0;
   std::vector<lookup::v1::Query> resolve;
   std::vector<queue::v1::MessageOutcome> commit;
+  // As `release`, but what remains is not wanted back before a time.
+  std::vector<queue::v1::Rest> rest;
   // Recipients that go back without an attempt; each comes back as Committed.
   std::vector<queue::v1::PutOff> put_off;
   std::vector<SendNotify> notify;
@@ -153,7 +161,21 @@ struct Actions {
   // The time of the only timer, when it changed; kNoTimer: none. A new one replaces the old one.
   std::optional<int64_t> timer_at_ms;
 
-  void Clear() { *this = Actions(); }
+  // Keeps the memory of what was not much: most steps owe a few actions.
+  void Clear() {
+    credit_messages = 0;
+    timer_at_ms.reset();
+    const auto empty = [](auto*... lists) { (Empty(lists), ...); };
+    empty(&log, &resolve, &commit, &put_off, &notify, &more, &release, &rest, &cancel, &deliver);
+  }
+
+ private:
+  static constexpr size_t kKept = 64;
+  template <typename T>
+  static void Empty(std::vector<T>* list) {
+    if (list->capacity() <= kKept) return list->clear();
+    *list = std::vector<T>();
+  }
 };
 
 }  // namespace postfleet::scheduler

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "services/scheduler/core/destination.h"
 #include "services/scheduler/core/state.h"
 
@@ -9,6 +10,11 @@ namespace postfleet::scheduler {
 namespace {
 
 using Phase = Target::Phase;
+
+constexpr Verdict kDiscarded = {.action = mail::v1::Outcome::ACTION_SENT,
+                                .status = "2.0.0",
+                                .text = "undeliverable postmaster notification discarded",
+                                .program = "qmgr"};
 
 struct Placed {
   uint32_t target = 0;
@@ -62,6 +68,7 @@ Message* State::NewMessage(queue::v1::Activation& activation) {
   message->chunks = activation.chunks();
   message->create_ms = activation.create_ms();
   message->active_ms = now_ms;
+  message->since_ms = steady_ms;
   messages.emplace(message->queue_id, std::move(made));
   LogLine& line = actions->log.emplace_back();
   line.kind = LogLine::Kind::kQueueActive;
@@ -91,6 +98,12 @@ void State::On(Activated& event) {
     message->body_crc32c = activation.payload_crc32c();
     body_bytes += message->body_bytes;
     body_holders.emplace(message->serial, message);
+  }
+  if (MayWarn(*message)) {
+    for (queue::v1::BouncedRecipient& waiting : *activation.mutable_waiting()) {
+      if (TellsOfDelay(*message, waiting.recipient()))
+        message->delayed.push_back(std::move(waiting));
+    }
   }
   AddTargets(message, activation);
   EndEmptyJobs(message);
@@ -139,6 +152,7 @@ void State::AddTargets(Message* message, queue::v1::Activation& activation) {
   for (queue::v1::BouncedRecipient& bounced : *activation.mutable_bounced()) {
     if (!open.empty() && open.contains(bounced.recipient().number())) continue;
     const bool sent = bounced.outcome().action() == mail::v1::Outcome::ACTION_SENT;
+    if (sent) AskForSuccess(bounced.mutable_recipient());
     (sent ? message->succeeded : message->bounced).push_back(std::move(bounced));
   }
   if (!untried.empty()) ReturnUntried(message, untried, activation);
@@ -218,7 +232,17 @@ void State::Route(Message* message) {
       continue;
     }
     mail::v1::Recipient& recipient = message->targets[target].recipient;
-    if (!answer.recipient().empty()) recipient.set_address(answer.recipient());
+    if (!answer.recipient().empty() && answer.recipient() != recipient.address()) {
+      // orig_to= and notices name what the sender said.
+      if (recipient.original_address().empty()) {
+        recipient.set_original_address(recipient.address());
+      }
+      recipient.set_address(answer.recipient());
+    }
+    if (IsDoubleBounce(answer, recipient.address())) {
+      Settle(message, std::span(&target, 1), kDiscarded, kDiscardTransport, "");
+      continue;
+    }
     const bool one = !IsAnsweredHere(answer.transport()) &&
                      TransportOf(answer.transport())->limits.destination_recipient_limit == 1;
     placed.push_back(
@@ -236,6 +260,13 @@ void State::Route(Message* message) {
                group);
     group.clear();
   }
+}
+
+// POSTFIX qmgr_message: what such mail says was said where it could be.
+bool State::IsDoubleBounce(const lookup::v1::Answer& answer, std::string_view recipient) const {
+  if (answer.address_class() != lookup::v1::ADDRESS_CLASS_LOCAL) return false;
+  const std::string_view local = recipient.substr(0, recipient.rfind('@'));
+  return absl::EqualsIgnoreCase({local.data(), local.size()}, config.double_bounce_sender);
 }
 
 void State::RouteGroup(Message* message, std::string_view transport_name, std::string_view nexthop,

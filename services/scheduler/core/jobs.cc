@@ -7,9 +7,9 @@
 namespace postfleet::scheduler {
 namespace {
 
-// A search for a candidate looks at so many jobs behind the current one, so that a pick costs the
-// same however much waits.
-constexpr int kCandidatesMax = 500;
+// A search for a candidate looks at so many jobs right behind the current one, and at so many of
+// the rest, where it goes on the next time: a pick costs the same however much waits.
+constexpr size_t kCandidatesMax = 250;
 
 int64_t DeliveriesOf(uint64_t recipients, const Transport& transport) {
   const auto limit = static_cast<uint64_t>(transport.limits.destination_recipient_limit);
@@ -25,7 +25,8 @@ bool IsSelectable(const Job& job) {
 
 }  // namespace
 
-int64_t Job::Unread() const { return DeliveriesOf(message->left, *transport); }
+// Nobody knows where they go: each may be a delivery of its own.
+int64_t Job::Unread() const { return message->left; }
 
 int64_t State::Deliveries(const Peer& peer) const {
   return peer.notice ? 1 : DeliveriesOf(peer.waiting(), *peer.job->transport);
@@ -155,38 +156,55 @@ void State::Preempt(Transport* transport) {
   ++counters.preemptions;
 }
 
+// Looks at `count` jobs from `at` on, as long as a better one may come.
+State::JobAt State::LookForCandidate(Transport* transport, JobAt at, size_t count, int64_t slots,
+                                     double* best) {
+  for (size_t i = 0; i < count && at != transport->jobs.end(); ++i, ++at) {
+    Job* job = at->second.get();
+    if (!job->children.empty()) continue;
+    const int64_t needed = job->Needed();
+    const auto delay_s = static_cast<double>((steady_ms - job->message->since_ms) / 1000 + 1);
+    if (needed > 0 && needed <= slots) {
+      const double score = delay_s / static_cast<double>(job->Total());
+      if (score > *best && IsSelectable(*job)) {
+        *best = score;
+        transport->cache.candidate = job;
+      }
+    }
+    // Those on a stack are not in the order of age.
+    if (delay_s <= *best && job->level == 0) return transport->jobs.end();
+  }
+  return at;
+}
+
 // Of the jobs behind `current` the one that waited longest for how big it is, if the slots that
 // `current` can still earn suffice for it.
 Job* State::Candidate(Job* current) {
   Transport* transport = current->transport;
   CandidateCache& cache = transport->cache;
-  const int64_t second = now_ms / 1000;
+  const int64_t second = steady_ms / 1000;
   if (cache.current == current) {
     // Time changes which one is the best, not whether there is one.
-    if (cache.candidate == nullptr) return nullptr;
-    if (cache.second == second && IsSelectable(*cache.candidate)) return cache.candidate;
+    if (cache.candidate == nullptr && cache.looked >= transport->jobs.size()) return nullptr;
+    if (cache.candidate != nullptr && cache.second == second && IsSelectable(*cache.candidate)) {
+      return cache.candidate;
+    }
   }
-  cache = {.current = current, .second = second};
+  const size_t looked = cache.current == current && cache.candidate == nullptr ? cache.looked : 0;
+  cache = {.current = current, .second = second, .looked = looked};
   const int64_t slots =
       (current->read - current->selected + current->slots_available) / transport->limits.slot_cost;
   if (slots <= 0) return nullptr;
   double best = 0;
   auto at = std::next(transport->jobs.find(current->rank));
-  for (int i = 0; i < kCandidatesMax && at != transport->jobs.end(); ++i, ++at) {
-    Job* job = at->second.get();
-    if (!job->children.empty()) continue;
-    const int64_t needed = job->Needed();
-    const auto delay_s = static_cast<double>((now_ms - job->message->active_ms) / 1000 + 1);
-    if (needed > 0 && needed <= slots) {
-      const double score = delay_s / static_cast<double>(job->Total());
-      if (score > best && IsSelectable(*job)) {
-        best = score;
-        cache.candidate = job;
-      }
-    }
-    // Those on a stack are not in the order of age.
-    if (delay_s <= best && job->level == 0) break;
+  at = LookForCandidate(transport, at, kCandidatesMax, slots, &best);
+  if (at != transport->jobs.end() && at->first < transport->search_from) {
+    at = transport->jobs.lower_bound(transport->search_from);
   }
+  at = LookForCandidate(transport, at, kCandidatesMax, slots, &best);
+  cache.looked += kCandidatesMax;
+  transport->search_from =
+      at == transport->jobs.end() ? Rank{.serial = 0, .fraction = 0} : at->first;
   return cache.candidate;
 }
 

@@ -63,6 +63,8 @@ struct Message {
   uint32_t chunks = 0;
   int64_t create_ms = 0;
   int64_t active_ms = 0;
+  // The same moment, for how long it waits here: clocks are set back.
+  int64_t since_ms = 0;
 
   // Held while something waits that may want it and the bound allows.
   BodyPtr body;
@@ -78,9 +80,11 @@ struct Message {
   std::vector<queue::v1::BouncedRecipient> succeeded;
   // What the notice that waits, runs or is to be made again is about.
   std::vector<queue::v1::BouncedRecipient> in_notice;
-  int64_t notice_retry_at_ms = kNoTimer;
+  // Until when it rests after this round, since a notice could not be made; 0: it does
+  // not.
+  int64_t rest_until_ms = 0;
   NoticeKind notice_kind = scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
-  // What was deferred in this round, while a warning of delay may come of it.
+  // What was deferred, in this round or before, while a warning of delay may come of it.
   std::vector<queue::v1::BouncedRecipient> delayed;
 
   // One for each transport where it has something to start.
@@ -92,6 +96,10 @@ struct Message {
   uint32_t resolving = 0;
   uint32_t waiting = 0;
   uint32_t uncommitted = 0;
+  // Deferred by what is not committed yet. The first ones are to be tried again at once, since a
+  // flush came meanwhile, and stay until the round ends.
+  std::vector<queue::v1::PutOff> deferring;
+  uint32_t flush_again = 0;
   // Ids of running deliveries.
   std::vector<uint64_t> attempts;
   int attempts_lost = 0;
@@ -216,6 +224,8 @@ struct CandidateCache {
   const Job* current = nullptr;
   int64_t second = 0;
   Job* candidate = nullptr;
+  // Without a candidate: how many jobs were looked at in vain.
+  size_t looked = 0;
 };
 
 struct Slots {
@@ -239,7 +249,9 @@ struct Transport {
   // In the order of choice.
   absl::btree_map<Rank, std::unique_ptr<Job>> jobs;
   CandidateCache cache;
-  // No delivery starts before, for its rate delay; kNoTimer: none runs.
+  // Where the search for a candidate goes on, behind those that every search looks at.
+  Rank search_from{.serial = 0, .fraction = 0};
+  // No delivery starts before, for its rate delay, nor while one runs; kNoTimer: it has passed.
   int64_t delayed_until_ms = kNoTimer;
   // Destinations that could start a delivery now, were there a slot.
   std::set<ReadyKey> ready;
@@ -247,6 +259,8 @@ struct Transport {
   // Workers with a free slot, each once; they take turns.
   std::deque<Slots*> free;
   uint64_t slots = 0;
+  // Workers that announced some, draining ones too.
+  uint64_t announced = 0;
   int busy = 0;
 };
 
@@ -262,6 +276,7 @@ struct Attempt {
   // Null once the queue was lost.
   Message* message = nullptr;
   std::vector<uint32_t> targets;
+  int64_t started_ms = 0;
   bool notice = false;
   bool cancelled = false;
 };

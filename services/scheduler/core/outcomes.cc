@@ -1,34 +1,12 @@
-// What became of recipients and messages: outcomes, expiry, notices, release.
+// What became of recipients and messages: outcomes, expiry, deletion.
 #include <algorithm>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
-#include "services/scheduler/core/destination.h"
 #include "services/scheduler/core/state.h"
 
 namespace postfleet::scheduler {
 
 using mail::v1::Outcome;
-
-namespace {
-
-// Of a recipient that is told of twice the last.
-void KeepLast(std::vector<queue::v1::BouncedRecipient>* told) {
-  absl::flat_hash_set<uint32_t> seen;
-  std::reverse(told->begin(), told->end());
-  std::erase_if(*told, [&](const queue::v1::BouncedRecipient& one) {
-    return !seen.insert(one.recipient().number()).second;
-  });
-  std::reverse(told->begin(), told->end());
-}
-
-// RFC 3461, 4.1: nothing said is FAILURE and DELAY.
-bool Wants(const mail::v1::Recipient& recipient, mail::v1::NotifyFlag flag) {
-  return recipient.dsn_notify() == 0 ? flag != mail::v1::NOTIFY_FLAG_SUCCESS
-                                     : (recipient.dsn_notify() & flag) != 0;
-}
-
-}  // namespace
 
 bool State::Expired(const Message& message) const {
   const int64_t lifetime = message.envelope.sender().empty() ? config.bounce_queue_lifetime_ms
@@ -40,17 +18,6 @@ void State::EndTarget(Target* target) {
   if (target->phase == Target::Phase::kDone) return;
   target->phase = Target::Phase::kDone;
   --recipients;
-}
-
-bool State::SuccessIsOwed(const Message& message, const Target& target,
-                          const Outcome& outcome) const {
-  if (message.deleted || message.envelope.sender().empty() || message.envelope.is_notice()) {
-    return false;
-  }
-  return outcome.action() == Outcome::ACTION_SENT &&
-         Wants(target.recipient, mail::v1::NOTIFY_FLAG_SUCCESS) &&
-         outcome.success() != Outcome::SUCCESS_UNSPECIFIED &&
-         outcome.success() != Outcome::SUCCESS_PASSED_ON;
 }
 
 // Ends a target. A deferral past the lifetime becomes a bounce; status and text stay those of the
@@ -71,21 +38,26 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
     outcome.set_action(Outcome::ACTION_BOUNCED);
     LogExpiry(message);
   }
-  outcome.set_notice_owed(SuccessIsOwed(*message, ended, outcome));
+  outcome.set_notice_owed(SuccessIsOwed(*message, ended, &outcome));
   std::vector<queue::v1::BouncedRecipient>* list = nullptr;
   if (outcome.action() == Outcome::ACTION_BOUNCED) {
     list = &message->bounced;
   } else if (outcome.notice_owed()) {
     list = &message->succeeded;
-  } else if (outcome.action() == Outcome::ACTION_DEFERRED && MayWarn(*message) &&
-             (config.postmaster_gets_delays ||
-              Wants(ended.recipient, mail::v1::NOTIFY_FLAG_DELAY))) {
+  } else if (outcome.action() == Outcome::ACTION_DEFERRED &&
+             TellsOfDelay(*message, ended.recipient)) {
     list = &message->delayed;
+  }
+  if (outcome.action() != Outcome::ACTION_DEFERRED && !message->delayed.empty()) {
+    std::erase_if(message->delayed, [&](const queue::v1::BouncedRecipient& one) {
+      return one.recipient().number() == ended.recipient.number();
+    });
   }
   if (list != nullptr) {
     queue::v1::BouncedRecipient& told = list->emplace_back();
     *told.mutable_recipient() = ended.recipient;
     *told.mutable_outcome() = outcome;
+    if (outcome.notice_owed()) AskForSuccess(told.mutable_recipient());
   }
   *outcomes->add_outcomes() = std::move(outcome);
 }
@@ -97,18 +69,6 @@ void State::LogExpiry(Message* message) {
   line.kind = message->forced_expire ? LogLine::Kind::kForceExpired : LogLine::Kind::kExpired;
   line.queue_id = message->queue_id;
   line.sender = message->envelope.sender();
-}
-
-bool State::MayWarn(const Message& message) const {
-  if (config.delay_warning_ms == 0 || message.delay_warned) return false;
-  if (message.recalled || message.deleted || message.damaged) return false;
-  return !message.envelope.sender().empty() && !message.envelope.is_notice();
-}
-
-// POSTFIX qmgr_active: judged when a round ends, from the message's arrival on.
-bool State::WarningIsDue(const Message& message) const {
-  return !message.delayed.empty() && MayWarn(message) && !message.forced_expire &&
-         !Expired(message) && now_ms >= message.envelope.arrival_ms() + config.delay_warning_ms;
 }
 
 void State::Say(Message* message, uint32_t target, const Verdict& verdict,
@@ -128,7 +88,7 @@ void State::Say(Message* message, uint32_t target, const Verdict& verdict,
   line.recipient = recipient.address();
   line.original_recipient = recipient.original_address();
   line.delay_a_ms = message->active_ms - message->envelope.arrival_ms();
-  line.delay_b_ms = now_ms - message->active_ms;
+  line.delay_b_ms = std::max<int64_t>(0, now_ms - message->active_ms);
   line.dsn = outcome.status();
   line.status = verdict.action == Outcome::ACTION_SENT      ? "sent"
                 : verdict.action != Outcome::ACTION_BOUNCED ? "deferred"
@@ -159,6 +119,13 @@ void State::Commit(Message* message, queue::v1::MessageOutcome outcomes, std::st
         now_ms + std::max(config.minimal_backoff_ms, std::min(age_ms, config.maximal_backoff_ms)));
     outcomes.set_transport(std::string(transport));
     outcomes.set_nexthop(std::string(nexthop));
+    queue::v1::PutOff& deferring = message->deferring.emplace_back();
+    deferring.set_queue_id(message->queue_id);
+    deferring.set_transport(outcomes.transport());
+    deferring.set_nexthop(outcomes.nexthop());
+    for (const Outcome& outcome : outcomes.outcomes()) {
+      if (deferred(outcome)) deferring.add_recipient_numbers(outcome.recipient_number());
+    }
   }
   ++message->uncommitted;
   actions->commit.push_back(std::move(outcomes));
@@ -177,7 +144,9 @@ void State::On(Committed& event) {
   const auto found = messages.find(committed.queue_id());
   if (found == messages.end()) return;
   Message* message = found->second.get();
-  if (message->uncommitted > 0) --message->uncommitted;
+  if (message->uncommitted > 0 && --message->uncommitted == 0) {
+    message->deferring.resize(message->flush_again);
+  }
   if (committed.removed() || committed.late()) Remove(message);
   FinishRound(message);
 }
@@ -222,96 +191,6 @@ void State::CancelAttempts(Message* message) {
     if (std::exchange(attempt.cancelled, true)) continue;
     actions->cancel.push_back({.worker = attempt.slots->worker, .delivery = id});
   }
-}
-
-void State::FinishRound(Message* message) {
-  if (message->left > 0) {
-    // The round goes on with those.
-    return MoreIfWanted(message);
-  }
-  if (message->resolving > 0 || message->waiting > 0 || !message->attempts.empty()) return;
-  if (message->recalled) {
-    // Whoever is given the message next tells of them.
-    message->in_notice.clear();
-    message->bounced.clear();
-    message->succeeded.clear();
-  }
-  // A notice that waits, runs or is to be made again ends the round later.
-  if (!message->in_notice.empty()) return;
-  using scheduler::v1::Delivery;
-  CloseUntold(message);
-  if (!message->bounced.empty()) {
-    return BeginNotice(message, &message->bounced, Delivery::NOTICE_KIND_FAILURE);
-  }
-  if (!message->succeeded.empty()) {
-    return BeginNotice(message, &message->succeeded, Delivery::NOTICE_KIND_SUCCESS);
-  }
-  if (WarningIsDue(*message)) {
-    KeepLast(&message->delayed);
-    BeginNotice(message, &message->delayed, Delivery::NOTICE_KIND_DELAY);
-    // Once for a message: what one notice does not hold is not told.
-    message->delayed.clear();
-    return;
-  }
-  if (message->uncommitted == 0) Release(message);
-}
-
-void State::CloseUntold(Message* message) {
-  // The agent decides what is to be told about mail that has no sender: the postmaster may be.
-  const auto told = [this](const queue::v1::BouncedRecipient& one) {
-    return config.postmaster_gets_bounces || Wants(one.recipient(), mail::v1::NOTIFY_FLAG_FAILURE);
-  };
-  std::vector<queue::v1::BouncedRecipient>& bounced = message->bounced;
-  const auto untold = std::stable_partition(bounced.begin(), bounced.end(), told);
-  if (untold == bounced.end()) return;
-  message->in_notice.assign(std::make_move_iterator(untold),
-                            std::make_move_iterator(bounced.end()));
-  message->notice_kind = scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
-  bounced.erase(untold, bounced.end());
-  Notify(message, nullptr);
-}
-
-void State::BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient>* recipients,
-                        NoticeKind kind) {
-  const auto end = recipients->begin() + std::min(recipients->size(), config.notice_recipients_max);
-  message->in_notice.assign(std::make_move_iterator(recipients->begin()),
-                            std::make_move_iterator(end));
-  recipients->erase(recipients->begin(), end);
-  message->notice_kind = kind;
-  LetGoOfBody(message);
-  WaitForNotice(message);
-}
-
-// Closes what the notice is about; without `made`, or when nothing was made, nobody is told.
-void State::Notify(Message* message, DeliveryDone* made) {
-  SendNotify& send = actions->notify.emplace_back();
-  send.kind = message->notice_kind;
-  send.notify.set_queue_id(message->queue_id);
-  for (const auto& bounced : message->in_notice) {
-    send.notify.add_recipient_numbers(bounced.recipient().number());
-  }
-  if (message->notice_kind == scheduler::v1::Delivery::NOTICE_KIND_DELAY) {
-    send.notify.set_delay_warning(true);
-    message->delay_warned = true;
-    message->delayed.clear();
-  }
-  if (made != nullptr && made->result.has_notice()) {
-    *send.notify.mutable_notice() = std::move(*made->result.mutable_notice());
-    send.body = std::move(made->notice_body);
-  }
-  if (made != nullptr && made->result.has_copy()) {
-    *send.notify.mutable_copy() = std::move(*made->result.mutable_copy());
-    send.copy_body = std::move(made->copy_body);
-  }
-  message->in_notice.clear();
-  ++message->uncommitted;
-}
-
-void State::Release(Message* message) {
-  EndEmptyJobs(message);
-  LetGoOfBody(message);
-  actions->release.push_back(message->queue_id);
-  messages.erase(messages.find(message->queue_id));
 }
 
 }  // namespace postfleet::scheduler

@@ -1,6 +1,7 @@
 // Where mail waits and what starts next: `transports`, their destinations, and bodies.
 #include <algorithm>
 
+#include "libs/mail/notify.h"
 #include "services/scheduler/core/state.h"
 
 namespace postfleet::scheduler {
@@ -18,7 +19,8 @@ Transport* State::TransportOf(std::string_view name) {
 }
 
 void State::ForgetIfIdle(Transport* transport) {
-  if (!transport->destinations.empty() || !transport->jobs.empty() || transport->slots > 0) return;
+  if (!transport->destinations.empty() || !transport->jobs.empty() || transport->announced > 0)
+    return;
   if (transport->phase == Transport::Phase::kThrottled) return;
   if (transport->delayed_until_ms != kNoTimer) return;
   const size_t at = std::find(ring.begin(), ring.end(), transport) - ring.begin();
@@ -36,7 +38,7 @@ Destination* State::DestinationOf(Transport* transport, const std::string& name,
     slot->transport = transport;
     slot->name = name;
     slot->nexthop = nexthop;
-    slot->pace.Begin(now_ms);
+    slot->pace.Begin(steady_ms);
   }
   return slot.get();
 }
@@ -79,6 +81,7 @@ void State::WaitForNotice(Message* message) {
   Peer* peer = PeerOf(message, destination);
   peer->notice = true;
   ++peer->job->read;
+  NoteCrowd(destination);
   UpdateReady(destination);
   if (destination->transport->slots == 0) AwaitWorker(destination->transport);
 }
@@ -124,7 +127,10 @@ bool State::StartOne(Transport* transport) {
   if (transport->ready.empty() || transport->free.empty()) return false;
   const int max = transport->limits.deliveries_max;
   if (max > 0 && transport->busy >= max) return false;
-  if (transport->delayed_until_ms != kNoTimer) return false;
+  if (transport->limits.transport_rate_delay_ms > 0 &&
+      (transport->busy > 0 || transport->delayed_until_ms != kNoTimer)) {
+    return false;
+  }
 
   Preempt(transport);
   Destination* destination = transport->ready.begin()->destination;
@@ -140,6 +146,7 @@ bool State::StartOne(Transport* transport) {
   attempt->slots = slots;
   attempt->destination = destination;
   attempt->message = message;
+  attempt->started_ms = steady_ms;
 
   StartDelivery& start = actions->deliver.emplace_back();
   start.worker = slots->worker;
@@ -172,9 +179,6 @@ bool State::StartOne(Transport* transport) {
   message->attempts.push_back(attempt->id);
   attempts.emplace_hint(attempts.end(), attempt->id, std::move(attempt));
   if (message->left > 0) MoreIfWanted(message);
-  if (transport->limits.transport_rate_delay_ms > 0) {
-    transport->delayed_until_ms = now_ms + transport->limits.transport_rate_delay_ms;
-  }
   UpdateReady(destination);
   return true;
 }
@@ -190,7 +194,10 @@ void State::FillRecipients(Peer* peer, Attempt* attempt, scheduler::v1::Delivery
   attempt->destination->waiting -= count;
   for (const uint32_t target : attempt->targets) {
     message->targets[target].phase = Target::Phase::kRunning;
-    *delivery->add_recipients() = message->targets[target].recipient;
+    mail::v1::Recipient& recipient = *delivery->add_recipients();
+    recipient = message->targets[target].recipient;
+    if (!TellsOfCleared(*message, recipient)) continue;
+    recipient.set_dsn_notify(recipient.dsn_notify() | mail::kNotifyFlagToldHere);
   }
 }
 
@@ -265,10 +272,6 @@ void State::DropNotice(Message* message) {
   message->succeeded.clear();
   message->in_notice.clear();
   message->delayed.clear();
-  if (message->notice_retry_at_ms != kNoTimer) {
-    notice_retries.erase({message->notice_retry_at_ms, message->serial});
-    message->notice_retry_at_ms = kNoTimer;
-  }
 }
 
 }  // namespace postfleet::scheduler

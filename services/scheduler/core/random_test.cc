@@ -29,6 +29,7 @@ constexpr const char* kTransports[] = {"smtp",  "relay",   "local", "error",
                                        "retry", "discard", "timed", "paced"};
 // Rate delays of transports "timed" (of a destination) and "paced" (of all).
 constexpr int64_t kRateDelayMs = 20'000;
+constexpr int64_t kAttemptMaxMs = 900'000;
 constexpr uint32_t kActiveMax = 40;
 constexpr uint32_t kPage = 12;
 
@@ -72,7 +73,11 @@ struct Running {
   uint64_t worker = 0;
   scheduler::v1::Delivery delivery;
   std::string destination;
+  int64_t started_ms = 0;
   bool orphan = false;
+  bool told = false;
+  // Not answered for too long: it has its slot and nothing else.
+  bool given_up = false;
 };
 
 class World {
@@ -86,6 +91,9 @@ class World {
   int successes() const { return successes_; }
   int untold() const { return untold_; }
   int pages() const { return pages_; }
+  int rests() const { return rests_; }
+  int flushed_again() const { return flushed_again_; }
+  int given_up() const { return given_up_; }
 
   void Run() {
     Step(Opened{++epoch_});
@@ -105,6 +113,7 @@ class World {
     config.dead_destinations_max = 3;
     config.delay_warning_ms = 86'400'000;
     config.active_messages_max = kActiveMax;
+    config.attempt_max_ms = kAttemptMaxMs;
     config.notice_recipients_max = 4;
     config.defaults.slot_cost = 2;
     config.defaults.slots_min = 1;
@@ -139,7 +148,9 @@ class World {
     } else if (roll < 87) {
       CommitSome();
     } else if (roll < 91) {
-      workers_.size() < 4 ? Join() : Leave(Any(workers_)->first);
+      if (workers_.size() < 4) return Join();
+      const uint64_t worker = Any(workers_)->first;
+      Roll(3) > 0 ? Leave(worker) : Drain(worker);
     } else if (roll < 92) {
       Step(LookupFailed{.text = "gone"});
       queries_.clear();
@@ -151,9 +162,21 @@ class World {
       Step(Flushed{});
     } else if (roll < 96 && Roll(4) == 0) {
       Lose();
+    } else if (roll < 97 && Roll(8) == 0) {
+      SetBack(Roll(10'000'000));
     } else {
       Advance(Roll(100'000));
     }
+  }
+
+  // What was measured before is as long ago as it was.
+  void SetBack(int64_t ms) {
+    now_ms_ -= ms;
+    set_back_ms_ += ms;
+    if (timer_at_ms_ != kNoTimer) timer_at_ms_ -= ms;
+    paced_ms_ -= ms;
+    for (auto& [destination, ended_ms] : ended_ms_) ended_ms -= ms;
+    for (auto& [id, running] : running_) running.started_ms -= ms;
   }
 
   void Activate() {
@@ -267,7 +290,7 @@ class World {
   void End(uint64_t id) {
     const Running running = running_.at(id);
     running_.erase(id);
-    ended_ms_[running.destination] = now_ms_;
+    if (!running.given_up) NoteEnd(running);
     DeliveryDone done;
     done.result.set_id(id);
     const bool failed = Roll(3) == 0;
@@ -326,9 +349,19 @@ class World {
     Step(std::move(joined));
   }
 
+  void NoteEnd(const Running& running) {
+    ended_ms_[running.destination] = now_ms_;
+    if (running.delivery.transport() == "paced") paced_ms_ = now_ms_;
+  }
+
+  void Drain(uint64_t worker) {
+    draining_.insert(worker);
+    Step(WorkerDraining{worker});
+  }
+
   void Leave(uint64_t worker) {
     for (const auto& [id, running] : running_) {
-      if (running.worker == worker) ended_ms_[running.destination] = now_ms_;
+      if (running.worker == worker && !running.given_up) NoteEnd(running);
     }
     std::erase_if(running_, [&](const auto& it) { return it.second.worker == worker; });
     workers_.erase(worker);
@@ -426,12 +459,17 @@ class World {
 
   void Step(Event event) {
     Actions actions;
+    const bool timer = std::holds_alternative<Timer>(event);
     scheduler_.Step(std::move(event), now_ms_, &actions);
     if (actions.timer_at_ms) {
       timer_at_ms_ = *actions.timer_at_ms;
       EXPECT_GT(timer_at_ms_, now_ms_);
     }
     for (auto& query : actions.resolve) queries_.push_back(std::move(query));
+    for (const CancelDelivery& cancel : actions.cancel) {
+      ASSERT_TRUE(running_.contains(cancel.delivery)) << cancel.delivery;
+    }
+    NoteCancelled(actions, timer);
     for (const auto& commit : actions.commit) CheckCommit(commit);
     for (const auto& put_off : actions.put_off) CheckPutOff(put_off);
     for (const auto& notify : actions.notify) CheckNotify(notify.notify);
@@ -442,10 +480,29 @@ class World {
       EXPECT_FALSE(std::exchange(message.more_asked, true)) << id;
     }
     for (const auto& id : actions.release) CheckRelease(id);
-    for (const CancelDelivery& cancel : actions.cancel) {
-      EXPECT_TRUE(running_.contains(cancel.delivery)) << cancel.delivery;
+    for (const auto& rest : actions.rest) {
+      EXPECT_LE(rest.until_ms(), now_ms_ + 4'000'000);
+      ++rests_;
+      CheckRelease(rest.queue_id(), /*owes=*/true);
     }
     for (StartDelivery& start : actions.deliver) CheckStart(start);
+  }
+
+  // On a timer nothing else is told to stop. Who was told before is not told again, and is given up
+  // about now: it counts neither way.
+  void NoteCancelled(const Actions& actions, bool timer) {
+    for (const CancelDelivery& cancel : actions.cancel) {
+      Running& running = running_.at(cancel.delivery);
+      EXPECT_FALSE(std::exchange(running.told, true)) << cancel.delivery;
+      EXPECT_TRUE(!timer || now_ms_ >= running.started_ms + kAttemptMaxMs);
+    }
+    for (auto& [id, running] : running_) {
+      if (!timer || !running.told || running.given_up) continue;
+      if (now_ms_ < running.started_ms + kAttemptMaxMs) continue;
+      running.given_up = running.orphan = true;
+      NoteEnd(running);
+      ++given_up_;
+    }
   }
 
   void CheckCommit(const queue::v1::MessageOutcome& commit) {
@@ -460,8 +517,7 @@ class World {
       if (outcome.action() == Outcome::ACTION_SENT) {
         (outcome.notice_owed() ? recipient.succeeded : recipient.gone) = true;
         EXPECT_TRUE(!outcome.notice_owed() ||
-                    (!message.sender.empty() &&
-                     (recipient.notify & mail::v1::NOTIFY_FLAG_SUCCESS) != 0 &&
+                    ((recipient.notify & mail::v1::NOTIFY_FLAG_SUCCESS) != 0 &&
                      outcome.success() == Outcome::SUCCESS_DELIVERED));
         successes_ += outcome.notice_owed();
       }
@@ -481,6 +537,17 @@ class World {
     Message& message = messages_.at(put_off.queue_id());
     EXPECT_TRUE(message.active && !message.deleted && !message.recalled);
     EXPECT_GT(put_off.recipient_numbers_size(), 0);
+    ++message.uncommitted;
+    uncommitted_.push_back(put_off.queue_id());
+    if (put_off.retry_at_ms() == now_ms_) {
+      // Deferred while a flush came.
+      ++flushed_again_;
+      for (const uint32_t number : put_off.recipient_numbers()) {
+        const Recipient& recipient = message.recipients.at(number);
+        EXPECT_TRUE(recipient.given == Given::kSettled && !recipient.gone && !recipient.owed());
+      }
+      return;
+    }
     EXPECT_GE(put_off.retry_at_ms(), now_ms_ + 300'000);
     EXPECT_LE(put_off.retry_at_ms(), now_ms_ + 4'000'000);
     for (const uint32_t number : put_off.recipient_numbers()) {
@@ -488,8 +555,6 @@ class World {
       EXPECT_TRUE(recipient.out && recipient.given == Given::kOpen) << number;
       recipient.given = Given::kSettled;
     }
-    ++message.uncommitted;
-    uncommitted_.push_back(put_off.queue_id());
   }
 
   void CheckNotify(const queue::v1::Notify& notify) {
@@ -502,7 +567,7 @@ class World {
     if (notify.delay_warning()) {
       ++warnings_;
       EXPECT_FALSE(std::exchange(message.delay_warned, true)) << notify.queue_id();
-      EXPECT_GE(now_ms_, message.create_ms + 86'400'000);
+      EXPECT_GE(now_ms_ + set_back_ms_, message.create_ms + 86'400'000);
     }
     for (const uint32_t number : notify.recipient_numbers()) {
       Recipient& recipient = message.recipients.at(number);
@@ -522,7 +587,7 @@ class World {
     uncommitted_.push_back(notify.queue_id());
   }
 
-  void CheckRelease(const std::string& id) {
+  void CheckRelease(const std::string& id, bool owes = false) {
     Message& message = messages_.at(id);
     EXPECT_TRUE(message.active) << "released twice: " << id;
     EXPECT_EQ(message.uncommitted, 0) << id;
@@ -537,7 +602,7 @@ class World {
     EXPECT_EQ(message.left, 0) << id;
     for (const Recipient& recipient : message.recipients) {
       EXPECT_TRUE(recipient.gone || recipient.given == Given::kSettled) << id;
-      EXPECT_TRUE(recipient.gone || !recipient.owed()) << "a notice is owed: " << id;
+      EXPECT_TRUE(owes || recipient.gone || !recipient.owed()) << "a notice is owed: " << id;
     }
   }
 
@@ -556,13 +621,14 @@ class World {
     EXPECT_TRUE(message.active && !message.deleted && !message.recalled);
     EXPECT_TRUE(!message.forced_expire || delivery.recipients().empty());
     ASSERT_TRUE(workers_.contains(start.worker));
-    Running running{start.worker, delivery, DestinationOf(delivery)};
+    EXPECT_FALSE(draining_.contains(start.worker));
+    Running running{start.worker, delivery, DestinationOf(delivery), now_ms_};
     uint32_t at_worker = 1;
     int at_destination = 1;
     for (const auto& [id, other] : running_) {
       at_worker +=
           other.worker == start.worker && other.delivery.transport() == delivery.transport();
-      at_destination += other.destination == running.destination;
+      at_destination += other.destination == running.destination && !other.given_up;
       if (other.orphan || other.delivery.queue_id() != delivery.queue_id()) continue;
       for (const auto& recipient : other.delivery.recipients()) {
         for (const auto& mine : delivery.recipients()) EXPECT_NE(recipient.number(), mine.number());
@@ -586,7 +652,9 @@ class World {
     }
     if (delivery.transport() == "paced") {
       EXPECT_GE(now_ms_, paced_ms_ + kRateDelayMs);
-      paced_ms_ = now_ms_;
+      EXPECT_TRUE(std::none_of(running_.begin(), running_.end(), [](const auto& it) {
+        return it.second.delivery.transport() == "paced" && !it.second.given_up;
+      }));
     }
     for (const auto& recipient : delivery.recipients()) {
       EXPECT_EQ(message.recipients.at(recipient.number()).given, Given::kOpen);
@@ -632,6 +700,7 @@ class World {
   int notices_ = 0;
   Scheduler scheduler_;
   int64_t now_ms_ = 1'800'000'000'000;
+  int64_t set_back_ms_ = 0;
   int64_t timer_at_ms_ = kNoTimer;
   uint64_t epoch_ = 0;
   uint64_t last_worker_ = 0;
@@ -643,7 +712,11 @@ class World {
   int successes_ = 0;
   int untold_ = 0;
   int pages_ = 0;
+  int rests_ = 0;
+  int flushed_again_ = 0;
+  int given_up_ = 0;
   int64_t paced_ms_ = 0;
+  std::set<uint64_t> draining_;
   std::map<std::string, int64_t> ended_ms_;
   std::set<std::string> made_notices_;
   std::map<std::string, Message> messages_;
@@ -664,7 +737,7 @@ TEST(RandomEvents, KeepThePromises) {
   Counters seen;
   int warnings = 0;
   int recalls_of_running = 0;
-  int successes = 0, untold = 0, pages = 0;
+  int successes = 0, untold = 0, pages = 0, rests = 0, flushed_again = 0, given_up = 0;
   for (uint64_t seed = only > 0 ? only : 1; seed <= last; ++seed) {
     SCOPED_TRACE(Concat("seed ", seed));
     World world(seed);
@@ -681,6 +754,9 @@ TEST(RandomEvents, KeepThePromises) {
     successes += world.successes();
     untold += world.untold();
     pages += world.pages();
+    rests += world.rests();
+    flushed_again += world.flushed_again();
+    given_up += world.given_up();
     warnings += world.warnings();
     recalls_of_running += world.recalls_of_running();
   }
@@ -695,6 +771,9 @@ TEST(RandomEvents, KeepThePromises) {
   EXPECT_GT(successes, 0);
   EXPECT_GT(untold, 0);
   EXPECT_GT(pages, 0);
+  EXPECT_GT(rests, 0);
+  EXPECT_GT(flushed_again, 0);
+  EXPECT_GT(given_up, 0);
   EXPECT_GT(warnings, 0);
   EXPECT_GT(recalls_of_running, 0);
 }

@@ -23,13 +23,21 @@ Outcome AgentFailure() {
 
 // Takes the attempt out of everything that counts it but its destination's window, which is judged
 // with it still busy.
-std::unique_ptr<Attempt> State::End(
-    absl::btree_map<uint64_t, std::unique_ptr<Attempt>>::iterator at) {
+std::unique_ptr<Attempt> State::End(AttemptAt at) {
+  std::unique_ptr<Attempt> attempt = TakeOut(at);
+  FreeSlot(attempt->slots);
+  return attempt;
+}
+
+void State::FreeSlot(Slots* slots) {
+  if (slots->busy-- == slots->total) slots->transport->free.push_back(slots);
+}
+
+// The slot is still taken.
+std::unique_ptr<Attempt> State::TakeOut(AttemptAt at) {
   std::unique_ptr<Attempt> attempt = std::move(at->second);
   attempts.erase(at);
-  Slots* slots = attempt->slots;
-  if (slots->busy-- == slots->total) slots->transport->free.push_back(slots);
-  --slots->transport->busy;
+  --attempt->slots->transport->busy;
   if (attempt->message != nullptr) {
     std::vector<uint64_t>& running = attempt->message->attempts;
     const auto mine = std::find(running.begin(), running.end(), attempt->id);
@@ -41,7 +49,7 @@ std::unique_ptr<Attempt> State::End(
 
 void State::Freed(Destination* destination) {
   --destination->busy;
-  destination->pace.Count(now_ms);
+  destination->pace.Count(steady_ms);
   Delay(destination);
 }
 
@@ -49,17 +57,26 @@ void State::On(DeliveryDone& event) {
   const auto at = attempts.find(event.result.id());
   if (at == attempts.end()) {
     ++counters.stray;
+    if (const auto late = stuck.find(event.result.id()); late != stuck.end()) {
+      FreeSlot(late->second);
+      stuck.erase(late);
+    }
     return;
   }
   const std::unique_ptr<Attempt> attempt = End(at);
-  Message* message = attempt->message;
-  if (message != nullptr && !attempt->notice) Judge(*attempt, event.result);
+  if (attempt->message != nullptr && !attempt->notice) Judge(*attempt, event.result);
   Feedback(*attempt, event.result);
-  Freed(attempt->destination);
-  UpdateReady(attempt->destination);
-  ForgetIfIdle(attempt->destination);
+  Conclude(*attempt, event);
+}
+
+// Its recipients and its destination have been judged.
+void State::Conclude(const Attempt& attempt, DeliveryDone& event) {
+  Freed(attempt.destination);
+  UpdateReady(attempt.destination);
+  ForgetIfIdle(attempt.destination);
+  Message* message = attempt.message;
   if (message == nullptr) return;
-  if (attempt->notice && !message->deleted) NoticeDone(message, event);
+  if (attempt.notice && !message->deleted) NoticeDone(message, event);
   FinishRound(message);
 }
 
@@ -92,7 +109,7 @@ void State::Judge(const Attempt& attempt, scheduler::v1::DeliveryResult& result)
 void State::Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult& result) {
   // An attempt that was told to stop says nothing about the destination. Notices have no
   // destination that could die.
-  if (attempt.cancelled || attempt.notice) return;
+  if (attempt.cancelled || attempt.notice || result.no_feedback()) return;
   Destination* destination = attempt.destination;
   const TransportLimits& limits = destination->transport->limits;
   if (!result.destination_failed()) {
@@ -114,9 +131,8 @@ void State::NoticeDone(Message* message, DeliveryDone& event) {
       message->in_notice.clear();
       return;
     }
-    message->notice_retry_at_ms = now_ms + config.minimal_backoff_ms;
-    notice_retries.emplace(Deadline(message->notice_retry_at_ms, message->serial), message);
-    return;
+    message->in_notice.clear();
+    return Rest(message, steady_ms + config.minimal_backoff_ms);
   }
   Notify(message, &event);
 }
@@ -132,11 +148,24 @@ void State::On(WorkerJoined& event) {
     slots->transport = transport;
     slots->total = announced.slots();
     transport->slots += slots->total;
+    ++transport->announced;
     transport->free.push_back(slots.get());
     worker->slots.push_back(std::move(slots));
     Serve(transport);
   }
   workers[event.worker] = std::move(worker);
+}
+
+// What it has runs on; the slots are not there any more, but for whoever looks for their transport.
+void State::On(WorkerDraining& event) {
+  const auto found = workers.find(event.worker);
+  if (found == workers.end()) return;
+  for (const auto& slots : found->second->slots) {
+    Transport* transport = slots->transport;
+    transport->slots -= std::exchange(slots->total, 0);
+    std::erase(transport->free, slots.get());
+    if (transport->slots == 0 && !transport->jobs.empty()) AwaitWorker(transport);
+  }
 }
 
 void State::On(WorkerLeft& event) {
@@ -155,12 +184,14 @@ void State::On(WorkerLeft& event) {
     lost.push_back(End(at));
     at = attempts.upper_bound(id);
   }
+  absl::erase_if(stuck, [&](const auto& one) { return one.second->worker == worker->id; });
   // By name: a transport may be forgotten on the way.
   std::vector<std::string> names;
   for (const auto& slots : worker->slots) {
     Transport* transport = slots->transport;
     names.push_back(transport->name);
     transport->slots -= slots->total;
+    --transport->announced;
     std::erase(transport->free, slots.get());
   }
   for (const auto& attempt : lost) Lost(*attempt, "its worker was lost");
@@ -179,6 +210,24 @@ void State::On(WorkerLeft& event) {
     Transport* transport = at->second.get();
     if (transport->slots == 0 && !transport->jobs.empty()) AwaitWorker(transport);
     ForgetIfIdle(transport);
+  }
+}
+
+// Agents have limits of their own; one that forgot its attempt must not hold mail and window for
+// ever. Its worker may be as stuck: the slot stays taken.
+void State::GiveUpStuck() {
+  while (StuckAt() <= steady_ms) {
+    const auto at = attempts.begin();
+    if (!at->second->cancelled) {
+      actions->cancel.push_back({.worker = at->second->slots->worker, .delivery = at->first});
+    }
+    const std::unique_ptr<Attempt> attempt = TakeOut(at);
+    stuck.emplace(attempt->id, attempt->slots);
+    Lost(*attempt, "its worker does not answer");
+    DeliveryDone silence;
+    if (attempt->message != nullptr && !attempt->notice) Judge(*attempt, silence.result);
+    silence.result.set_notice_failed(attempt->notice);
+    Conclude(*attempt, silence);
   }
 }
 

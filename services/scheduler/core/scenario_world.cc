@@ -122,6 +122,12 @@ std::string ScenarioWorld::Run(std::string_view command) {
          Step(Timer{});
        }},
       {"join", [&] { Join(words); }},
+      {"drain", [&] { Step(WorkerDraining{workers_.at(words.at(1))}); }},
+      {"set-back",
+       [&] {
+         now_ms_ -= Milliseconds(words.at(1));
+         if (timer_at_ms_ != kNoTimer) timer_at_ms_ -= Milliseconds(words.at(1));
+       }},
       {"leave",
        [&] {
          const uint64_t worker = workers_.at(words.at(1));
@@ -192,6 +198,10 @@ void ScenarioWorld::ConfigureAll(const std::string& key, const std::string& valu
     config_.bounce_queue_lifetime_ms = Milliseconds(value);
   } else if (key == "delay-warning") {
     config_.delay_warning_ms = Milliseconds(value);
+  } else if (key == "confirm-cleared") {
+    config_.confirm_delay_cleared = value == "yes";
+  } else if (key == "postmaster-delays") {
+    config_.postmaster_gets_delays = value == "yes";
   } else if (key == "delimiter") {
     config_.recipient_delimiter = value;
   } else if (key == "defer") {
@@ -210,6 +220,8 @@ void ScenarioWorld::ConfigureAll(const std::string& key, const std::string& valu
     config_.notice_recipients_max = std::stoull(value);
   } else if (key == "delayed-max") {
     config_.delayed_destinations_max = std::stoull(value);
+  } else if (key == "attempt-max") {
+    config_.attempt_max_ms = Milliseconds(value);
   } else if (key == "lost-attempts") {
     config_.lost_attempts_max = std::stoi(value);
   } else {
@@ -320,6 +332,11 @@ void ScenarioWorld::ActivateOne(const std::string& queue_id,
     queue::v1::BouncedRecipient& owed = *activation.add_bounced();
     store(address, owed.mutable_recipient());
     *owed.mutable_outcome() = ParseOutcome({"sent", "2.0.0", "earlier"});
+  }
+  for (const std::string& address : ExpandList(option("waiting"))) {
+    queue::v1::BouncedRecipient& waiting = *activation.add_waiting();
+    store(address, waiting.mutable_recipient());
+    *waiting.mutable_outcome() = ParseOutcome({"deferred", "4.2.0", "earlier"});
   }
   stored.left = option("left").empty() ? 0 : std::stoi(option("left"));
   activation.set_recipients_left(stored.left);
@@ -479,6 +496,9 @@ void ScenarioWorld::PrintActions(const Actions& actions) {
   for (const SendNotify& send : actions.notify) PrintNotify(send);
   for (const std::string& queue_id : actions.more) Print("more", queue_id);
   for (const std::string& queue_id : actions.release) Print("release", queue_id);
+  for (const queue::v1::Rest& rest : actions.rest) {
+    Print("rest", Concat(rest.queue_id(), " for ", Seconds(rest.until_ms() - now_ms_)));
+  }
   for (const CancelDelivery& cancel : actions.cancel) Print("cancel", Concat(cancel.delivery));
   for (const StartDelivery& start : actions.deliver) PrintDelivery(start);
   if (actions.timer_at_ms) {
@@ -560,6 +580,7 @@ lookup::v1::Answer ScenarioWorld::Lookup(const lookup::v1::Query& query) const {
   }
   const size_t colon = route.find(':');
   answer.set_transport(route.substr(0, colon));
+  if (answer.transport() == "local") answer.set_address_class(lookup::v1::ADDRESS_CLASS_LOCAL);
   answer.set_nexthop(colon + 1 == route.size() ? domain : route.substr(colon + 1));
   answer.set_recipient(query.recipient());
   return answer;

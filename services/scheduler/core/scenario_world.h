@@ -5,11 +5,13 @@
 // Commands (durations as 300s, 5d; ids, queue ids and addresses also as ranges 1..9, Q1..Q9,
 // u1..u9@d):
 //   config [TRANSPORT] key=value...      before anything else; keys: see ConfigureTransport,
-//   ConfigureAll open | queue-lost | flush | timer join WORKER transport=slots... | leave WORKER
+//   ConfigureAll open | queue-lost | flush | timer join WORKER transport=slots... | leave WORKER |
+//   drain WORKER
 //   route ADDRESS|DOMAIN|* TRANSPORT:NEXTHOP, or fail TEXT     (else smtp:<domain>)
 //   activate QID from=A to=A,A [bounced=A,A] [age=T] [size=N] [body=N] [flushed=yes]
 //            [forced=yes] [last=A,A] [warned=yes]    last: deferred before, 4.2.0 "earlier"
 //            [left=N] [is-notice=yes] [owed=A,A]     left: more to come; owed: sent before, untold
+//            [waiting=A,A]      deferred before, not due yet
 //            [notify=never|success|failure|delay,...]        of each recipient
 //   done ID|all sent | passed | bounced STATUS TEXT | deferred STATUS TEXT | failed STATUS TEXT |
 //        silent | damaged STATUS TEXT | each RESULT; RESULT... | notice | no-notice |
@@ -19,6 +21,7 @@
 //   hold resolve|commit                  stop answering by itself; then:
 //   answer [ADDRESS] | lookup-failed TEXT | committed
 //   tick T                               fires the timer on the way
+//   set-back T                           the clock; timers go on
 //   only KIND... | only all              which actions are printed
 //   show | counters | runnable | jobs
 #pragma once

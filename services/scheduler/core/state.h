@@ -6,7 +6,8 @@
 //   placing.cc   destinations, ready sets, starting deliveries
 //   crowding.cc  more recipients of a message, mail that is put off
 //   results.cc   deliveries that end, workers that come and go
-//   outcomes.cc  outcomes, notices, release
+//   outcomes.cc  outcomes, expiry, deletion
+//   notices.cc   who is told of what, the end of a round, release
 //   deadlines.cc dead destinations, throttled transports, timers, flush, forgetting
 #pragma once
 
@@ -56,8 +57,11 @@ struct State {
   const std::function<std::string()> mint_queue_id;
   Counters counters;
 
-  // Of the Step that runs.
+  // Of the Step that runs: wall time, and a time that never goes back, in which all deadlines are.
+  // It is `set_back_ms` ahead: what the clock was set back all in all.
   int64_t now_ms = 0;
+  int64_t steady_ms = 0;
+  int64_t set_back_ms = 0;
   Actions* actions = nullptr;
 
   uint64_t last_serial = 0;  // messages and destinations
@@ -67,13 +71,14 @@ struct State {
   absl::flat_hash_map<std::string, std::unique_ptr<Message>> messages;
   absl::btree_map<uint64_t, Query> queries;
   absl::btree_map<uint64_t, std::unique_ptr<Attempt>> attempts;
+  // Attempts that were given up without an answer: their slots are taken until one comes.
+  absl::btree_map<uint64_t, Slots*> stuck;
   std::map<std::string, std::unique_ptr<Transport>, std::less<>> transports;
   // The same, in the order of turns.
   std::vector<Transport*> ring;
   size_t ring_next = 0;
   std::map<uint64_t, std::unique_ptr<Worker>> workers;
   absl::btree_map<Deadline, Destination*> dead;
-  absl::btree_map<Deadline, Message*> notice_retries;
   // Destinations whose rate delay runs.
   absl::btree_map<Deadline, Destination*> delayed;
   // Messages that hold a body, oldest first.
@@ -102,6 +107,7 @@ struct State {
   void Ask(Message* message, uint32_t target);
   void Answer(uint64_t query, lookup::v1::Answer answer);
   void Route(Message* message);
+  bool IsDoubleBounce(const lookup::v1::Answer& answer, std::string_view recipient) const;
   void RouteGroup(Message* message, std::string_view transport, std::string_view nexthop,
                   const std::string& name, std::span<const uint32_t> targets);
 
@@ -117,6 +123,8 @@ struct State {
   void LeaveStack(Job* job);
   void Preempt(Transport* transport);
   Job* Candidate(Job* current);
+  using JobAt = absl::btree_map<Rank, std::unique_ptr<Job>>::iterator;
+  JobAt LookForCandidate(Transport* transport, JobAt at, size_t count, int64_t slots, double* best);
   void Move(Job* job, Rank rank);
 
   // crowding.cc
@@ -130,6 +138,7 @@ struct State {
   void RelieveCrowded();
   void Relieve(Destination* destination);
   void PutOff(Destination* destination, Rank rank, int64_t apart_ms);
+  void Rest(Message* message, int64_t until_ms);
 
   // placing.cc
   Transport* TransportOf(std::string_view name);
@@ -154,9 +163,15 @@ struct State {
   // results.cc
   void On(DeliveryDone& event);
   void On(WorkerJoined& event);
+  void On(WorkerDraining& event);
   void On(WorkerLeft& event);
+  void Conclude(const Attempt& attempt, DeliveryDone& event);
   void Freed(Destination* destination);
-  std::unique_ptr<Attempt> End(absl::btree_map<uint64_t, std::unique_ptr<Attempt>>::iterator at);
+  using AttemptAt = absl::btree_map<uint64_t, std::unique_ptr<Attempt>>::iterator;
+  std::unique_ptr<Attempt> TakeOut(AttemptAt at);
+  std::unique_ptr<Attempt> End(AttemptAt at);
+  void FreeSlot(Slots* slots);
+  void GiveUpStuck();
   void Judge(const Attempt& attempt, scheduler::v1::DeliveryResult& result);
   void Feedback(const Attempt& attempt, const scheduler::v1::DeliveryResult& result);
   void NoticeDone(Message* message, DeliveryDone& event);
@@ -181,12 +196,19 @@ struct State {
               std::string_view nexthop);
   bool Expired(const Message& message) const;
   void LogExpiry(Message* message);
-  bool SuccessIsOwed(const Message& message, const Target& target,
-                     const mail::v1::Outcome& outcome) const;
-  bool MayWarn(const Message& message) const;
-  bool WarningIsDue(const Message& message) const;
   void Remove(Message* message);
   void CancelAttempts(Message* message);
+
+  // notices.cc
+  bool SuccessIsOwed(const Message& message, const Target& target,
+                     mail::v1::Outcome* outcome) const;
+  bool TellsOfCleared(const Message& message, const mail::v1::Recipient& recipient) const;
+  // What is owed was asked for, if only by confirm_delay_cleared: so it is told to who makes
+  // notices.
+  static void AskForSuccess(mail::v1::Recipient* recipient);
+  bool MayWarn(const Message& message) const;
+  bool TellsOfDelay(const Message& message, const mail::v1::Recipient& recipient) const;
+  bool WarningIsDue(const Message& message) const;
   // Ends the round if nothing is left to do: a notice, or release. The message may be gone
   // afterwards.
   void FinishRound(Message* message);
@@ -212,8 +234,8 @@ struct State {
   void AwaitWorker(Transport* transport);
   void Throttle(Transport* transport);
   void Serve(Transport* transport);
-  void RetryNotice(Message* message);
   void ForgetSession();
+  int64_t StuckAt() const;
   void SetTimer();
 };
 

@@ -16,6 +16,8 @@ Scheduler::~Scheduler() = default;
 void Scheduler::Step(Event event, int64_t now_ms, Actions* actions) {
   State& state = *state_;
   state.now_ms = now_ms;
+  state.set_back_ms += std::max<int64_t>(0, state.steady_ms - (now_ms + state.set_back_ms));
+  state.steady_ms = now_ms + state.set_back_ms;
   state.actions = actions;
   std::visit([&state](auto& happened) { state.On(happened); }, event);
   state.RelieveCrowded();
@@ -50,6 +52,7 @@ Sizes Scheduler::sizes() const {
 }
 
 std::string Scheduler::Describe(int64_t now_ms) const {
+  const int64_t steady_ms = now_ms + state_->set_back_ms;
   std::vector<std::string> lines;
   for (const auto& [transport_name, transport] : state_->transports) {
     for (const auto& [name, destination] : transport->destinations) {
@@ -61,10 +64,10 @@ std::string Scheduler::Describe(int64_t now_ms) const {
           lines.emplace_back(Concat(transport_name, "/", name, " busy=", destination->busy,
                                     " window=", destination->window.size(), " waiting=", waiting));
       if (destination->window.dead()) {
-        ConcatTo(&line, " dead for ", (destination->dead_until_ms - now_ms) / 1000, "s");
+        ConcatTo(&line, " dead for ", (destination->dead_until_ms - steady_ms) / 1000, "s");
       }
       if (destination->delayed_until_ms != kNoTimer) {
-        ConcatTo(&line, " delayed for ", (destination->delayed_until_ms - now_ms) / 1000, "s");
+        ConcatTo(&line, " delayed for ", (destination->delayed_until_ms - steady_ms) / 1000, "s");
       }
     }
   }

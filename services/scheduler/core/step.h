@@ -30,15 +30,16 @@
 // costs nothing, however much waits there. With D ready destinations, P peers at the one concerned,
 // J jobs and T transports with mail or workers, starting a delivery costs O(log D + log P + log J +
 // its recipients); an event O(T) plus what it starts, ends or defers. A search for a candidate
-// looks at 500 jobs at most (most end at the first that fits), and its result serves all picks of
-// the same job in the same second until a job comes, ends or is unblocked; a preemption costs
-// O(destinations of the small job), which are not more than its deliveries. WorkerLeft and a new
-// session walk the running deliveries. A destination that dies costs O(peers waiting there), each
-// deferred once.
+// looks at 500 jobs at most (most end at the first that fits): the first 250 behind the current
+// one, and 250 of the rest in turn. Its result serves all picks of the same job in the same second
+// until a job comes, ends or is unblocked; a preemption costs O(destinations of the small job),
+// which are not more than its deliveries. WorkerLeft and a new session walk the running deliveries.
+// A destination that dies costs O(peers waiting there), each deferred once.
 //
 // Rate delays. With destination_rate_delay_ms the concurrency is 1, and the next delivery starts so
 // long after the last one ended, whatever became of it; an idle destination is remembered for as
-// long (delayed_destinations_max). With transport_rate_delay_ms two starts are so far apart.
+// long (delayed_destinations_max). It is not dead longer than that: what waited is deferred, new
+// mail is tried after the delay. With transport_rate_delay_ms the same goes for a whole transport.
 //
 // Big messages come page by page. While recipients of a message are still with the queue, its round
 // goes on, and more are asked for (Actions::more), once until they come, when fewer than 500 wait;
@@ -52,8 +53,9 @@
 // until their turn at that pace, but no longer than maximal_backoff_ms, since the pace may change.
 // The pace is that of the last minute, projected while the destination is younger than that, never
 // below one a minute, and not judged in its first ten seconds: a burst to a fast site is not a
-// clog. Postfix only warns of such a clog. Put off mail makes no attempt, so that it expires only
-// after it had its turn. Not for notices. One warning a minute for a destination.
+// clog. Of the last ones those go that arrived last: what comes back goes before new mail. Postfix
+// only warns of such a clog. Put off mail makes no attempt, so that it expires only after it had
+// its turn. One warning a minute for a destination.
 //
 // Promises.
 // - Each recipient of an activation gets one outcome in `commit` (sent, deferred, bounced), unless
@@ -67,8 +69,9 @@
 //   recipients_max), attached_body_bytes_max, dead_destinations_max and
 //   delayed_destinations_max. What a notice is to tell of is held until the message's round ends.
 //
-// Flush. All dead destinations and throttled transports are tried again; a message that was flushed
-// alone (Activation.flushed) does so for its own.
+// Flush. All dead destinations and throttled transports are tried again, and recipients whose
+// deferral is not committed yet (the queue's own pass comes too early for them); a message that was
+// flushed alone (Activation.flushed) does so for its own.
 //
 // Outcomes made here, without a worker (relay=none): transports error, retry and discard; lookup
 // failures (4.3.0); transports of defer_transports (4.3.2 "deferred transport", unless flushed);
@@ -84,18 +87,24 @@
 // nothing (NOTIFY=NEVER or without FAILURE) are closed by a Notify without notice, unless
 // notify_classes has bounce. Those of the null sender's mail and of our own notices go to "bounce"
 // too: its agent decides whether the postmaster gets a copy, for which a delivery brings a second
-// queue id. A notice that failed is
-// made again minimal_backoff_ms later, with new queue ids; the message stays in memory until then
-// (it keeps its place in the window: released, the queue would give it out again at once). Notices
-// are never deferred or dropped: without a worker for "bounce" they wait.
+// queue id. A notice that failed is made again minimal_backoff_ms later, with new
+// queue ids; until then the message rests with the queue (Actions::rest): other mail gets its
+// place. Notices are never deferred or dropped: without a worker for "bounce" they wait, and when
+// they are too many the last ones rest, as mail that is put off.
 //
 // soft_bounce: what an agent or the scheduler bounces is deferred, 5.x.x as 4.x.x; expiry still
 // bounces.
 //
 // Lost workers. Recipients go back to where they waited and are tried again at once, up to
-// lost_attempts_max times for one message (a worker that goes counts once); then they are deferred (4.3.0 "unknown mail transport
-// error"). The destination's window does not suffer. A worker that is cut off but still at work is
-// not counted any more: fencing it is the business of the streams.
+// lost_attempts_max times for one message (a worker that goes counts once); then they are deferred
+// (4.3.0 "unknown mail transport error"). The destination's window does not suffer. A worker that
+// is cut off but still at work is not counted any more: fencing it is the business of the streams.
+//
+// Workers that drain start nothing more. An attempt that is not answered within attempt_max_ms is
+// told to stop and its recipients are deferred; its slot stays taken until it answers.
+//
+// Clocks that are set back: what is to happen some time later happens after that time nevertheless,
+// as far as events tell how time goes on. Ages are by the wall clock.
 //
 // Deleted messages: running deliveries are cancelled; only `sent` outcomes that still come are
 // committed (the queue counts them as late).
@@ -109,9 +118,10 @@
 // recipients bounce with the reason of their last deferral, or 4.7.0.
 //
 // Warnings of delay (delay_warning_time), once for a message: when a round ends with deferred
-// recipients that may be told of (NOTIFY unset or with DELAY; all, if notify_classes has delay), after the other notices, the message
-// is old enough, has a sender and was not warned of. One that fails is left to the next round.
-// confirm_delay_cleared is not supported.
+// recipients that may be told of (NOTIFY unset or with DELAY; all, if notify_classes has delay),
+// after the other notices, the message is old enough, has a sender and was not warned of. They name
+// those too who are not due yet (Activation.waiting). One that fails is left to the next round.
+// With confirm_delay_cleared, whom they may name is told of success later.
 //
 // Not here yet: changes of Config while running.
 #pragma once

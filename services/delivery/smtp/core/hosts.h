@@ -41,7 +41,7 @@ std::vector<std::string> SplitNexthops(std::string_view text);
 struct Candidate {
   std::string host;
   asio::ip::address address;
-  uint16_t preference = 0;
+  uint16_t preference = 0;  // of MX; of SRV the priority
   uint16_t port = 0;
   std::string path;  // as written, maybe relative; empty: not a unix socket
 };

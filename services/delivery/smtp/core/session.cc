@@ -69,7 +69,7 @@ void Session::Begin(Transaction transaction) {
     outcomes_[i].set_recipient_number(transaction_.recipients[i]->number());
   }
   next_rcpt_ = accepted_ = next_dot_ = 0;
-  mail_refused_ = left_open_ = given_up_ = false;
+  mail_refused_ = left_open_ = given_up_ = our_failure_ = false;
   unanswered_ = true;
   failure_.reset();
   if (RefuseUnsendable()) {
@@ -111,6 +111,7 @@ void Session::Received(std::string_view bytes) {
           "4.5.0", Concat("protocol error in reply from ", peer_.ToString(), " while ", Doing()));
     }
     if (result == ReplyParser::kFailed) {
+      our_failure_ = true;
       return FailConnection("4.3.0",
                             Concat("local data error while talking to ", peer_.ToString()));
     }
@@ -271,6 +272,7 @@ void Session::TimedOut() {
 }
 
 void Session::ContentFailed(std::string_view why) {
+  our_failure_ = true;
   ContentUnfit("4.3.0", Concat("local data error while talking to ", peer_.ToString(),
                                why.empty() ? "" : ": ", why));
 }

@@ -17,11 +17,13 @@
 // EHLO, then HELO when EHLO is refused (or as always_send_ehlo and never_send_ehlo have it). Used
 // when offered and not discarded: PIPELINING (RFC 2920; XFORWARD, MAIL, all RCPT and DATA go as one
 // group), SIZE (RFC 1870; a message over the server's limit bounces with 5.3.4 unsent), 8BITMIME
-// (RFC 6152; BODY=8BITMIME is passed on when the message declared it; without it, converts() says
-// that the contents go as 7 bit), DSN (RFC 3461; what the sender asked for is passed on, and ORCPT
-// is the original address where nobody said one), SMTPUTF8 (RFC 6531; mail that needs it bounces
-// with 5.6.7 unsent where it is not offered), XFORWARD (Postfix's; NAME, ADDR, PROTO, HELO and
-// IDENT of what the envelope knows; never PORT and SOURCE).
+// (RFC 6152; BODY is passed on as the message declared it; without it, converts() says that the
+// contents go as 7 bit; who offers SMTPUTF8 has it, said or not), DSN (RFC 3461; what the sender
+// asked for is passed on, and ORCPT is the original address where nobody said one), SMTPUTF8 (RFC
+// 6531; said where the sender asked for it; a transaction that needs it, by the message's header,
+// the sender or one of its own recipients, bounces with 5.6.7 unsent where it is not offered),
+// XFORWARD (Postfix's; NAME, ADDR, PORT, PROTO,
+// HELO, IDENT and SOURCE of what the envelope knows).
 //
 // A banner of nothing but "220" and stars is a PIX firewall's; the workarounds are Postfix's.
 //
@@ -31,6 +33,9 @@
 // STARTTLS (RFC 3207) and AUTH (RFC 4954) are not here. Their place is Introduced(), behind the
 // reply to EHLO: it is where the session becomes kReady, and where features_ are to be forgotten
 // and EHLO said again once the bytes go through TLS. Not here, too: CHUNKING.
+//
+// A server that answers the dot before it was sent is believed, and not spoken to again: whether
+// another answer is on its way nobody knows.
 //
 // Files: session.cc (life and failures), session_greeting.cc (to kReady), session_envelope.cc (what
 // is said of a transaction), session_transaction.cc (what the server says to it), session_words.h.
@@ -108,7 +113,10 @@ struct Transaction {
   std::string queue_id;  // for XFORWARD and notes
   const mail::v1::Envelope* envelope = nullptr;
   std::vector<const mail::v1::Recipient*> recipients;
-  uint64_t content_bytes = 0;
+  uint64_t content_bytes = 0;  // as stored
+
+  // Of the contents with CRLF (RFC 1870), as far as the envelope knows.
+  uint64_t WireBytes() const { return content_bytes + envelope->content_lines(); }
 };
 
 class Session {
@@ -168,13 +176,19 @@ class Session {
   // kFailed: without recipient number. kDone: set when the session, not the server's judgement,
   // ended the transaction.
   const std::optional<mail::v1::Outcome>& failure() const { return failure_; }
-  // The server takes 7 bits only, so contents go converted; how many bytes that makes nobody knows.
-  bool converts() const { return options_.convert_content && !features_.eight_bit_mime; }
+  // Of the transaction: the server takes 7 bits only, so contents go converted; how many bytes that
+  // makes nobody knows.
+  bool converts() const {
+    return options_.convert_content && !features_.eight_bit_mime &&
+           !transaction_.envelope->body_7bit();
+  }
   // Nothing of this transaction has been answered yet: after a failure of a reused connection it
   // can be tried anew.
   bool unanswered() const { return unanswered_; }
   // kDone by ContentFailed, ContentUnfit or Cancel: no other host will do better.
   bool given_up() const { return given_up_; }
+  // kFailed or kDone by something of our own, contents or a table: it says nothing of the server.
+  bool our_failure() const { return our_failure_; }
   // From kReady on: a pause belongs before the dot, behind what was sent of the contents.
   bool delays_dot() const { return pix_.delay_dotcrlf; }
   // The connection can still be told QUIT.
@@ -227,6 +241,8 @@ class Session {
 
   // What is said of a transaction.
   bool RefuseUnsendable();
+  bool RequestsUtf8() const;
+  bool RequiresUtf8() const;
   void AppendGroup();
   bool WantsXforward(Step step) const;
   Step FirstStep() const;
@@ -276,6 +292,7 @@ class Session {
   bool mail_refused_ = false;
   bool unanswered_ = true;
   bool given_up_ = false;
+  bool our_failure_ = false;
   // Not ended by a dot.
   bool left_open_ = false;
 };

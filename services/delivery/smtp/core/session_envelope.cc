@@ -1,4 +1,5 @@
 // What the session says of a transaction: XFORWARD, MAIL, RCPT, DATA.
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -58,6 +59,11 @@ void AppendQuoted(std::string* out, const std::string& address) {
   }
 }
 
+// What XFORWARD can say of the client.
+bool IsKnown(std::string_view value) {
+  return !value.empty() && mail::LowerCasedAscii(value) != "unknown";
+}
+
 bool IsAscii(std::string_view text) {
   for (char c : text) {
     if (static_cast<unsigned char>(c) > 127) return false;
@@ -104,15 +110,15 @@ bool Session::RefuseUnsendable() {
     DecideOpen(MakeOutcome("5.1.7", "bad sender address syntax"));
     return true;
   }
-  if (transaction_.envelope->smtputf8() && !features_.smtputf8) {
+  if (RequiresUtf8() && !features_.smtputf8) {
     DecideOpen(MakeOutcome(
         "5.6.7", Concat("SMTPUTF8 is required, but was not offered by host ", peer_.ToString())));
     return true;
   }
-  if (features_.size_limit_bytes != 0 && transaction_.content_bytes > features_.size_limit_bytes) {
-    DecideOpen(MakeOutcome(
-        "5.3.4", Concat("message size ", transaction_.content_bytes, " exceeds size limit ",
-                        features_.size_limit_bytes, " of server ", peer_.ToString())));
+  if (features_.size_limit_bytes != 0 && transaction_.WireBytes() > features_.size_limit_bytes) {
+    DecideOpen(MakeOutcome("5.3.4",
+                           Concat("message size ", transaction_.WireBytes(), " exceeds size limit ",
+                                  features_.size_limit_bytes, " of server ", peer_.ToString())));
     return true;
   }
   // A recipient that cannot be written leaves the transaction; its outcome is kept at the place of
@@ -130,6 +136,19 @@ bool Session::RefuseUnsendable() {
   return !some;
 }
 
+bool Session::RequestsUtf8() const {
+  return transaction_.envelope->smtputf8_requested() || transaction_.envelope->smtputf8();
+}
+
+bool Session::RequiresUtf8() const {
+  const Envelope& envelope = *transaction_.envelope;
+  // What was not told apart when the message was taken in.
+  if (!envelope.smtputf8_requested()) return envelope.smtputf8();
+  return envelope.smtputf8_header() || !IsAscii(envelope.sender()) ||
+         std::any_of(transaction_.recipients.begin(), transaction_.recipients.end(),
+                     [](const Recipient* recipient) { return !IsAscii(recipient->address()); });
+}
+
 void Session::AppendGroup() {
   for (Step step = FirstStep(); step != Step::kRcpt; step = StepBehind(step)) AppendCommand(step);
   for (size_t i = 0; i < outcomes_.size(); ++i) AppendRcpt(i);
@@ -142,11 +161,13 @@ bool Session::WantsXforward(Step step) const {
   const mail::v1::Origin& origin = transaction_.envelope->origin();
   const XforwardNames& names = features_.xforward;
   if (step == Step::kXforwardName) {
-    return (names.name && !origin.client_name().empty()) ||
-           (names.addr && !origin.client_address().empty());
+    return (names.name && IsKnown(origin.client_name())) ||
+           (names.addr && IsKnown(origin.client_address())) ||
+           (names.port && IsKnown(origin.client_port()));
   }
-  return (names.proto && !origin.protocol().empty()) || (names.helo && !origin.helo().empty()) ||
-         (names.ident && !transaction_.queue_id.empty());
+  return (names.proto && IsKnown(origin.protocol())) || (names.helo && !origin.helo().empty()) ||
+         (names.ident && !transaction_.queue_id.empty()) ||
+         (names.source && !origin.source().empty());
 }
 
 Session::Step Session::FirstStep() const {
@@ -178,14 +199,16 @@ void Session::AppendXforward(Step step) {
   };
   output_ += "XFORWARD";
   if (step == Step::kXforwardName) {
-    append(names.name, "NAME", origin.client_name());
+    append(names.name && IsKnown(origin.client_name()), "NAME", origin.client_name());
     const bool ipv6 = origin.client_address().find(':') != std::string::npos;
-    append(names.addr && !origin.client_address().empty(), "ADDR",
+    append(names.addr && IsKnown(origin.client_address()), "ADDR",
            Concat(ipv6 ? "IPv6:" : "", origin.client_address()));
+    append(names.port && IsKnown(origin.client_port()), "PORT", origin.client_port());
   } else {
-    append(names.proto, "PROTO", origin.protocol());
+    append(names.proto && IsKnown(origin.protocol()), "PROTO", origin.protocol());
     append(names.helo, "HELO", origin.helo());
-    append(names.ident, "IDENT", transaction_.queue_id);
+    append(names.ident, "IDENT", origin.ident().empty() ? transaction_.queue_id : origin.ident());
+    append(names.source, "SOURCE", origin.source());
   }
   output_ += "\r\n";
 }
@@ -203,8 +226,9 @@ void Session::AppendMail() {
   output_ += "MAIL FROM:<";
   AppendAddress(envelope.sender());
   output_ += '>';
-  if (features_.size && !converts()) ConcatTo(&output_, " SIZE=", transaction_.content_bytes);
+  if (features_.size && !converts()) ConcatTo(&output_, " SIZE=", transaction_.WireBytes());
   if (features_.eight_bit_mime && envelope.body_8bitmime()) output_ += " BODY=8BITMIME";
+  if (features_.eight_bit_mime && envelope.body_7bit()) output_ += " BODY=7BIT";
   if (features_.dsn) {
     if (!envelope.dsn_envid().empty()) {
       ConcatTo(&output_, " ENVID=", EncodeXtext(envelope.dsn_envid()));
@@ -212,7 +236,7 @@ void Session::AppendMail() {
     if (envelope.dsn_return() == Envelope::RETURN_FULL) output_ += " RET=FULL";
     if (envelope.dsn_return() == Envelope::RETURN_HDRS) output_ += " RET=HDRS";
   }
-  if (features_.smtputf8 && envelope.smtputf8()) output_ += " SMTPUTF8";
+  if (features_.smtputf8 && RequestsUtf8()) output_ += " SMTPUTF8";
   output_ += "\r\n";
 }
 
@@ -223,9 +247,8 @@ void Session::AppendRcpt(size_t recipient) {
   AppendAddress(to.address());
   output_ += '>';
   if (features_.dsn) {
-    const bool smtputf8 = transaction_.envelope->smtputf8();
     AppendOrcpt(&output_,
-                to.dsn_orcpt().empty() ? OriginalRecipient(to, smtputf8) : to.dsn_orcpt());
+                to.dsn_orcpt().empty() ? OriginalRecipient(to, RequestsUtf8()) : to.dsn_orcpt());
     AppendNotify(&output_, to.dsn_notify());
   }
   output_ += "\r\n";

@@ -127,10 +127,64 @@ TEST_F(SessionTest, MailThatNeedsSmtputf8BouncesWhereItIsNotOffered) {
       "bounced 5.6.7 SMTPUTF8 is required, but was not offered by host mx.example.net[192.0.2.1]");
 }
 
-TEST_F(SessionTest, Smtputf8IsSaidOnlyOfMailThatNeedsIt) {
-  Greet({"250-mx", "250 SMTPUTF8"});
+TEST_F(SessionTest, Smtputf8IsSaidWhereTheSenderAskedForIt) {
+  Greet({"250-mx", "250-SMTPUTF8", "250 8BITMIME"});
   Begin();
   EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+  session_.Received("554 no\r\n");
+  session_.Reset();
+  Server({"250 ok"});
+  Client();
+  envelope_.set_smtputf8_requested(true);
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SMTPUTF8\r\n");
+}
+
+TEST_F(SessionTest, Smtputf8IsRequiredByTheHeaderTheSenderOrARecipientOfThisTransaction) {
+  envelope_.set_smtputf8_requested(true);
+  // Some other recipient of the message has an address in UTF-8.
+  envelope_.set_smtputf8(true);
+  Greet({"250-mx", "250 8BITMIME"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+
+  const auto bounces = [&] {
+    Session session(kPeer, "example.net", {});
+    session.Opened();
+    session.Received("220 mx\r\n250-mx\r\n250 8BITMIME\r\n");
+    session.Begin({.envelope = &envelope_, .recipients = {recipients_[0].get()}});
+    return session.state() == State::kDone && session.outcomes()[0].status() == "5.6.7";
+  };
+  EXPECT_FALSE(bounces());
+  envelope_.set_smtputf8_header(true);
+  EXPECT_TRUE(bounces());
+  envelope_.set_smtputf8_header(false);
+  envelope_.set_sender("\xc3\xa4@example.com");
+  EXPECT_TRUE(bounces());
+  envelope_.set_sender("from@example.com");
+  recipients_[0]->set_address("\xc3\xa4@example.net");
+  EXPECT_TRUE(bounces());
+}
+
+TEST_F(SessionTest, WhoOffersSmtputf8TakesEightBits) {
+  envelope_.set_body_8bitmime(true);
+  Greet({"250-mx", "250 SMTPUTF8"});
+  Begin();
+  EXPECT_FALSE(session_.converts());
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> BODY=8BITMIME\r\n");
+}
+
+TEST_F(SessionTest, ABodyDeclaredAsSevenBitsIsPassedOnAndNeverConverted) {
+  envelope_.set_body_7bit(true);
+  Greet({"250-mx", "250-SIZE", "250 8BITMIME"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000 BODY=7BIT\r\n");
+
+  Use({});
+  Greet({"250-mx", "250 SIZE"});
+  Begin();
+  EXPECT_FALSE(session_.converts());
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1000\r\n");
 }
 
 TEST_F(SessionTest, OrcptOfAUtf8AddressIsUnitext) {
@@ -144,19 +198,37 @@ TEST_F(SessionTest, OrcptOfAUtf8AddressIsUnitext) {
             "ORCPT=utf-8;j\\x{F8}\\x{2B}rn@example.net\r\nDATA\r\n");
 }
 
-TEST_F(SessionTest, SizeIsNotSaidWhereNoLimitIsNamed) {
-  for (const char* size : {"250 SIZE 0", "250 SIZE", "250 SIZE many", "250 SIZE 10x",
-                           "250 SIZE 99999999999999999999999999"}) {
+TEST_F(SessionTest, SizeIsSaidThoughNoLimitIsNamed) {
+  for (const char* size : {"250-SIZE 0", "250-SIZE", "250-SIZE many", "250-SIZE 10x",
+                           "250-SIZE 99999999999999999999999999"}) {
     Session session({.host = "mx", .address = "192.0.2.1"}, "mx", {.helo_name = "client"});
     session.Opened();
     session.Received("220 mx\r\n");
-    session.Received(Concat("250-mx\r\n", size, "\r\n"));
+    session.Received(Concat("250-mx\r\n", size, "\r\n250 8BITMIME\r\n"));
     session.output().clear();
     ASSERT_EQ(session.state(), State::kReady) << size;
     session.Begin(
         {.envelope = &envelope_, .recipients = {recipients_[0].get()}, .content_bytes = 1000});
-    EXPECT_EQ(session.output(), "MAIL FROM:<from@example.com>\r\n") << size;
+    EXPECT_EQ(session.output(), "MAIL FROM:<from@example.com> SIZE=1000\r\n") << size;
   }
+}
+
+TEST_F(SessionTest, ALimitThatIsNoNumberIsNoted) {
+  Greet({"250-mx", "250 SIZE 10x"});
+  EXPECT_EQ(Notes(), "warning: bad EHLO SIZE limit \"10x\" from mx.example.net[192.0.2.1]:25\n");
+}
+
+// RFC 1870, 5: with CRLF.
+TEST_F(SessionTest, TheSizeIsThatOnTheWire) {
+  envelope_.set_content_lines(30);
+  Greet({"250-mx", "250-SIZE 1030", "250 8BITMIME"});
+  Begin();
+  EXPECT_EQ(Client(), "MAIL FROM:<from@example.com> SIZE=1030\r\n");
+  envelope_.set_content_lines(31);
+  Use({});
+  Greet({"250-mx", "250-SIZE 1030", "250 8BITMIME"});
+  Begin();
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("5.3.4 message size 1031 exceeds")));
 }
 
 TEST_F(SessionTest, NullSenderAndQuotedLocalParts) {
@@ -411,12 +483,14 @@ TEST_F(SessionTest, XforwardSaysWhatIsKnownAndWanted) {
   Use({.send_xforward = true});
   envelope_.mutable_origin()->set_client_name("a+b.example.org");
   envelope_.mutable_origin()->set_client_address("2001:db8::1");
+  envelope_.mutable_origin()->set_client_port("25041");
   envelope_.mutable_origin()->set_protocol("ESMTP");
+  envelope_.mutable_origin()->set_source("REMOTE");
   Greet({"250-mx", "250-PIPELINING", "250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"});
   Begin();
   EXPECT_EQ(Client(),
-            "XFORWARD NAME=a+2Bb.example.org ADDR=IPv6:2001:db8::1\r\n"
-            "XFORWARD PROTO=ESMTP IDENT=QX\r\n"
+            "XFORWARD NAME=a+2Bb.example.org ADDR=IPv6:2001:db8::1 PORT=25041\r\n"
+            "XFORWARD PROTO=ESMTP IDENT=QX SOURCE=REMOTE\r\n"
             "MAIL FROM:<from@example.com>\r\nRCPT TO:<one@example.net>\r\nDATA\r\n");
   Server({"250 ok", "501 no", "250 ok", "250 ok", "354 go"});
   EXPECT_EQ(session_.state(), State::kBody);
@@ -433,6 +507,25 @@ TEST_F(SessionTest, XforwardWithoutPipeliningWaitsForItsTurn) {
   EXPECT_EQ(Client(), "XFORWARD ADDR=192.0.2.7\r\n");
   Server({"250 ok"});
   EXPECT_EQ(Client(), "MAIL FROM:<from@example.com>\r\n");
+}
+
+TEST_F(SessionTest, XforwardSaysTheQueueIdOfWhereTheMailCameInFirst) {
+  Use({.send_xforward = true});
+  envelope_.mutable_origin()->set_ident("FIRST");
+  Greet({"250-mx", "250-PIPELINING", "250 XFORWARD IDENT SOURCE"});
+  Begin();
+  EXPECT_THAT(Client(), ::testing::StartsWith("XFORWARD IDENT=FIRST\r\nMAIL"));
+}
+
+TEST_F(SessionTest, XforwardDoesNotSayThatSomethingIsUnknown) {
+  Use({.send_xforward = true});
+  envelope_.mutable_origin()->set_client_name("unknown");
+  envelope_.mutable_origin()->set_client_address("192.0.2.7");
+  envelope_.mutable_origin()->set_helo("unknown");
+  Greet({"250-mx", "250-PIPELINING", "250 XFORWARD NAME ADDR HELO"});
+  Begin();
+  EXPECT_THAT(Client(),
+              ::testing::StartsWith("XFORWARD ADDR=192.0.2.7\r\nXFORWARD HELO=unknown\r\nMAIL"));
 }
 
 TEST_F(SessionTest, XforwardIsNotSaidUnlessThatIsAskedFor) {

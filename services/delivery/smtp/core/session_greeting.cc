@@ -88,6 +88,7 @@ void Session::OnHelo(const ServerReply& reply) {
   if (!TakeFeatures(reply)) return;
   if (features_.smtputf8 && !features_.eight_bit_mime) {
     Note(false, Concat("host ", peer_.ToString(), " offers SMTPUTF8 support, but not 8BITMIME"));
+    features_.eight_bit_mime = true;
   }
   Introduced();
 }
@@ -120,12 +121,15 @@ void Session::TakeFeature(std::string_view word, std::string_view words) {
   if (EqualsIgnoringCase(word, "SMTPUTF8")) features_.smtputf8 = true;
   if (EqualsIgnoringCase(word, "XFORWARD")) features_.xforward = XforwardNames::Parse(words);
   if (!EqualsIgnoringCase(word, "SIZE")) return;
-  // As Postfix: without a limit above zero the size is not said.
+  features_.size = true;
   const std::string_view limit = FirstWord(&words);
+  if (limit.find_first_not_of("0123456789") != std::string_view::npos) {
+    return Note(true, Concat("bad EHLO SIZE limit \"", limit, "\" from ", peer_.WithPort()));
+  }
+  // Too large a number is no limit.
   int64_t bytes = 0;
   const auto end = std::from_chars(limit.data(), limit.data() + limit.size(), bytes);
-  features_.size = end.ec == std::errc() && end.ptr == limit.data() + limit.size() && bytes > 0;
-  features_.size_limit_bytes = features_.size ? static_cast<uint64_t>(bytes) : 0;
+  features_.size_limit_bytes = end.ec == std::errc() ? static_cast<uint64_t>(bytes) : 0;
 }
 
 }  // namespace postfleet::delivery::smtp

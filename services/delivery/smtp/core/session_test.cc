@@ -193,5 +193,39 @@ TEST_F(SessionTest, WhoWasLostOrIsInTheMiddleOfAMessageIsNotToldQuit) {
   EXPECT_FALSE(session_.can_quit());
 }
 
+// It may be the one that the dot will get, or one more of them comes.
+TEST_F(SessionTest, AServerThatAnswersBeforeTheDotIsNotSpokenToAgain) {
+  ToBody();
+  Server({"250 2.0.0 taken"});
+  EXPECT_EQ(session_.state(), State::kBody);
+  session_.BodySent();
+  EXPECT_THAT(Outcomes(), ElementsAre("sent 2.0.0 250 2.0.0 taken"));
+  EXPECT_FALSE(session_.reusable());
+}
+
+TEST_F(SessionTest, AServerThatBeginsToAnswerBeforeTheDotIsNotSpokenToAgain) {
+  ToBody();
+  session_.Received("250 2.0");
+  session_.BodySent();
+  EXPECT_EQ(session_.state(), State::kReplies);
+  Server({".0 taken"});
+  EXPECT_THAT(Outcomes(), ElementsAre("sent 2.0.0 250 2.0.0 taken"));
+  EXPECT_FALSE(session_.reusable());
+}
+
+TEST_F(SessionTest, ContentsThatFailAreNotTheServersFault) {
+  ToBody();
+  session_.ContentFailed("no queue");
+  EXPECT_TRUE(session_.our_failure());
+}
+
+TEST_F(SessionTest, AReplyFilterThatFailsIsNotTheServersFault) {
+  Use({.reply_filter = [](std::string*) { return false; }});
+  session_.Opened();
+  Server({"220 mx"});
+  EXPECT_EQ(session_.state(), State::kFailed);
+  EXPECT_TRUE(session_.our_failure());
+}
+
 }  // namespace
 }  // namespace postfleet::delivery::smtp

@@ -83,6 +83,7 @@ void Session::BodySent() {
   Await(Step::kDot);
   if (early_.empty()) return;
   // Answered before it was asked: a refusal, or a server that counts wrong.
+  broken_ = true;
   Received({});
 }
 

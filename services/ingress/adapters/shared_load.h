@@ -1,0 +1,83 @@
+// What the loops of one ingress share: its bounds and its counts of clients. Thread-safe, but for
+// what is marked: that is called before the loops run.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "services/ingress/adapters/buffer_budget.h"
+#include "services/ingress/core/client_rates.h"
+
+namespace postfleet::ingress {
+
+// Sessions of all, or of one service of master.cf over all its listeners. With several loops it may
+// be passed by one session for each further loop.
+class SessionCeiling {
+ public:
+  explicit SessionCeiling(size_t sessions_max) : sessions_max_(sessions_max) {}
+
+  void Enter() { sessions_.fetch_add(1, std::memory_order_relaxed); }
+  // True: there was no room before.
+  bool Leave() { return sessions_.fetch_sub(1, std::memory_order_relaxed) >= sessions_max_; }
+  bool Full() const { return sessions() >= sessions_max_; }
+  // Few places are left, as when all of Postfix's processes are busy.
+  bool Stressed() const { return sessions() >= sessions_max_ - sessions_max_ / 4; }
+  size_t sessions() const { return sessions_.load(std::memory_order_relaxed); }
+  size_t sessions_max() const { return sessions_max_; }
+
+  // Once in `every`, for what is said of stress.
+  bool MayWarn(std::chrono::steady_clock::time_point now, std::chrono::milliseconds every) {
+    const int64_t now_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+    int64_t last_ms = warned_ms_.load(std::memory_order_relaxed);
+    return (last_ms < 0 || now_ms - last_ms >= every.count()) &&
+           warned_ms_.compare_exchange_strong(last_ms, now_ms);
+  }
+
+ private:
+  const size_t sessions_max_;
+  std::atomic<size_t> sessions_{0};
+  std::atomic<int64_t> warned_ms_{-1};
+};
+
+class SharedLoad {
+ public:
+  SharedLoad(size_t buffer_bytes_max, size_t sessions_max)
+      : budget_(buffer_bytes_max), all_(sessions_max) {}
+
+  BufferBudget& budget() { return budget_; }
+  SessionCeiling& all() { return all_; }
+
+  // Before the loops run. The first caller's figures count for all.
+  std::shared_ptr<SessionCeiling> CeilingOf(const std::string& service, size_t sessions_max) {
+    auto& ceiling = ceilings_[service];
+    if (ceiling == nullptr) ceiling = std::make_shared<SessionCeiling>(sessions_max);
+    return ceiling;
+  }
+  std::shared_ptr<ClientRates> RatesOf(const std::string& service, const ClientLimits& limits) {
+    auto& rates = rates_[service];
+    if (rates == nullptr) rates = std::make_shared<ClientRates>(limits);
+    return rates;
+  }
+  // Called from any loop when there is room again where there was none. Before the loops run.
+  void OnRoom(std::function<void()> listener) { on_room_.push_back(std::move(listener)); }
+
+  void TellOfRoom() const {
+    for (const auto& listener : on_room_) listener();
+  }
+
+ private:
+  BufferBudget budget_;
+  SessionCeiling all_;
+  absl::flat_hash_map<std::string, std::shared_ptr<SessionCeiling>> ceilings_;
+  absl::flat_hash_map<std::string, std::shared_ptr<ClientRates>> rates_;
+  std::vector<std::function<void()>> on_room_;
+};
+
+}  // namespace postfleet::ingress

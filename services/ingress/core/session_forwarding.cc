@@ -1,0 +1,115 @@
+// XCLIENT and XFORWARD: what an authorized client says of the client behind it.
+//
+// XCLIENT puts another in its place: name and address, and with them the lists it is on, for
+// restrictions, Received and the log; the session begins anew, with the greeting and the protocol
+// that the same command brings. Who may say XFORWARD, and how clients are counted, stays with the
+// one that connected. XFORWARD changes nothing here but the log and what the message's origin is,
+// for one message.
+#include "libs/base/concat.h"
+#include "services/ingress/core/session.h"
+
+namespace postfleet::ingress {
+
+using smtp::ClientAttribute;
+
+namespace {
+
+constexpr std::string_view kUnknown = "unknown";
+
+const std::string* Find(const smtp::ClientAttributes& attributes, ClientAttribute attribute) {
+  const auto found = attributes.find(attribute);
+  return found == attributes.end() ? nullptr : &found->second;
+}
+
+// As the log and postcat have it.
+std::string ValueOf(const smtp::ClientAttributes& attributes, ClientAttribute attribute) {
+  const std::string* value = Find(attributes, attribute);
+  return std::string(value == nullptr || value->empty() ? kUnknown : *value);
+}
+
+void Take(const smtp::ClientAttributes& said, ClientAttribute attribute, std::string* fact) {
+  if (Find(said, attribute) != nullptr) *fact = ValueOf(said, attribute);
+}
+
+}  // namespace
+
+bool Session::MayForward(bool allowed, const smtp::Command& command, Actions* actions) {
+  if (transaction_ != nullptr || chunk_.state != Chunk::kNone) {
+    return Fail(503, "5.5.1 Error: MAIL transaction in progress", actions);
+  }
+  if (command.arguments.empty()) {
+    return Fail(501, Concat("5.5.4 Syntax: ", smtp::VerbName(command.verb), " attribute=value..."),
+                actions);
+  }
+  return allowed || Fail(550, "5.7.0 Error: insufficient authorization", actions);
+}
+
+bool Session::Xclient(const smtp::Command& command, Actions* actions) {
+  if (!MayForward(facts_.may_xclient, command, actions)) return false;
+  smtp::ClientAttributes said;
+  if (const auto bad = smtp::ParseXclient(command.arguments, &said)) {
+    return FailParsing(*bad, command, actions);
+  }
+  Take(said, ClientAttribute::kName, &facts_.name);
+  Take(said, ClientAttribute::kAddr, &facts_.address);
+  Take(said, ClientAttribute::kPort, &facts_.port);
+  if (facts_.recognize) facts_.recognize(&facts_);
+  NameClient();
+  FindKeywords(actions);
+  DropTransaction(actions);
+  const std::string* helo = Find(said, ClientAttribute::kHelo);
+  helo_ = helo == nullptr ? "" : *helo;
+  greeted_ = !helo_.empty();
+  esmtp_ = ValueOf(said, ClientAttribute::kProto) == "ESMTP";
+  if (config_.delay_reject) return ConnectDecided(std::nullopt, actions);
+  return Judge(Stage::kClient, client_, &Session::ConnectDecided, actions);
+}
+
+bool Session::Xforward(const smtp::Command& command, Actions* actions) {
+  if (!MayForward(facts_.may_xforward, command, actions)) return false;
+  smtp::ClientAttributes said;
+  if (const auto bad = smtp::ParseXforward(command.arguments, &said)) {
+    return FailParsing(*bad, command, actions);
+  }
+  for (auto& [attribute, value] : said) forwarded_[attribute] = std::move(value);
+  Reply(250, "2.0.0 Ok", actions);
+  return true;
+}
+
+std::string Session::ForwardedNote() const {
+  std::string note;
+  const std::string* ident = Find(forwarded_, ClientAttribute::kIdent);
+  if (ident != nullptr && !ident->empty()) ConcatTo(&note, ", orig_queue_id=", *ident);
+  const std::string name = ValueOf(forwarded_, ClientAttribute::kName);
+  const std::string address = ValueOf(forwarded_, ClientAttribute::kAddr);
+  if (name == kUnknown && address == kUnknown) return note;
+  ConcatTo(&note, ", orig_client=", name);
+  if (address != kUnknown) ConcatTo(&note, '[', address, ']');
+  return note;
+}
+
+void Session::WriteOrigin(bool local_headers, mail::v1::Origin* origin) const {
+  origin->set_source(local_headers ? "LOCAL" : "REMOTE");
+  if (forwarded_.empty()) {
+    origin->set_client_name(facts_.name);
+    origin->set_client_address(facts_.address);
+    origin->set_client_port(facts_.port);
+    origin->set_helo(helo_);
+    origin->set_protocol(esmtp_ ? "ESMTP" : "SMTP");
+    return;
+  }
+  origin->set_client_name(ValueOf(forwarded_, ClientAttribute::kName));
+  origin->set_client_address(ValueOf(forwarded_, ClientAttribute::kAddr));
+  origin->set_client_port(ValueOf(forwarded_, ClientAttribute::kPort));
+  origin->set_protocol(ValueOf(forwarded_, ClientAttribute::kProto));
+  if (const std::string* helo = Find(forwarded_, ClientAttribute::kHelo)) origin->set_helo(*helo);
+  if (const std::string* id = Find(forwarded_, ClientAttribute::kIdent)) origin->set_ident(*id);
+}
+
+std::optional<bool> Session::ForwardedIsLocal() const {
+  const std::string* source = Find(forwarded_, ClientAttribute::kSource);
+  if (source == nullptr || source->empty()) return std::nullopt;
+  return *source == "LOCAL";
+}
+
+}  // namespace postfleet::ingress

@@ -1,0 +1,177 @@
+// Who is told of what, and the end of a round: notices, warnings of delay, release.
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "services/scheduler/core/state.h"
+
+namespace postfleet::scheduler {
+
+using mail::v1::Outcome;
+
+namespace {
+
+// Of a recipient that is told of twice the last.
+void KeepLast(std::vector<queue::v1::BouncedRecipient>* told) {
+  absl::flat_hash_set<uint32_t> seen;
+  std::reverse(told->begin(), told->end());
+  std::erase_if(*told, [&](const queue::v1::BouncedRecipient& one) {
+    return !seen.insert(one.recipient().number()).second;
+  });
+  std::reverse(told->begin(), told->end());
+}
+
+// RFC 3461, 4.1: nothing said is FAILURE and DELAY.
+bool Wants(const mail::v1::Recipient& recipient, mail::v1::NotifyFlag flag) {
+  return recipient.dsn_notify() == 0 ? flag != mail::v1::NOTIFY_FLAG_SUCCESS
+                                     : (recipient.dsn_notify() & flag) != 0;
+}
+
+}  // namespace
+
+// POSTFIX sent(3), confirm_delay_cleared.
+bool State::TellsOfCleared(const Message& message, const mail::v1::Recipient& recipient) const {
+  return config.confirm_delay_cleared && message.delay_warned &&
+         Wants(recipient, mail::v1::NOTIFY_FLAG_DELAY);
+}
+
+// Whoever was warned of is told of here, also where the next server would tell.
+bool State::SuccessIsOwed(const Message& message, const Target& target, Outcome* outcome) const {
+  if (message.deleted || message.envelope.is_notice()) return false;
+  if (outcome->action() != Outcome::ACTION_SENT) return false;
+  if (outcome->success() == Outcome::SUCCESS_UNSPECIFIED) return false;
+  const bool passed_on = outcome->success() == Outcome::SUCCESS_PASSED_ON;
+  if (TellsOfCleared(message, target.recipient)) {
+    if (passed_on) outcome->set_success(Outcome::SUCCESS_RELAYED);
+    return true;
+  }
+  return !passed_on && Wants(target.recipient, mail::v1::NOTIFY_FLAG_SUCCESS);
+}
+
+void State::AskForSuccess(mail::v1::Recipient* recipient) {
+  recipient->set_dsn_notify(recipient->dsn_notify() | mail::v1::NOTIFY_FLAG_SUCCESS);
+}
+
+bool State::MayWarn(const Message& message) const {
+  if (config.delay_warning_ms == 0 || message.delay_warned) return false;
+  if (message.recalled || message.deleted || message.damaged) return false;
+  return !message.envelope.sender().empty() && !message.envelope.is_notice();
+}
+
+bool State::TellsOfDelay(const Message& message, const mail::v1::Recipient& recipient) const {
+  return MayWarn(message) &&
+         (config.postmaster_gets_delays || Wants(recipient, mail::v1::NOTIFY_FLAG_DELAY));
+}
+
+// POSTFIX qmgr_active: judged when a round ends, from the message's arrival on.
+bool State::WarningIsDue(const Message& message) const {
+  return !message.delayed.empty() && MayWarn(message) && !message.forced_expire &&
+         !Expired(message) && now_ms >= message.envelope.arrival_ms() + config.delay_warning_ms;
+}
+
+void State::FinishRound(Message* message) {
+  if (message->left > 0) {
+    // The round goes on with those.
+    return MoreIfWanted(message);
+  }
+  if (message->resolving > 0 || message->waiting > 0 || !message->attempts.empty()) return;
+  if (message->recalled) {
+    // Whoever is given the message next tells of them.
+    message->in_notice.clear();
+    message->bounced.clear();
+    message->succeeded.clear();
+  }
+  // A notice that waits, runs or is to be made again ends the round later.
+  if (!message->in_notice.empty()) return;
+  using scheduler::v1::Delivery;
+  CloseUntold(message);
+  if (!message->bounced.empty()) {
+    return BeginNotice(message, &message->bounced, Delivery::NOTICE_KIND_FAILURE);
+  }
+  if (!message->succeeded.empty()) {
+    return BeginNotice(message, &message->succeeded, Delivery::NOTICE_KIND_SUCCESS);
+  }
+  if (WarningIsDue(*message)) {
+    KeepLast(&message->delayed);
+    BeginNotice(message, &message->delayed, Delivery::NOTICE_KIND_DELAY);
+    // Once for a message: what one notice does not hold is not told.
+    message->delayed.clear();
+    return;
+  }
+  if (message->uncommitted > 0) return;
+  if (message->flush_again == 0 || message->deleted || message->recalled) return Release(message);
+  // Due by now, so that the release finds them.
+  for (queue::v1::PutOff& again : message->deferring) {
+    again.set_retry_at_ms(now_ms);
+    actions->put_off.push_back(std::move(again));
+    ++message->uncommitted;
+  }
+  message->deferring.clear();
+  message->flush_again = 0;
+}
+
+void State::CloseUntold(Message* message) {
+  // The agent decides what is to be told about mail that has no sender: the postmaster may be.
+  const auto told = [this](const queue::v1::BouncedRecipient& one) {
+    return config.postmaster_gets_bounces || Wants(one.recipient(), mail::v1::NOTIFY_FLAG_FAILURE);
+  };
+  std::vector<queue::v1::BouncedRecipient>& bounced = message->bounced;
+  const auto untold = std::stable_partition(bounced.begin(), bounced.end(), told);
+  if (untold == bounced.end()) return;
+  message->in_notice.assign(std::make_move_iterator(untold),
+                            std::make_move_iterator(bounced.end()));
+  message->notice_kind = scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
+  bounced.erase(untold, bounced.end());
+  Notify(message, nullptr);
+}
+
+void State::BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient>* recipients,
+                        NoticeKind kind) {
+  const auto end = recipients->begin() + std::min(recipients->size(), config.notice_recipients_max);
+  message->in_notice.assign(std::make_move_iterator(recipients->begin()),
+                            std::make_move_iterator(end));
+  recipients->erase(recipients->begin(), end);
+  message->notice_kind = kind;
+  LetGoOfBody(message);
+  WaitForNotice(message);
+}
+
+// Closes what the notice is about; without `made`, or when nothing was made, nobody is told.
+void State::Notify(Message* message, DeliveryDone* made) {
+  SendNotify& send = actions->notify.emplace_back();
+  send.kind = message->notice_kind;
+  send.notify.set_queue_id(message->queue_id);
+  for (const auto& bounced : message->in_notice) {
+    send.notify.add_recipient_numbers(bounced.recipient().number());
+  }
+  if (message->notice_kind == scheduler::v1::Delivery::NOTICE_KIND_DELAY) {
+    send.notify.set_delay_warning(true);
+    message->delay_warned = true;
+    message->delayed.clear();
+  }
+  if (made != nullptr && made->result.has_notice()) {
+    *send.notify.mutable_notice() = std::move(*made->result.mutable_notice());
+    send.body = std::move(made->notice_body);
+  }
+  if (made != nullptr && made->result.has_copy()) {
+    *send.notify.mutable_copy() = std::move(*made->result.mutable_copy());
+    send.copy_body = std::move(made->copy_body);
+  }
+  message->in_notice.clear();
+  ++message->uncommitted;
+}
+
+void State::Release(Message* message) {
+  EndEmptyJobs(message);
+  LetGoOfBody(message);
+  if (message->rest_until_ms > 0) {
+    queue::v1::Rest& rest = actions->rest.emplace_back();
+    rest.set_queue_id(message->queue_id);
+    rest.set_until_ms(message->rest_until_ms - set_back_ms);
+  } else {
+    actions->release.push_back(message->queue_id);
+  }
+  messages.erase(messages.find(message->queue_id));
+}
+
+}  // namespace postfleet::scheduler
