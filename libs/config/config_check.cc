@@ -147,13 +147,14 @@ class Warner {
   Warner(const ConfigValues& values, Diagnostics& diagnostics)
       : values_(values), diagnostics_(diagnostics) {
     CollectReferencedNames();
+    CollectTransportNames();
   }
 
   void WarnOf(const ConfigValues& values, std::string_view name, std::string_view value,
               std::string_view file, std::string_view place) {
     std::optional<Parameter> row = FindRow(name);
     if (FindParameter(name) == nullptr && !IsReferenced(name) && !IsOfTransport(name)) {
-      std::optional<std::string_view> nearest = NearestParameter(name);
+      std::optional<std::string_view> nearest = NearestParameter(name, of_transports_);
       std::string hint = nearest ? Concat(" (did you mean \"", *nearest, "\"?)") : "";
       diagnostics_.Warn(Concat(file, ": unused parameter: ", name, '=', value, hint));
       return;
@@ -209,9 +210,19 @@ class Warner {
     }
   }
 
+  void CollectTransportNames() {
+    for (const MasterService& service : values_.master_cf->services) {
+      if (!IsDeliveryAgent(service.command)) continue;
+      for (const TransportParameter& row : TransportParameters()) {
+        of_transports_.push_back(Concat(service.name, row.suffix));
+      }
+    }
+  }
+
   const ConfigValues& values_;
   Diagnostics& diagnostics_;
   std::set<std::string, std::less<>> referenced_;
+  std::vector<std::string> of_transports_;
 };
 
 // The part of the system that reads the overrides of a service; empty: none does.

@@ -13,6 +13,7 @@
 #include "libs/config/ip_network.h"
 #include "libs/config/logical_lines.h"
 #include "libs/config/main_cf.h"
+#include "libs/config/parameters.h"
 #include "libs/config/values.h"
 
 namespace postfleet::config {
@@ -82,6 +83,18 @@ const Program* FindProgram(std::string_view name) {
     if (program.name == name) return &program;
   }
   return nullptr;
+}
+
+// Swapped letters are two changes, which is half of "smtp".
+std::optional<std::string_view> NearestProgram(std::string_view name) {
+  for (const Program& program : kPrograms) {
+    std::string sorted[] = {std::string(name), std::string(program.name)};
+    for (std::string& letters : sorted) std::sort(letters.begin(), letters.end());
+    if (sorted[0] == sorted[1]) return program.name;
+  }
+  std::vector<std::string_view> names;
+  for (const Program& program : kPrograms) names.push_back(program.name);
+  return NearestName(name, names);
 }
 
 // Words separated by whitespace; "{ ... }" is one word and keeps its braces.
@@ -219,9 +232,11 @@ void WarnUnsupported(const MasterCf& file, const MasterService& service, Diagnos
   std::string where = Concat(file.path, ": line ", service.line, ": ");
   const Program* program = FindProgram(service.command);
   if (program == nullptr || !program->supported) {
+    const std::optional<std::string_view> nearest =
+        program == nullptr ? NearestProgram(service.command) : std::nullopt;
     diagnostics.Warn(Concat(where, "program \"", service.command, "\" of service ",
-                            service.Selector(),
-                            " is not supported yet; the service is not started"));
+                            service.Selector(), " is not supported yet; the service is not started",
+                            nearest ? Concat(" (did you mean \"", *nearest, "\"?)") : ""));
   } else if (service.command == "smtpd" && service.type != ServiceType::kInet) {
     diagnostics.Warn(Concat(where, "service ", service.Selector(),
                             ": smtpd is supported on inet only; the service is not started"));

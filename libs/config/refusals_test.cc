@@ -58,7 +58,7 @@ TEST(Protections, OfEveryParameterInTheTableStop) {
         << row.name;
     EXPECT_FALSE(row.doc.empty() || row.hint.empty()) << row.name;
   }
-  EXPECT_EQ(rows, 38u);
+  EXPECT_EQ(rows, 48u);
 }
 
 TEST(Protections, LevelsOfTlsThatMustNotFallBackStop) {
