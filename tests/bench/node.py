@@ -59,7 +59,9 @@ class Node(stock.Node):
         if self._row.end != "mbox":
             return "static:box/"
         table = self.config / "boxes"
-        table.write_text("/([0-9]?[0-9])user@/ box$1\n")
+        table.write_text("".join(
+            f"if /{last}user@/\n" + "".join(f"/(^|{tens}){last}user@/ box{tens}{last}\n" for tens in range(10)) + "endif\n"
+            for last in range(10)))
         return f"regexp:{table}"
 
     def parameters(self):
