@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -69,6 +70,57 @@ TEST(MailLog, ReopenFollowsARotation) {
 TEST(MailLog, AnUnwritablePathIsNamed) {
   const absl::Status status = Open({.path = "/nonexistent/x.log"});
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("/nonexistent/x.log"));
+}
+
+TEST(MailLog, JsonLineHasTheSameFacts) {
+  const std::string path = testing::TempDir() + "/facts.log";
+  ASSERT_TRUE(Open({.path = path, .hostname = "mx1", .format = Format::kJson}).ok());
+  Info("smtpd", "connect from ", Fact("client", "localhost[127.0.0.1]"), Event("connect"));
+  Warning("/own/smtpd", "plain \"text\"");
+  Flush();
+  EXPECT_THAT(ReadFile(path),
+              testing::MatchesRegex(
+                  "\\{\"time\":\"20[0-9-]+T[0-9:]+\\.[0-9]+Z\",\"host\":\"mx1\",\"process\":"
+                  "\"postfix/smtpd\",\"pid\":[0-9]+,\"severity\":\"info\",\"event\":\"connect\","
+                  "\"client\":\"localhost\\[127.0.0.1\\]\"\\}\n"
+                  "\\{.*\"process\":\"own/smtpd\",.*\"severity\":\"warning\","
+                  "\"message\":\"warning: plain \\\\\"text\\\\\"\"\\}\n"));
+}
+
+// The pipe is never read while lines come: nobody waits, and what was lost is said.
+TEST(MailLog, ASlowReaderHoldsUpNobodyAndTheLossIsSaid) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_TRUE(Open({.path = "/dev/stdout", .fd = ends[1], .hostname = "mx1"}).ok());
+  const uint64_t lost = LostLines();
+  const std::string text(1900, 'x');
+  for (int i = 0; i < 10000; ++i) Info("smtpd", text);
+  EXPECT_GT(LostLines(), lost);
+  std::string all;
+  while (all.find("of it are lost") == all.npos) {
+    char bytes[65536];
+    const ssize_t size = read(ends[0], bytes, sizeof(bytes));
+    ASSERT_GT(size, 0);
+    all.append(bytes, static_cast<size_t>(size));
+  }
+  EXPECT_THAT(all, testing::HasSubstr("postfix/master["));
+  OpenLog("after.log");
+  close(ends[0]);
+}
+
+TEST(MailLogDeathTest, ACrashLosesNoLine) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const std::string path = testing::TempDir() + "/crash.log";
+  std::remove(path.c_str());
+  EXPECT_EXIT(
+      {
+        OpenLog("crash.log");
+        FlushOnCrash();
+        Info("smtpd", "last words");
+        abort();
+      },
+      testing::KilledBySignal(SIGABRT), "");
+  EXPECT_THAT(ReadFile(path), testing::HasSubstr("last words"));
 }
 
 }  // namespace
