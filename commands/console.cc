@@ -39,7 +39,7 @@ void Console::LogTo(const config::Config& config, std::string_view log_program) 
 void Console::Say(std::string_view text) {
   const std::string line = Concat(program_, ": ", text, "\n");
   std::fwrite(line.data(), 1, line.size(), streams_.err);
-  if (!log_program_.empty()) maillog::Write(log_program_, text);
+  if (!log_program_.empty()) maillog::Write(log_program_, std::string(text));
 }
 
 void Console::Warn(std::string_view text) { Say(Concat("warning: ", text)); }
