@@ -93,9 +93,9 @@ void EnqueueClient::Register(std::function<void(bool)> done) {
 rpc::StreamCallbacks EnqueueClient::Open() {
   std::vector<std::shared_ptr<Entry>> again;
   again.reserve(unanswered_.size());
-  for (const auto& [sequence, entry] : unanswered_) again.push_back(entry);
+  for (const auto& [key, entry] : unanswered_) again.push_back(entry);
   std::sort(again.begin(), again.end(), [](const auto& a, const auto& b) {
-    return a->submission.id().sequence() < b->submission.id().sequence();
+    return KeyOf(a->submission.id()) < KeyOf(b->submission.id());
   });
   outbox_.TakeAll();  // of the stream before
   wait_ = was_told_to_wait_ = false;
@@ -116,7 +116,7 @@ void EnqueueClient::Lost() {
   disk_nearly_full_ = false;  // of the queue that was; the next one says it anew
   behind_at_.reset();
   const auto now = options_.clock->Monotonic();
-  for (const auto& [sequence, entry] : unanswered_) {
+  for (const auto& [key, entry] : unanswered_) {
     if (!entry->cut_off_at) entry->cut_off_at = now;
   }
   GiveUpOld();  // a stream that comes and goes is no reason to wait for ever
@@ -129,23 +129,31 @@ bool EnqueueClient::behind() const {
 
 std::string EnqueueClient::NextQueueId() { return minter_ ? minter_->Next() : ""; }
 
+queue::v1::SubmissionId EnqueueClient::ReserveId() {
+  queue::v1::SubmissionId id;
+  id.set_incarnation(incarnation_);
+  if (incarnation_ != 0) id.set_sequence(next_sequence_++);
+  return id;
+}
+
 void EnqueueClient::Send(Submit submit, std::shared_ptr<Requester> requester) {
   auto entry = std::make_shared<Entry>();
   entry->submission = std::move(submit.submission);
+  const bool has_id = entry->submission.has_id();
   if (incarnation_ == 0) {
     // Its queue id is of an incarnation that is gone. Posted: sessions expect answers later.
     budget_.Add(static_cast<int64_t>(submit.content.size()));
     entry->requester = std::move(requester);
-    loop_.Post([this, entry] { Answer(entry, EnqueueResult::EXPIRED); });
+    const auto code = has_id ? EnqueueResult::FAILED : EnqueueResult::EXPIRED;
+    loop_.Post([this, entry, code] { Answer(entry, code); });
     return;
   }
-  entry->submission.mutable_id()->set_incarnation(incarnation_);
-  entry->submission.mutable_id()->set_sequence(next_sequence_);
+  if (!has_id) *entry->submission.mutable_id() = ReserveId();
   budget_.Add(static_cast<int64_t>(submit.content.size()));
   if (!submit.content.empty())
     entry->payload.push_back(rpc::OwningSlice(std::move(submit.content)));
   entry->requester = std::move(requester);
-  unanswered_.emplace(next_sequence_++, entry);
+  unanswered_.insert_or_assign(KeyOf(entry->submission.id()), entry);
   if (!stream_.is_open()) {
     entry->cut_off_at = options_.clock->Monotonic();
     return;
@@ -191,12 +199,11 @@ void EnqueueClient::OnResponse(const queue::v1::EnqueueResponse& response) {
   if (std::exchange(was_told_to_wait_, response.wait()) && !response.wait()) KickSoon();
   bool expired = false;
   for (const EnqueueResult& result : response.results()) {
-    if (result.id().incarnation() != incarnation_) continue;
-    const auto it = unanswered_.find(result.id().sequence());
+    const auto it = unanswered_.find(KeyOf(result.id()));
     if (it == unanswered_.end()) continue;
     const std::shared_ptr<Entry> entry = std::move(it->second);
     unanswered_.erase(it);
-    expired |= result.code() == EnqueueResult::EXPIRED;
+    expired |= result.code() == EnqueueResult::EXPIRED && result.id().incarnation() == incarnation_;
     Answer(entry, result.code());
   }
   if (expired) ForgetIncarnation();
@@ -213,7 +220,7 @@ void EnqueueClient::ForgetIncarnation() {
   incarnation_ = 0;
   minter_.reset();
   const auto orphans = std::exchange(unanswered_, {});
-  for (const auto& [sequence, entry] : orphans) Answer(entry, EnqueueResult::EXPIRED);
+  for (const auto& [key, entry] : orphans) Answer(entry, EnqueueResult::EXPIRED);
   stream_.Break();
 }
 
@@ -221,11 +228,11 @@ void EnqueueClient::GiveUpOld() {
   if (stream_.is_open()) return;
   const auto now = options_.clock->Monotonic();
   std::vector<std::shared_ptr<Entry>> old;
-  for (const auto& [sequence, entry] : unanswered_) {
+  for (const auto& [key, entry] : unanswered_) {
     if (entry->cut_off_at && now - *entry->cut_off_at >= options_.resend_max) old.push_back(entry);
   }
   for (const auto& entry : old) {
-    unanswered_.erase(entry->submission.id().sequence());
+    unanswered_.erase(KeyOf(entry->submission.id()));
     Answer(entry, EnqueueResult::FAILED);
   }
 }

@@ -17,6 +17,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "libs/base/clock.h"
@@ -57,7 +58,11 @@ class EnqueueClient {
   bool behind() const;
   // Empty: not registered yet.
   std::string NextQueueId();
-  // `requester` may be null: nobody waits (an abandon).
+  // An id for Send, so that it can be written down before the queue sees it; incarnation 0: not
+  // registered yet.
+  queue::v1::SubmissionId ReserveId();
+  // `requester` may be null: nobody waits (an abandon). A submission that has an id keeps it, be it
+  // of another process, which may have sent it: it is applied once.
   void Send(Submit submit, std::shared_ptr<Requester> requester);
   // Deferred mail of `site` is to be tried now: answered within kFlushMax.
   static constexpr std::chrono::seconds kFlushMax{10};
@@ -102,7 +107,9 @@ class EnqueueClient {
   uint64_t incarnation_ = 0;
   uint64_t next_sequence_ = 1;
   std::optional<QueueIdMinter> minter_;
-  absl::flat_hash_map<uint64_t, std::shared_ptr<Entry>> unanswered_;
+  using Key = std::pair<uint64_t, uint64_t>;  // incarnation, sequence
+  static Key KeyOf(const queue::v1::SubmissionId& id) { return {id.incarnation(), id.sequence()}; }
+  absl::flat_hash_map<Key, std::shared_ptr<Entry>> unanswered_;
   bool kick_posted_ = false;
   // The queue wants nothing more now; written where frames come in, so that the next one is held.
   std::atomic<bool> wait_{false};
