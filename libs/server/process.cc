@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/log/log_options.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
 
@@ -133,13 +134,10 @@ absl::Status Process::LoadConfig() {
 }
 
 absl::Status Process::OpenLog() {
-  const std::string hostname = config_->GetString("myhostname");
-  return maillog::Open({.path = config_->GetString("maillog_file"),
-                        .fd = arguments_.log_fd,
-                        .mode = static_cast<int>(std::strtol(
-                            config_->GetString("maillog_file_permissions").c_str(), nullptr, 8)),
-                        .syslog_name = config_->GetString("syslog_name"),
-                        .hostname = hostname.substr(0, hostname.find('.'))});
+  maillog::Options options = log::LogOptionsOf(*config_);
+  options.fd = arguments_.log_fd;
+  maillog::FlushOnCrash();
+  return maillog::Open(options);
 }
 
 absl::Status Process::ServeHttp() {

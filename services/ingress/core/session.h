@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "libs/base/log_line.h"
 #include "libs/message/cleanup.h"
 #include "libs/message/received.h"
 #include "libs/smtp/client_attributes.h"
@@ -77,7 +78,7 @@ enum class LogProgram { kSmtpd, kCleanup };
 
 struct LogLine {
   LogProgram program;
-  std::string text;
+  maillog::Line text;
 };
 
 // A refusal, for the counters.
@@ -329,7 +330,7 @@ class Session {
   void LogReject(std::string_view stage, std::string_view what, Actions* actions);
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
-  void Log(LogProgram program, std::string text, Actions* actions);
+  void Log(LogProgram program, maillog::Line text, Actions* actions);
   std::string CompletedSender(const mail::Address& sender) const;
   absl::StatusOr<bool> HeadersAreLocal() const;
   message::CleanupOptions MakeCleanupOptions() const;
@@ -343,7 +344,7 @@ class Session {
   // Whether XCLIENT or XFORWARD may come now; else it is answered.
   bool MayForward(bool allowed, const smtp::Command& command, Actions* actions);
   // ", orig_client=NAME[ADDR]" behind client=, by XFORWARD.
-  std::string ForwardedNote() const;
+  maillog::Line ForwardedNote() const;
   void WriteOrigin(bool local_headers, mail::v1::Origin* origin) const;
   // nullopt: XFORWARD does not say.
   std::optional<bool> ForwardedIsLocal() const;

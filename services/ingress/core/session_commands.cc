@@ -10,6 +10,8 @@
 
 namespace postfleet::ingress {
 
+using maillog::Event;
+using maillog::Fact;
 using smtp::Verb;
 
 namespace {
@@ -263,7 +265,9 @@ bool Session::AcceptRecipient(Actions* actions) {
 bool Session::OpenMessage(std::string_view stage, Actions* actions) {
   transaction_->queue_id = surroundings_.NextQueueId();
   if (transaction_->queue_id.empty()) return FailForQueue(stage, actions);
-  Log(LogProgram::kSmtpd, Concat(transaction_->queue_id, ": client=", client_, ForwardedNote()),
+  Log(LogProgram::kSmtpd,
+      maillog::Line::Of(Fact("queue_id", transaction_->queue_id),
+                        ": client=", Fact("client", client_), ForwardedNote(), Event("client")),
       actions);
   // Where Postfix does: before anything of the message is taken in.
   if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;

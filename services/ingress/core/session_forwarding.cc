@@ -76,15 +76,18 @@ bool Session::Xforward(const smtp::Command& command, Actions* actions) {
   return true;
 }
 
-std::string Session::ForwardedNote() const {
-  std::string note;
+maillog::Line Session::ForwardedNote() const {
+  maillog::Line note;
   const std::string* ident = Find(forwarded_, ClientAttribute::kIdent);
-  if (ident != nullptr && !ident->empty()) ConcatTo(&note, ", orig_queue_id=", *ident);
+  if (ident != nullptr && !ident->empty()) {
+    note.Add(", orig_queue_id=", maillog::Fact("orig_queue_id", *ident));
+  }
   const std::string name = ValueOf(forwarded_, ClientAttribute::kName);
   const std::string address = ValueOf(forwarded_, ClientAttribute::kAddr);
   if (name == kUnknown && address == kUnknown) return note;
-  ConcatTo(&note, ", orig_client=", name);
-  if (address != kUnknown) ConcatTo(&note, '[', address, ']');
+  std::string client = name;
+  if (address != kUnknown) ConcatTo(&client, '[', address, ']');
+  note.Add(", orig_client=", maillog::Fact("orig_client", client));
   return note;
 }
 
