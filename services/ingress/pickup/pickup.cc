@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -17,9 +18,9 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/maildrop/files.h"
+#include "libs/message/local_time.h"
 #include "libs/runtime/event_loop.h"
-#include "services/ingress/adapters/enqueue_client.h"
-#include "services/ingress/adapters/local_time.h"
+#include "libs/submission/enqueue_client.h"
 #include "services/ingress/pickup/maildrop_watch.h"
 
 namespace postfleet::ingress {
@@ -33,6 +34,7 @@ constexpr size_t kBufferBytesMax = 16u << 20;
 // Names that were warned of; then all are forgotten.
 constexpr size_t kWarnedMax = 1'000;
 constexpr std::chrono::seconds kResendMax{5};
+constexpr std::chrono::hours kNever{24 * 365};
 
 }  // namespace
 
@@ -45,6 +47,9 @@ absl::StatusOr<std::optional<PickupOptions>> PickupOptions::From(const config::C
   PickupOptions options;
   options.name = "pickup@" + config.GetString("myhostname");
   options.log_program = maillog::ProgramOf(own->GetString("syslog_name"), "pickup");
+  // Seconds, perhaps with a question mark; 0 and - are never.
+  const int seconds = std::atoi(services[0]->wakeup.c_str());
+  options.wakeup = seconds > 0 ? std::chrono::seconds(seconds) : kNever;
   options.folder = config.GetString("queue_directory") + std::string(maildrop::kFolder);
   absl::StatusOr<PickupConfig> mail = PickupConfig::From(*own);
   if (!mail.ok()) return mail.status();
@@ -99,12 +104,11 @@ class Pickup::Impl {
 
  private:
   // One file under way.
-  struct Job : Requester {
+  struct Job : submission::Requester {
     Job(Impl& owner, std::string file_name, int descriptor)
         : impl(owner), file(std::move(file_name)), fd(descriptor) {}
     ~Job() override { close(fd); }
 
-    void OnResolved(const lookup::v1::Answer&) override {}
     void OnFlushed(bool) override {}
     void OnEnqueued(const std::string&, bool final, EnqueueResult::Code code) override {
       impl.OnAnswer(*this, final, code);
@@ -246,7 +250,7 @@ class Pickup::Impl {
           if (!HandOver(job, std::move(part))) return;
         } else {
           ++job->unanswered_chunks;
-          enqueue_.Send({std::move(part.submission), std::move(part.content)}, job);
+          enqueue_.Send(std::move(part.submission), std::move(part.content), job);
         }
       }
       parts.clear();
@@ -296,7 +300,7 @@ class Pickup::Impl {
     queue::v1::SubmissionId* id = part.submission.mutable_id();
     id->set_incarnation(job->name.mark->incarnation);
     id->set_sequence(job->name.mark->sequence);
-    enqueue_.Send({std::move(part.submission), std::move(part.content)}, job);
+    enqueue_.Send(std::move(part.submission), std::move(part.content), job);
     return true;
   }
 
@@ -340,10 +344,10 @@ class Pickup::Impl {
 
   void Abandon(const JobPointer& job) {
     if (!job->mail->has_sent_chunks()) return;
-    Submit abandon;
-    abandon.submission.set_queue_id(job->mail->queue_id());
-    abandon.submission.set_abandon(true);
-    enqueue_.Send(std::move(abandon), nullptr);
+    queue::v1::Submission abandon;
+    abandon.set_queue_id(job->mail->queue_id());
+    abandon.set_abandon(true);
+    enqueue_.Send(std::move(abandon), "", nullptr);
   }
 
   void SetAside(const JobPointer& job, const std::string& why) {
@@ -384,11 +388,11 @@ class Pickup::Impl {
 
   runtime::EventLoop loop_{"pickup"};
   const PickupOptions options_;
-  BufferBudget budget_;
-  EnqueueClient enqueue_;
+  submission::BufferBudget budget_;
+  submission::EnqueueClient enqueue_;
   runtime::Timer wakeup_;
   runtime::Timer again_;
-  LocalTime local_time_;
+  message::LocalTime local_time_;
   std::optional<Folder> folder_;
   std::unique_ptr<MaildropWatch> watch_;
   std::vector<JobPointer> jobs_;
@@ -410,5 +414,16 @@ Pickup::~Pickup() { Stop(); }
 void Pickup::Start() { impl_->Start(); }
 void Pickup::Drain(std::chrono::milliseconds grace) { impl_->Drain(grace); }
 void Pickup::Stop() { impl_->Stop(); }
+
+absl::StatusOr<std::unique_ptr<Pickup>> StartPickup(const config::Config& config,
+                                                    std::shared_ptr<grpc::Channel> queue) {
+  absl::StatusOr<std::optional<PickupOptions>> options = PickupOptions::From(config);
+  if (!options.ok()) return options.status();
+  if (!options->has_value()) return nullptr;
+  (*options)->queue = std::move(queue);
+  auto pickup = std::make_unique<Pickup>(**std::move(options));
+  pickup->Start();
+  return pickup;
+}
 
 }  // namespace postfleet::ingress

@@ -19,6 +19,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -62,5 +63,9 @@ class Pickup {
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// The node's, running; nullptr: master.cf has no service pickup. Errors: as PickupOptions::From.
+absl::StatusOr<std::unique_ptr<Pickup>> StartPickup(const config::Config& config,
+                                                    std::shared_ptr<grpc::Channel> queue);
 
 }  // namespace postfleet::ingress
