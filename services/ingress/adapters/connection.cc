@@ -16,6 +16,14 @@ constexpr size_t kCommandReadBytes = 4096;
 // Reads of one client before others have their turn.
 constexpr int kReadsMax = 16;
 
+lookup::v1::Query QueryOf(const Resolve& resolve) {
+  lookup::v1::Query query;
+  query.set_recipient(resolve.recipient);
+  query.set_sender(resolve.sender);
+  query.set_check_listed(resolve.check_listed);
+  return query;
+}
+
 }  // namespace
 
 Connection::Connection(Server& server, Listener& listener, bool stressed,
@@ -94,9 +102,10 @@ void Connection::Perform(Actions& actions) {
   }
   for (Submit& submit : actions.submits) {
     const bool abandon = submit.submission.abandon();
-    server_.enqueue().Send(std::move(submit), abandon ? nullptr : shared_from_this());
+    server_.enqueue().Send(std::move(submit.submission), std::move(submit.content),
+                           abandon ? nullptr : shared_from_this());
   }
-  if (actions.resolve) server_.resolve().Ask(*actions.resolve, shared_from_this());
+  if (actions.resolve) server_.resolve().Ask(QueryOf(*actions.resolve), shared_from_this());
   if (actions.flush) server_.enqueue().Flush(*actions.flush, shared_from_this());
   // A reply ends a request, and its own writing has the whole limit.
   if (config_.per_request_deadline && unsent_.empty() && !actions.reply.empty()) Touch();

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "services/ingress/adapters/buffer_budget.h"
+#include "libs/submission/buffer_budget.h"
 #include "services/ingress/core/client_rates.h"
 
 namespace postfleet::ingress {
@@ -51,7 +51,7 @@ class SharedLoad {
   SharedLoad(size_t buffer_bytes_max, size_t sessions_max)
       : budget_(buffer_bytes_max), all_(sessions_max) {}
 
-  BufferBudget& budget() { return budget_; }
+  submission::BufferBudget& budget() { return budget_; }
   SessionCeiling& all() { return all_; }
 
   // Before the loops run. The first caller's figures count for all.
@@ -73,7 +73,7 @@ class SharedLoad {
   }
 
  private:
-  BufferBudget budget_;
+  submission::BufferBudget budget_;
   SessionCeiling all_;
   absl::flat_hash_map<std::string, std::shared_ptr<SessionCeiling>> ceilings_;
   absl::flat_hash_map<std::string, std::shared_ptr<ClientRates>> rates_;

@@ -1,11 +1,11 @@
-#include "services/ingress/adapters/resolve_client.h"
+#include "libs/routing/resolve_client.h"
 
 #include <utility>
 #include <vector>
 
 #include "libs/rpc/payload.h"
 
-namespace postfleet::ingress {
+namespace postfleet::routing {
 namespace {
 
 constexpr size_t kFrameQueriesMax = 1000;
@@ -32,12 +32,10 @@ void ResolveClient::Stop() {
   });
 }
 
-void ResolveClient::Ask(const Resolve& resolve, std::shared_ptr<Requester> requester) {
+void ResolveClient::Ask(lookup::v1::Query query, std::shared_ptr<Requester> requester) {
   auto entry = std::make_shared<Entry>();
+  entry->query = std::move(query);
   entry->query.set_id(next_id_);
-  entry->query.set_recipient(resolve.recipient);
-  entry->query.set_sender(resolve.sender);
-  entry->query.set_check_listed(resolve.check_listed);
   entry->requester = std::move(requester);
   entry->since = clock_.Monotonic();
   unanswered_.emplace(next_id_++, entry);
@@ -60,7 +58,9 @@ bool ResolveClient::NextFrame(grpc::ByteBuffer* frame) {
 
 // The last query has no requester: its answer says that the service is there.
 rpc::StreamCallbacks ResolveClient::Open() {
-  Ask({.recipient = "postmaster"}, nullptr);
+  lookup::v1::Query sign_of_life;
+  sign_of_life.set_recipient("postmaster");
+  Ask(std::move(sign_of_life), nullptr);
   outbox_.TakeAll();  // of the stream before
   for (const auto& [id, entry] : unanswered_) outbox_.Add(entry);
   return {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
@@ -114,4 +114,4 @@ void ResolveClient::GiveUpOld() {
   }
 }
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::routing

@@ -1,4 +1,4 @@
-#include "services/ingress/fake_services.h"
+#include "libs/submission/fake_services.h"
 
 #include <grpcpp/server_builder.h>
 
@@ -6,7 +6,7 @@
 
 #include "libs/rpc/payload.h"
 
-namespace postfleet::ingress {
+namespace postfleet::submission {
 namespace {
 
 using queue::v1::EnqueueResult;
@@ -306,4 +306,4 @@ void FakeServices::ReleaseAnswers() {
   for (const auto& peer : peers) peer->stream->Kick();
 }
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::submission

@@ -6,11 +6,11 @@
 
 #include "libs/message/received.h"
 
-namespace postfleet::ingress {
+namespace postfleet::message {
 
 class LocalTime {
  public:
-  message::MailTime At(int64_t wall_ms) {
+  MailTime At(int64_t wall_ms) {
     const int64_t seconds = wall_ms / 1000;
     if (seconds / 60 != minute_) {
       minute_ = seconds / 60;
@@ -29,4 +29,4 @@ class LocalTime {
   std::string zone_ = "UTC";
 };
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::message

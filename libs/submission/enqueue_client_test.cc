@@ -1,4 +1,4 @@
-#include "services/ingress/adapters/enqueue_client.h"
+#include "libs/submission/enqueue_client.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,9 @@
 
 #include "libs/base/clock.h"
 #include "libs/runtime/event_loop.h"
-#include "services/ingress/fake_services.h"
+#include "libs/submission/fake_services.h"
 
-namespace postfleet::ingress {
+namespace postfleet::submission {
 namespace {
 
 using queue::v1::EnqueueResult;
@@ -23,7 +23,6 @@ constexpr std::chrono::milliseconds kResendMax{5000};
 // Keeps the answers.
 class Client : public Requester {
  public:
-  void OnResolved(const lookup::v1::Answer&) override {}
   void OnFlushed(bool) override {}
   void OnEnqueued(const std::string&, bool, EnqueueResult::Code code) override {
     {
@@ -91,10 +90,10 @@ class EnqueueClientTest : public testing::Test {
   std::shared_ptr<Client> Send() {
     auto client = std::make_shared<Client>();
     loop_.RunAndWait([&] {
-      Submit submit;
-      submit.submission.set_queue_id(enqueue_.NextQueueId());
-      submit.submission.mutable_message();
-      enqueue_.Send(std::move(submit), client);
+      queue::v1::Submission submission;
+      submission.set_queue_id(enqueue_.NextQueueId());
+      submission.mutable_message();
+      enqueue_.Send(std::move(submission), "", client);
     });
     return client;
   }
@@ -231,4 +230,4 @@ TEST_F(EnqueueClientTest, ASlowQueueThatIsThereIsWaitedFor) {
 }
 
 }  // namespace
-}  // namespace postfleet::ingress
+}  // namespace postfleet::submission

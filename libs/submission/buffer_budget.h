@@ -1,4 +1,4 @@
-// Contents held in memory by all sessions and by what waits for the queue's answer (P4).
+// Contents held in memory by those who make them and by what waits for the queue's answer (P4).
 // Thread-safe.
 #pragma once
 
@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace postfleet::ingress {
+namespace postfleet::submission {
 
 class BufferBudget {
  public:
@@ -28,4 +28,4 @@ class BufferBudget {
   std::atomic<int64_t> peak_{0};
 };
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::submission

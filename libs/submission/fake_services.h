@@ -18,7 +18,7 @@
 #include "proto/postfleet/lookup/v1/lookup.grpc.pb.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 
-namespace postfleet::ingress {
+namespace postfleet::submission {
 
 class FakeServices {
  public:
@@ -91,4 +91,4 @@ class FakeServices {
   std::shared_ptr<grpc::Channel> channel_;
 };
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::submission

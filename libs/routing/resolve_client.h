@@ -12,10 +12,17 @@
 #include "libs/base/clock.h"
 #include "libs/rpc/lasting_stream.h"
 #include "libs/rpc/outbox.h"
-#include "services/ingress/adapters/requester.h"
-#include "services/ingress/core/session.h"
+#include "libs/runtime/event_loop.h"
+#include "proto/postfleet/lookup/v1/lookup.pb.h"
 
-namespace postfleet::ingress {
+namespace postfleet::routing {
+
+// Who waits for an answer. Called on the loop, never from within a request.
+class Requester {
+ public:
+  virtual ~Requester() = default;
+  virtual void OnResolved(const lookup::v1::Answer& answer) = 0;
+};
 
 class ResolveClient {
  public:
@@ -29,7 +36,8 @@ class ResolveClient {
 
   // The service answered on this stream.
   bool connected() const { return answered_; }
-  void Ask(const Resolve& resolve, std::shared_ptr<Requester> requester);
+  // `query` lacks its id.
+  void Ask(lookup::v1::Query query, std::shared_ptr<Requester> requester);
   // Answers what waited for too long. To be called now and then.
   void GiveUpOld();
 
@@ -58,4 +66,4 @@ class ResolveClient {
   bool kick_posted_ = false;
 };
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::routing

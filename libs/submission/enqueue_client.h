@@ -25,12 +25,21 @@
 #include "libs/rpc/lasting_stream.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/payload.h"
+#include "libs/runtime/event_loop.h"
+#include "libs/submission/buffer_budget.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
-#include "services/ingress/adapters/buffer_budget.h"
-#include "services/ingress/adapters/requester.h"
-#include "services/ingress/core/session.h"
 
-namespace postfleet::ingress {
+namespace postfleet::submission {
+
+// Who waits for answers. Called on the loop, never from within a request.
+class Requester {
+ public:
+  virtual ~Requester() = default;
+  virtual void OnFlushed(bool started) = 0;
+  // `final`: the answer to the submission that has the message.
+  virtual void OnEnqueued(const std::string& queue_id, bool final,
+                          queue::v1::EnqueueResult::Code code) = 0;
+};
 
 class EnqueueClient {
  public:
@@ -63,7 +72,9 @@ class EnqueueClient {
   queue::v1::SubmissionId ReserveId();
   // `requester` may be null: nobody waits (an abandon). A submission that has an id keeps it, be it
   // of another process, which may have sent it: it is applied once.
-  void Send(Submit submit, std::shared_ptr<Requester> requester);
+  // `content` is its payload, whose length and checksum it has.
+  void Send(queue::v1::Submission submission, std::string content,
+            std::shared_ptr<Requester> requester);
   // Deferred mail of `site` is to be tried now: answered within kFlushMax.
   static constexpr std::chrono::seconds kFlushMax{10};
   void Flush(std::string site, std::shared_ptr<Requester> requester);
@@ -118,4 +129,4 @@ class EnqueueClient {
   std::optional<std::chrono::steady_clock::time_point> behind_at_;
 };
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::submission

@@ -1,10 +1,10 @@
-#include "services/ingress/adapters/enqueue_client.h"
+#include "libs/submission/enqueue_client.h"
 
 #include <algorithm>
 #include <utility>
 #include <vector>
 
-namespace postfleet::ingress {
+namespace postfleet::submission {
 
 using queue::v1::EnqueueResult;
 
@@ -136,22 +136,22 @@ queue::v1::SubmissionId EnqueueClient::ReserveId() {
   return id;
 }
 
-void EnqueueClient::Send(Submit submit, std::shared_ptr<Requester> requester) {
+void EnqueueClient::Send(queue::v1::Submission submission, std::string content,
+                         std::shared_ptr<Requester> requester) {
   auto entry = std::make_shared<Entry>();
-  entry->submission = std::move(submit.submission);
+  entry->submission = std::move(submission);
   const bool has_id = entry->submission.has_id();
   if (incarnation_ == 0) {
-    // Its queue id is of an incarnation that is gone. Posted: sessions expect answers later.
-    budget_.Add(static_cast<int64_t>(submit.content.size()));
+    // Its queue id is of an incarnation that is gone. Posted: requesters expect answers later.
+    budget_.Add(static_cast<int64_t>(content.size()));
     entry->requester = std::move(requester);
     const auto code = has_id ? EnqueueResult::FAILED : EnqueueResult::EXPIRED;
     loop_.Post([this, entry, code] { Answer(entry, code); });
     return;
   }
   if (!has_id) *entry->submission.mutable_id() = ReserveId();
-  budget_.Add(static_cast<int64_t>(submit.content.size()));
-  if (!submit.content.empty())
-    entry->payload.push_back(rpc::OwningSlice(std::move(submit.content)));
+  budget_.Add(static_cast<int64_t>(content.size()));
+  if (!content.empty()) entry->payload.push_back(rpc::OwningSlice(std::move(content)));
   entry->requester = std::move(requester);
   unanswered_.insert_or_assign(KeyOf(entry->submission.id()), entry);
   if (!stream_.is_open()) {
@@ -237,4 +237,4 @@ void EnqueueClient::GiveUpOld() {
   }
 }
 
-}  // namespace postfleet::ingress
+}  // namespace postfleet::submission
