@@ -156,7 +156,8 @@ class Warner {
     if (FindParameter(name) == nullptr && !IsReferenced(name) && !IsOfTransport(name)) {
       std::optional<std::string_view> nearest = NearestParameter(name, of_transports_);
       std::string hint = nearest ? Concat(" (did you mean \"", *nearest, "\"?)") : "";
-      diagnostics_.Warn(Concat(file, ": unused parameter: ", name, '=', value, hint));
+      diagnostics_.Warn(Concat(file, ": unused parameter: ", name, '=', value, hint),
+                        Diagnostic::Kind::kUnused);
       return;
     }
     if (!row || !(IsIgnored(*row) || row->status == ParameterStatus::kPartly)) return;
@@ -174,7 +175,8 @@ class Warner {
     diagnostics_.Warn(Concat(place, ": parameter \"", name,
                              IsIgnored(*row) ? "\" is not supported yet; its value is ignored"
                                              : "\" is honoured in part",
-                             hint.empty() ? "" : "; ", hint));
+                             hint.empty() ? "" : "; ", hint),
+                      Diagnostic::Kind::kUnsupported);
   }
 
  private:
