@@ -122,7 +122,10 @@ int Run(server::Process& process) {
        .queue = channel,
        .transports = server::OrDie(delivery::TransportsFrom(
            process.config(),
-           {.helper_fds = process.arguments().helper_fds, .metrics = &process.metrics()})),
+           {.helper_fds = process.arguments().helper_fds,
+            .queue = channel,
+            .lookup = channel,
+            .metrics = &process.metrics()})),
        .metrics = &process.metrics()});
   delivery.Start();
   scheduler.Start(channel, channel);

@@ -13,8 +13,10 @@
 #include "services/delivery/bounce/bounce_agent.h"
 #include "services/delivery/core/absent_agent.h"
 #include "services/delivery/core/answering_agent.h"
+#include "services/delivery/lookup_routes.h"
 #include "services/delivery/mailbox/virtual_agent.h"
 #include "services/delivery/privileged/helper_connections.h"
+#include "services/delivery/queue_forwarder.h"
 #include "services/delivery/smtp/smtp_agent.h"
 
 namespace postfleet::delivery {
@@ -84,6 +86,43 @@ class SharedMailboxes {
   std::shared_ptr<privileged::HelperConnections> connections_;
 };
 
+// What forwards mail and asks for routes: made for the first agent that does, gone with the last.
+class SharedSubmission {
+ public:
+  SharedSubmission(const config::Config& config, TransportWorld& world)
+      : options_{.name = Concat("delivery@", config.GetString("myhostname")),
+                 .myhostname = config.GetString("myhostname"),
+                 .mail_name = config.GetString("mail_name"),
+                 .queue = world.queue,
+                 .clock = world.clock},
+        lookup_(world.lookup) {}
+
+  // nullptr: there is no queue.
+  std::shared_ptr<Forwarder> ForwarderFor(runtime::EventLoop& loop) {
+    if (options_.queue == nullptr) return nullptr;
+    std::shared_ptr<QueueForwarder> forwarder = forwarder_.lock();
+    if (forwarder == nullptr) {
+      forwarder_ = forwarder = std::make_shared<QueueForwarder>(loop, options_);
+    }
+    return forwarder;
+  }
+  // nullptr: there is no lookup.
+  std::shared_ptr<Routes> RoutesFor(runtime::EventLoop& loop) {
+    if (lookup_ == nullptr) return nullptr;
+    std::shared_ptr<LookupRoutes> routes = routes_.lock();
+    if (routes == nullptr) {
+      routes_ = routes = std::make_shared<LookupRoutes>(loop, lookup_, *options_.clock);
+    }
+    return routes;
+  }
+
+ private:
+  const ForwarderOptions options_;
+  const std::shared_ptr<grpc::Channel> lookup_;
+  std::weak_ptr<QueueForwarder> forwarder_;
+  std::weak_ptr<LookupRoutes> routes_;
+};
+
 smtp::Random SystemRandom() {
   auto engine = std::make_shared<std::mt19937_64>(std::random_device()());
   return [engine](uint32_t bound) {
@@ -109,6 +148,7 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                                                            TransportWorld world) {
   std::vector<TransportAgent> transports;
   const auto resolver = std::make_shared<SharedResolver>(world.metrics);
+  const auto submission = std::make_shared<SharedSubmission>(config, world);
   const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds));
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;

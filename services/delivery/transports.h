@@ -1,6 +1,9 @@
 // The transports that a worker offers: those of master.cf whose program it has.
 #pragma once
 
+#include <grpcpp/channel.h>
+
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,6 +17,9 @@ struct TransportWorld {
   const Clock* clock = &SystemClock();
   // Connections to the privileged helper; taken over. Empty: no mailbox is delivered to.
   std::vector<int> helper_fds;
+  // Where agents forward mail to, and ask for routes. nullptr: they do neither.
+  std::shared_ptr<grpc::Channel> queue;
+  std::shared_ptr<grpc::Channel> lookup;
   metrics::Registry* metrics = nullptr;  // outlives the agents; nullptr: nobody counts
 };
 
