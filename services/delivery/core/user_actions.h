@@ -48,6 +48,13 @@ struct MailboxDelivery {
   std::string header;
   uint64_t file_bytes_max = 0;  // 0: no limit
   MailboxLocks locks;           // kMbox
+  // kMbox that exists already: kRefused, "destination PATH is not owned by recipient", unless it is
+  // `owner`'s (or `user`'s, where that is 0).
+  bool must_be_owned = false;
+  // kMbox: kRefused, "file is executable", where any may execute it; and what is no regular file
+  // (/dev/null, a FIFO) is written without lock, rewind or fsync. Otherwise that is kRefused,
+  // "destination PATH is not a regular file".
+  bool is_any_file = false;
 };
 
 // Of a mailbox, a file or a command that has not done what it was to do.
