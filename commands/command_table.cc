@@ -7,9 +7,11 @@
 
 #include "commands/command_help.h"
 #include "commands/manual.h"
+#include "commands/postalias.h"
 #include "commands/postcat.h"
 #include "commands/postconf.h"
 #include "commands/postfix.h"
+#include "commands/postlog.h"
 #include "commands/postmap.h"
 #include "commands/postqueue.h"
 #include "commands/postsuper.h"
@@ -26,8 +28,8 @@ constexpr std::string_view kProgram = "postfleet";
 constexpr Command kCommands[] = {
     {"mailq", RunMailq, EX_TEMPFAIL},
     {"manual", RunManual},
-    {"newaliases", nullptr, EX_UNAVAILABLE},
-    {"postalias", nullptr},
+    {"newaliases", RunNewaliases},
+    {"postalias", RunPostalias},
     {"postcat", RunPostcat},
     {"postconf", RunPostconf},
     {"postdrop", nullptr, EX_UNAVAILABLE},
@@ -35,7 +37,7 @@ constexpr Command kCommands[] = {
     {"postfix-tls", nullptr},
     {"postkick", nullptr},
     {"postlock", nullptr, EX_SOFTWARE},
-    {"postlog", nullptr},
+    {"postlog", RunPostlog},
     {"postmap", RunPostmap},
     {"postmulti", nullptr},
     {"postqueue", RunPostqueue, EX_UNAVAILABLE},

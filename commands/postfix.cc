@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "commands/folder_check.h"
+#include "commands/log_rotation.h"
 #include "commands/options.h"
 #include "commands/postqueue.h"
 #include "commands/queue_address.h"
@@ -166,6 +167,20 @@ int Reload(Call& call) {
   return status;
 }
 
+int LogRotate(Call& call) {
+  const auto open_new = [&call]() -> absl::Status {
+    MakeLogFile(call.config);
+    const absl::StatusOr<Servers> servers = FindServers(call.config);
+    if (!servers.ok()) return servers.status();
+    for (const RunningServer& server : servers->running) {
+      if (absl::Status told = ReloadServer(server); !told.ok()) return told;
+    }
+    return absl::OkStatus();
+  };
+  const absl::Status rotated = RotateLog(call.config, open_new);
+  return rotated.ok() ? 0 : call.console.Fatal(rotated);
+}
+
 int Flush(Call& call) { return RunPostqueue({"postqueue", call.directory, {"-f"}}, call.streams); }
 
 // Errors of main.cf and master.cf have ended the command before. What is left are warnings; but a
@@ -212,7 +227,7 @@ constexpr Subcommand kSubcommands[] = {
     {"status", Status, Needs::kLegible},
     {"set-permissions", nullptr},
     {"upgrade-configuration", nullptr},
-    {"logrotate", nullptr},
+    {"logrotate", LogRotate},
     {"tls", nullptr},
     {"quick-start", nullptr},
     {"drain", nullptr},
