@@ -73,8 +73,7 @@ Session::Session(const SessionConfig& config, ConnectionFacts facts, Surrounding
       facts_(std::move(facts)),
       surroundings_(surroundings),
       client_(ClientText(facts_, config.client_port_logging)),
-      lines_(config.line_length_limit,
-             config.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded),
+      lines_(config.line_length_limit, NormalizesLines()),
       discarded_keywords_(config.discarded_keywords) {}
 
 Session::~Session() = default;

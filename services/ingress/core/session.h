@@ -53,7 +53,8 @@ struct ConnectionFacts {
   // smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts.
   bool may_xclient = false;
   bool may_xforward = false;
-  // Behind XCLIENT: asks the lists again, by name and address; null: there are none.
+  // Behind XCLIENT: asks the lists again, by name and address, and gives the client its own place
+  // in the counts; null: there are none.
   std::function<void(ConnectionFacts*)> recognize;
 };
 
@@ -343,8 +344,12 @@ class Session {
   void NameClient();
   // Whether XCLIENT or XFORWARD may come now; else it is answered.
   bool MayForward(bool allowed, const smtp::Command& command, Actions* actions);
-  // ", orig_client=NAME[ADDR]" behind client=, by XFORWARD.
-  maillog::Line ForwardedNote() const;
+  // Behind client=: ", sasl_username=NAME" by XCLIENT, ", orig_client=NAME[ADDR]" by XFORWARD.
+  maillog::Line ClientNote() const;
+  smtp::AttributeSyntax ForwardingSyntax() const;
+  bool NormalizesLines() const {
+    return config_.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded;
+  }
   void WriteOrigin(bool local_headers, mail::v1::Origin* origin) const;
   // nullopt: XFORWARD does not say.
   std::optional<bool> ForwardedIsLocal() const;
@@ -372,7 +377,8 @@ class Session {
   bool saw_bare_lf_ = false;            // notes=bare_lf
   std::string_view where_ = "CONNECT";  // for the line about a lost connection
 
-  std::string helo_;
+  std::string helo_;   // with `?` for what is special in headers
+  std::string login_;  // by XCLIENT; "": nobody's
   bool esmtp_ = false;
   bool greeted_ = false;
   int errors_ = 0;

@@ -21,6 +21,19 @@ bool IsUnreadable(const std::optional<smtp::Reply>& error) {
   return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
 }
 
+// A name is joined of the words of a command; what brackets hold is a word.
+std::string SingleBlanks(std::string_view text) {
+  std::string joined;
+  bool in_brackets = false;
+  for (const char c : text) {
+    const bool blank = !in_brackets && (c == ' ' || c == '\t');
+    if (blank && (joined.empty() || joined.back() == ' ')) continue;
+    in_brackets = in_brackets ? c != '>' : c == '<';
+    joined.push_back(blank ? ' ' : c);
+  }
+  return joined;
+}
+
 // `site!user` can lead to what no path may be.
 bool IsMalformed(const SessionConfig& config, std::string_view completed, bool smtputf8) {
   if (!config.allow_min_user && completed.starts_with('-')) return true;
@@ -34,7 +47,7 @@ bool IsMalformed(const SessionConfig& config, std::string_view completed, bool s
 }  // namespace
 
 void Session::Greet(const smtp::Command& command, bool esmtp) {
-  helo_ = std::string(command.arguments);
+  helo_ = smtp::WithoutSpecials(SingleBlanks(command.arguments), config_.smtputf8);
   esmtp_ = esmtp;
   greeted_ = true;
 }
@@ -267,7 +280,7 @@ bool Session::OpenMessage(std::string_view stage, Actions* actions) {
   if (transaction_->queue_id.empty()) return FailForQueue(stage, actions);
   Log(LogProgram::kSmtpd,
       maillog::Line::Of(Fact("queue_id", transaction_->queue_id),
-                        ": client=", Fact("client", client_), ForwardedNote(), Event("client")),
+                        ": client=", Fact("client", client_), ClientNote(), Event("client")),
       actions);
   // Where Postfix does: before anything of the message is taken in.
   if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;

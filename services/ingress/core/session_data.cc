@@ -72,14 +72,15 @@ void Session::BeginData(smtp::DataReader::Framing framing) {
       .client_address = facts_.address,
       .myhostname = config_.myhostname,
       .mail_name = config_.mail_name,
-      .protocol = message::ProtocolName(esmtp_, false, false, transaction.smtputf8),
+      .protocol = message::ProtocolName(esmtp_, false, !login_.empty(), transaction.smtputf8),
       .queue_id = transaction.queue_id,
       .recipient = transaction.recipients.size() == 1
                        ? mail::QuoteAddress(transaction.recipients.front().given)
                        : std::string(),
       .time = surroundings_.MailTimeAt(surroundings_.WallMillis()),
   });
-  transaction.content = std::make_unique<Content>(mode, framing, MakeCleanupOptions(), received);
+  transaction.content = std::make_unique<Content>(mode, framing, config_.line_length_limit,
+                                                  MakeCleanupOptions(), received);
   size_t capacity = kFirstChunkCapacity;
   if (transaction.size_hint > capacity) capacity = transaction.size_hint + 1024;
   transaction.content->chunk.reserve(std::min(capacity, config_.chunk_bytes));
@@ -250,6 +251,8 @@ bool Session::RefuseContent(Actions* actions) {
   const Content& content = *transaction.content;
   if (TooBig()) {
     Log(LogProgram::kSmtpd,
+        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
+    Log(LogProgram::kCleanup,
         Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
     actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
     Reply(552, "5.3.4 Error: message file too big", actions);

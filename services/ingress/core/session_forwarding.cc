@@ -1,10 +1,11 @@
 // XCLIENT and XFORWARD: what an authorized client says of the client behind it.
 //
-// XCLIENT puts another in its place: name and address, and with them the lists it is on, for
-// restrictions, Received and the log; the session begins anew, with the greeting and the protocol
-// that the same command brings. Who may say XFORWARD, and how clients are counted, stays with the
-// one that connected. XFORWARD changes nothing here but the log and what the message's origin is,
-// for one message.
+// XCLIENT puts another in its place: name and address, and with them the lists it is on and its
+// place in the counts of clients, for restrictions, Received and the log; the session begins anew,
+// with the greeting, the protocol and the login that the same command brings. Who may say XFORWARD
+// stays with the one that connected. The server's address that XCLIENT names serves nothing here:
+// no policy server and no milter is told of it. XFORWARD changes nothing here but the log and what
+// the message's origin is, for one message.
 #include "libs/base/concat.h"
 #include "services/ingress/core/session.h"
 
@@ -47,7 +48,7 @@ bool Session::MayForward(bool allowed, const smtp::Command& command, Actions* ac
 bool Session::Xclient(const smtp::Command& command, Actions* actions) {
   if (!MayForward(facts_.may_xclient, command, actions)) return false;
   smtp::ClientAttributes said;
-  if (const auto bad = smtp::ParseXclient(command.arguments, &said)) {
+  if (const auto bad = smtp::ParseXclient(command.arguments, ForwardingSyntax(), &said)) {
     return FailParsing(*bad, command, actions);
   }
   Take(said, ClientAttribute::kName, &facts_.name);
@@ -55,20 +56,28 @@ bool Session::Xclient(const smtp::Command& command, Actions* actions) {
   Take(said, ClientAttribute::kPort, &facts_.port);
   if (facts_.recognize) facts_.recognize(&facts_);
   NameClient();
-  FindKeywords(actions);
+  lines_.SetNormalize(NormalizesLines());
   DropTransaction(actions);
   const std::string* helo = Find(said, ClientAttribute::kHelo);
   helo_ = helo == nullptr ? "" : *helo;
   greeted_ = !helo_.empty();
   esmtp_ = ValueOf(said, ClientAttribute::kProto) == "ESMTP";
+  const std::string* login = Find(said, ClientAttribute::kLogin);
+  login_ = login == nullptr ? "" : *login;
+  if (TooManyConnections(actions)) return false;
+  FindKeywords(actions);
   if (config_.delay_reject) return ConnectDecided(std::nullopt, actions);
   return Judge(Stage::kClient, client_, &Session::ConnectDecided, actions);
+}
+
+smtp::AttributeSyntax Session::ForwardingSyntax() const {
+  return {.utf8 = config_.smtputf8, .ipv4 = config_.ipv4, .ipv6 = config_.ipv6};
 }
 
 bool Session::Xforward(const smtp::Command& command, Actions* actions) {
   if (!MayForward(facts_.may_xforward, command, actions)) return false;
   smtp::ClientAttributes said;
-  if (const auto bad = smtp::ParseXforward(command.arguments, &said)) {
+  if (const auto bad = smtp::ParseXforward(command.arguments, ForwardingSyntax(), &said)) {
     return FailParsing(*bad, command, actions);
   }
   for (auto& [attribute, value] : said) forwarded_[attribute] = std::move(value);
@@ -76,8 +85,12 @@ bool Session::Xforward(const smtp::Command& command, Actions* actions) {
   return true;
 }
 
-maillog::Line Session::ForwardedNote() const {
+maillog::Line Session::ClientNote() const {
   maillog::Line note;
+  if (!login_.empty()) {
+    note.Add(", sasl_method=", maillog::Fact("sasl_method", "XCLIENT"),
+             ", sasl_username=", maillog::Fact("sasl_username", login_));
+  }
   const std::string* ident = Find(forwarded_, ClientAttribute::kIdent);
   if (ident != nullptr && !ident->empty()) {
     note.Add(", orig_queue_id=", maillog::Fact("orig_queue_id", *ident));
