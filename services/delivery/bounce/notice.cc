@@ -258,9 +258,13 @@ std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
   if (!outcome.remote_mta().empty()) {
     ConcatTo(&report, "Remote-MTA: dns; ", PrintableText(outcome.remote_mta(), 255), "\n");
   }
-  const bool by_server = !outcome.diagnostic().empty();
-  AppendWrapped(Concat("Diagnostic-Code: ", by_server ? "smtp; " : "X-Postfix; ",
-                       PrintableText(by_server ? outcome.diagnostic() : outcome.text(), detail)),
+  // A server's words, a command's, or our own.
+  const bool is_own = outcome.diagnostic().empty();
+  AppendWrapped(Concat("Diagnostic-Code: ",
+                       is_own                         ? "X-Postfix; "
+                       : outcome.remote_mta().empty() ? "x-unix; "
+                                                      : "smtp; ",
+                       PrintableText(is_own ? outcome.text() : outcome.diagnostic(), detail)),
                 &report);
   if (request_.kind == NoticeKind::kDelay) {
     ConcatTo(&report, "Will-Retry-Until: ", Date(delivery_.retry_until_ms()), "\n");
