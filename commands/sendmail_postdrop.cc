@@ -125,10 +125,7 @@ absl::Status PostdropProcess::Commit() {
   if (word.starts_with(kRefused)) {
     return absl::PermissionDeniedError(word.substr(kRefused.size()));
   }
-  if (!WIFEXITED(status)) {
-    return absl::UnavailableError(Concat("postdrop: killed by signal ", WTERMSIG(status)));
-  }
-  switch (WEXITSTATUS(status)) {
+  switch (WIFEXITED(status) ? WEXITSTATUS(status) : -1) {
     case 0:
       if (word == "ok") return absl::OkStatus();
       break;
@@ -139,7 +136,7 @@ absl::Status PostdropProcess::Commit() {
     default:
       break;
   }
-  return absl::UnavailableError(Concat("postdrop: exit status ", WEXITSTATUS(status)));
+  return absl::UnavailableError("queue file write error");
 }
 
 }  // namespace postfleet::commands

@@ -133,7 +133,7 @@ class Dialogue {
         over_ = true;
         return Say(221, "2.0.0", "Bye");
       default:
-        return Say(502, "5.5.2", "Error: command not recognized");
+        return Say(500, "5.5.2", "Error: command not recognized");
     }
   }
 

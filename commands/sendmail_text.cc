@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "libs/mail/address_list.h"
 #include "libs/maildrop/record.h"
-#include "libs/message/address_rewriting.h"
 #include "libs/message/header.h"
 
 namespace postfleet::commands {
@@ -33,12 +33,17 @@ bool ParseLineEnds(std::string_view word, SendmailTextOptions::LineEnds* line_en
 }
 
 std::vector<std::string> ReadAddresses(std::string_view list, size_t tokens_max) {
-  const message::AddressRewriting as_they_are = {.append_at_origin = false,
-                                                 .append_dot_domain = false,
-                                                 .swap_bangpath = false,
-                                                 .percent_hack = false,
-                                                 .tokens_max = tokens_max};
-  return message::ReadAddressList(as_they_are, list);
+  std::vector<std::string> addresses;
+  const auto take = [&](mail::AddressTokens* tokens) {
+    addresses.emplace_back();
+    mail::AppendAddressTokens(*tokens, {.quoted = false}, &addresses.back());
+    *tokens = {{mail::AddressToken::Kind::kAddress, 0, {}}};
+    return false;
+  };
+  mail::AddressTokens edited;
+  mail::EditAddresses(mail::TokenizeAddresses(list, tokens_max), take, &edited);
+  std::reverse(addresses.begin(), addresses.end());
+  return addresses;
 }
 
 void SendmailText::Take(std::string_view bytes, std::string* records) {

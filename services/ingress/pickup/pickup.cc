@@ -17,6 +17,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/mail/address.h"
 #include "libs/maildrop/files.h"
 #include "libs/message/local_time.h"
 #include "libs/runtime/event_loop.h"
@@ -35,6 +36,10 @@ constexpr size_t kBufferBytesMax = 16u << 20;
 constexpr size_t kWarnedMax = 1'000;
 constexpr std::chrono::seconds kResendMax{5};
 constexpr std::chrono::hours kNever{24 * 365};
+
+std::string ShownSender(const std::string& sender) {
+  return sender.empty() ? "" : mail::QuoteAddress(sender);
+}
 
 }  // namespace
 
@@ -262,7 +267,7 @@ class Pickup::Impl {
     const PickupMail& mail = *job.mail;
     if (mail.known() && !std::exchange(job.said, true)) {
       maillog::Info(options_.log_program, maillog::Fact("queue_id", mail.queue_id()),
-                    ": uid=", job.owner, " from=<", mail.envelope().sender, ">");
+                    ": uid=", job.owner, " from=<", ShownSender(mail.envelope().sender), ">");
       if (!mail.envelope().verp.empty()) {
         Warn(mail.queue_id(), ": VERP is not supported yet: the sender stays the same for all");
       }
