@@ -22,25 +22,6 @@ Destination DestinationOf(std::string text) {
   return {Kind::kAddress, std::move(text)};
 }
 
-// A backslash in front of a name stays, as in Postfix: "\\user" is the user whatever aliases say.
-std::string KeepBackslashes(std::string_view text) {
-  std::string kept;
-  bool in_quotes = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool starts_word =
-        i == 0 || text[i - 1] == ',' || text[i - 1] == ' ' || text[i - 1] == '\t';
-    if (text[i] == '"') in_quotes = !in_quotes;
-    kept += text[i];
-    if (text[i] != '\\') continue;
-    if (!in_quotes && starts_word) {
-      kept += '\\';
-    } else if (i + 1 < text.size()) {
-      kept += text[++i];
-    }
-  }
-  return kept;
-}
-
 }  // namespace
 
 std::vector<Destination> ReadDestinations(std::string_view text) {
@@ -54,7 +35,7 @@ std::vector<Destination> ReadDestinations(std::string_view text) {
     return true;
   };
   mail::AddressTokens list;
-  mail::EditAddresses(mail::TokenizeAddresses(KeepBackslashes(text), 0), take, &list);
+  mail::EditAddresses(mail::TokenizeAddresses(text, 0), take, &list);
   std::reverse(found.begin(), found.end());
   return found;
 }

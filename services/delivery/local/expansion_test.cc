@@ -340,7 +340,7 @@ TEST(Destinations, AreReadAsPostfixDoes) {
                                       {Kind::kFile, "/a/b.c"},
                                       {Kind::kHome, "~/d"},
                                       {Kind::kInclude, "/e.f"}}));
-  EXPECT_EQ(ReadDestinations("\\alice"), (std::vector<Destination>{{Kind::kAddress, "\\alice"}}));
+  EXPECT_EQ(ReadDestinations("\\alice"), (std::vector<Destination>{{Kind::kAddress, "alice"}}));
   EXPECT_EQ(ReadDestinations("Name <a@b.example> (note)"),
             (std::vector<Destination>{{Kind::kAddress, "a@b.example"}}));
   EXPECT_TRUE(ReadDestinations(" , ").empty());

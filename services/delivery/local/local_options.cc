@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "libs/base/concat.h"
+#include "services/delivery/core/command_environment.h"
 #include "services/delivery/local/accounts.h"
 
 namespace postfleet::delivery {
@@ -107,14 +108,18 @@ void ReadTables(const Config& config, LocalOptions* options) {
                             .default_table_type = options->tables.default_type};
 }
 
-void ReadCommands(const Config& config, LocalOptions* options) {
+absl::Status ReadCommands(const Config& config, LocalOptions* options) {
   options->command_shell = config.GetString("local_command_shell");
   options->command_directory = config.FindRaw("command_execution_directory").value_or("");
   options->command_directory_filter = config.GetString("execution_directory_expansion_filter");
   options->command_filter = config.GetString("command_expansion_filter");
-  options->export_environment = config.GetList("export_environment");
+  options->export_environment = config.GetString("export_environment");
+  options->config_directory = config.directory();
   options->command_time_limit =
       std::chrono::seconds(absl::ToInt64Seconds(config.GetTime("command_time_limit")));
+  const auto environment = CommandEnvironment::From(
+      options->export_environment, CommandEnvironment::OwnEnvironment(options->config_directory));
+  return environment.status();
 }
 
 void ReadMailboxes(const Config& config, LocalOptions* options) {
@@ -141,7 +146,7 @@ absl::StatusOr<LocalOptions> LocalOptions::FromConfig(const Config& config) {
   options.host = config.GetString("myhostname");
   ReadTables(config, &options);
   ReadMailboxes(config, &options);
-  ReadCommands(config, &options);
+  if (const absl::Status status = ReadCommands(config, &options); !status.ok()) return status;
   options.recipient_delimiter = config.GetString("recipient_delimiter");
   options.owner_request_special = config.GetBool("owner_request_special");
   options.expand_owner_alias = config.GetBool("expand_owner_alias");

@@ -68,7 +68,8 @@ struct LocalOptions {
   std::string command_directory;  // command_execution_directory
   std::string command_directory_filter;
   std::string command_filter;  // command_expansion_filter
-  std::vector<std::string> export_environment;
+  std::string export_environment;
+  std::string config_directory;
   std::chrono::seconds command_time_limit{1000};
 
   message::AddressRewriting rewriting;  // of senders that owner- aliases give
