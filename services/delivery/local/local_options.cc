@@ -102,6 +102,7 @@ void ReadTables(const Config& config, LocalOptions* options) {
   options->mailbox_transport_maps = config.GetList("mailbox_transport_maps");
   options->fallback_transport_maps = config.GetList("fallback_transport_maps");
   options->tables.default_type = config.GetString("default_database_type");
+  options->tables.allow_substitution = false;
   options->status_filter = {.parameter = "local_delivery_status_filter",
                             .program = options->program,
                             .maps = config.GetList("local_delivery_status_filter"),
