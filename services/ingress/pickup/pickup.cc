@@ -165,16 +165,14 @@ class Pickup::Impl {
   // What comes while a scan runs is seen by the next one.
   void ScanSoon() {
     if (std::exchange(scan_wanted_, true)) return;
-    loop_.Post([this] {
-      if (!scanning_) Scan();
-    });
+    loop_.Post([this] { Scan(); });
   }
 
   bool MayTake() const {
-    return !draining_ && !pausing_ && enqueue_.connected() && !enqueue_.disk_nearly_full() &&
-           jobs_.size() < kAtOnceMax;
+    return !draining_ && !pausing_ && enqueue_.connected() && !enqueue_.disk_nearly_full();
   }
 
+  // Takes what there is room for; goes on when a job ends.
   void Scan() {
     if (!MayTake() || !OpenFolder()) {
       // Who makes it possible again asks for another one.
@@ -182,21 +180,18 @@ class Pickup::Impl {
       scanning_ = false;
       return;
     }
-    if (!scanning_) {
-      folder_->Rewind();
-      scanning_ = true;
-      scan_wanted_ = false;
-    }
-    while (MayTake()) {
-      const std::optional<std::string> name = folder_->Next();
-      if (!name) {
-        scanning_ = false;
-        if (std::exchange(scan_wanted_, false)) ScanSoon();
-        return;
+    while (jobs_.size() < kAtOnceMax && MayTake()) {
+      if (!scanning_) {
+        if (!std::exchange(scan_wanted_, false)) return;
+        folder_->Rewind();
+        scanning_ = true;
       }
-      Consider(*name);
+      if (const std::optional<std::string> name = folder_->Next()) {
+        Consider(*name);
+      } else {
+        scanning_ = false;
+      }
     }
-    scanning_ = jobs_.size() >= kAtOnceMax;  // goes on when a job ends
   }
 
   void Consider(const std::string& file) {
@@ -348,7 +343,7 @@ class Pickup::Impl {
   }
 
   void Abandon(const JobPointer& job) {
-    if (!job->mail->has_sent_chunks()) return;
+    if (!job->mail->has_chunks()) return;
     queue::v1::Submission abandon;
     abandon.set_queue_id(job->mail->queue_id());
     abandon.set_abandon(true);
@@ -380,9 +375,7 @@ class Pickup::Impl {
     under_way_.erase(job->name.id);
     std::erase(jobs_, job);
     CountJobs();
-    loop_.Post([this] {
-      if (scanning_) Scan();
-    });
+    loop_.Post([this] { Scan(); });
   }
 
   void CountJobs() {

@@ -144,6 +144,7 @@ absl::Status PickupMail::Finish(std::vector<Part>* parts) {
   cleanup_->Finish(&chunk_);
   if (absl::Status good = CheckContents(); !good.ok()) return good;
   Part last = MakePart();
+  finished_ = true;
   queue::v1::NewMessage* message = last.submission.mutable_message();
   message->set_content_bytes(bytes_);
   mail::v1::Envelope* out = message->mutable_envelope();

@@ -73,7 +73,8 @@ class PickupMail {
   bool known() const { return cleanup_ != nullptr; }
   // What cleanup logs, since the last call; without the queue id.
   std::vector<std::string> TakeNotes();
-  bool has_sent_chunks() const { return chunks_ > 0; }
+  // There are parts before the one with the message.
+  bool has_chunks() const { return chunks_ > (finished_ ? 1u : 0u); }
 
  private:
   void Begin();
@@ -93,6 +94,7 @@ class PickupMail {
   std::string text_;  // contents that cleanup has not seen
   std::string chunk_;
   uint32_t chunks_ = 0;
+  bool finished_ = false;
   uint64_t bytes_ = 0;
   uint64_t lines_ = 0;
 };
