@@ -246,14 +246,24 @@ void Process::TellHealth() {
   });
 }
 
+// As master(8) does.
+void Process::SayPhase(std::string_view phase) const {
+  maillog::Info(name_, phase, " -- version ",
+                maillog::Fact("version", config_->GetString("mail_version")), ", configuration ",
+                maillog::Fact("configuration", config_->directory()));
+}
+
 void Process::WaitForStop() {
   const sigset_t signals = StopSignals();
   int signal = 0;
+  SayPhase("daemon started");
   while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
     if (const absl::Status reopened = maillog::Reopen(); !reopened.ok()) {
       maillog::Error(name_, std::string(reopened.message()));
     }
+    SayPhase("reload");
   }
+  maillog::Info(name_, "terminating on signal ", signal);
   SetReady([] { return false; });
 }
 
