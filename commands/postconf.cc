@@ -67,9 +67,7 @@ Names UserDefined(const config::Config& config, const Names& service_defined) {
       if (found.insert(std::string(name)).second) look(entry->value);
     });
   };
-  for (const config::MainCfEntry& entry : config.main_cf().entries) {
-    if (IsBuiltin(entry.name) || service_defined.contains(entry.name)) look(entry.value);
-  }
+  for (const config::MainCfEntry& entry : config.main_cf().entries) look(entry.value);
   for (const config::MasterService& service : config.master_cf().services) {
     for (const auto& [name, value] : service.overrides) look(value);
   }

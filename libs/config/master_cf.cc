@@ -193,7 +193,13 @@ class EntryParser {
 
   absl::Status ParseArguments() {
     for (size_t i = kColumns; i < words_.size(); ++i) {
-      const std::string& word = words_[i];
+      std::string& word = words_[i];
+      // "{-o name = value}" is one argument with blanks in it.
+      if (word.starts_with('{')) {
+        absl::StatusOr<std::string> inner = StripBraces(word);
+        if (!inner.ok()) return inner.status();
+        word = *std::move(inner);
+      }
       if (word == "-v" || word == "-vv" || word == "-vvv") {
         service_.verbose += static_cast<int>(word.size()) - 1;
       } else if (word == "-o") {
@@ -228,6 +234,20 @@ class EntryParser {
   MasterService service_;
 };
 
+// What stands behind a command besides -o. The arguments of pipe are its own.
+void WarnOfArguments(std::string_view where, const MasterService& service,
+                     Diagnostics& diagnostics) {
+  if (service.verbose > 0) {
+    diagnostics.Warn(Concat(where, "-v of service ", service.Selector(),
+                            " changes nothing: follow one message by its queue id in the log"));
+  }
+  if (service.command == "pipe") return;
+  for (const std::string& argument : service.arguments) {
+    diagnostics.Warn(Concat(where, "argument \"", argument, "\" of service ", service.Selector(),
+                            " is not supported; it is ignored"));
+  }
+}
+
 void WarnUnsupported(const MasterCf& file, const MasterService& service, Diagnostics& diagnostics) {
   std::string where = Concat(file.path, ": line ", service.line, ": ");
   const Program* program = FindProgram(service.command);
@@ -237,7 +257,10 @@ void WarnUnsupported(const MasterCf& file, const MasterService& service, Diagnos
     diagnostics.Warn(Concat(where, "program \"", service.command, "\" of service ",
                             service.Selector(), " is not supported yet; the service is not started",
                             nearest ? Concat(" (did you mean \"", *nearest, "\"?)") : ""));
-  } else if (service.command == "smtpd" && service.type != ServiceType::kInet) {
+    return;
+  }
+  WarnOfArguments(where, service, diagnostics);
+  if (service.command == "smtpd" && service.type != ServiceType::kInet) {
     diagnostics.Warn(Concat(where, "service ", service.Selector(),
                             ": smtpd is supported on inet only; the service is not started"));
   }
@@ -313,6 +336,11 @@ absl::StatusOr<MasterCf> ParseMasterCf(std::string_view text, std::string path,
   MasterCf file;
   file.path = std::move(path);
   for (const LogicalLine& line : SplitLogicalLines(text)) {
+    if (IsContinuationOfNothing(line)) {
+      diagnostics.Warn(
+          Concat(file.path, ": line ", line.first_line, ": ", kContinuesNothing, line.text, "\""));
+      continue;
+    }
     absl::StatusOr<MasterService> service = EntryParser(line.text).Parse();
     if (!service.ok()) {
       return absl::InvalidArgumentError(
