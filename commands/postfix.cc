@@ -18,6 +18,7 @@
 #include "commands/queue_address.h"
 #include "commands/server_control.h"
 #include "commands/server_lock.h"
+#include "commands/submission_rights.h"
 #include "commands/table_check.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
@@ -183,6 +184,11 @@ int LogRotate(Call& call) {
 
 int Flush(Call& call) { return RunPostqueue({"postqueue", call.directory, {"-f"}}, call.streams); }
 
+// It lies beside the launcher.
+std::string PostdropOf(const Call& call) {
+  return call.launcher.substr(0, call.launcher.rfind('/') + 1) + "postdrop";
+}
+
 // Errors of main.cf and master.cf have ended the command before. What is left are warnings; but a
 // table that somebody asked for and that cannot be opened makes the check fail.
 int Check(Call& call) {
@@ -192,6 +198,9 @@ int Check(Call& call) {
   const auto folders = FindFolderFaults(call.config, geteuid());
   if (!folders.ok()) return call.console.Fatal(folders.status());
   for (const std::string& fault : *folders) call.console.Warn(fault);
+  for (const std::string& fault : FindSubmissionFaults(call.config, PostdropOf(call))) {
+    call.console.Warn(fault);
+  }
   int status = 0;
   for (const TableFault& fault : TableFaults(call)) {
     if (fault.by_default) {
@@ -216,6 +225,11 @@ struct Subcommand {
   Needs needs = Needs::kValid;
 };
 
+int SetPermissions(Call& call) {
+  const absl::Status set = SetSubmissionRights(call.config, PostdropOf(call));
+  return set.ok() ? 0 : call.console.Fatal(set);
+}
+
 constexpr Subcommand kSubcommands[] = {
     {"start", Start},
     {"start-fg", StartInForeground},
@@ -225,7 +239,7 @@ constexpr Subcommand kSubcommands[] = {
     {"flush", Flush, Needs::kLegible},
     {"check", Check},
     {"status", Status, Needs::kLegible},
-    {"set-permissions", nullptr},
+    {"set-permissions", SetPermissions, Needs::kLegible},
     {"upgrade-configuration", nullptr},
     {"logrotate", LogRotate},
     {"tls", nullptr},

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <vector>
 
+#include "commands/postalias.h"
+#include "commands/postfix.h"
 #include "commands/postqueue.h"
 #include "commands/sendmail_options.h"
 #include "commands/sendmail_postdrop.h"
@@ -66,9 +68,9 @@ int Run(const Invocation& call, SendmailMode mode, const Streams& streams) {
     case SendmailMode::kNothing:
       return EX_OK;
     case SendmailMode::kDaemon:
-      return missing.NotSupported("option -bd");
+      return RunPostfix({"postfix", postqueue.config_directory, {"start"}}, streams);
     case SendmailMode::kAliases:
-      return missing.NotSupported("option -bi");
+      return RunNewaliases({"newaliases", postqueue.config_directory, {}}, streams);
     default:
       return Submit(call, missing);
   }

@@ -5,9 +5,8 @@
 //
 // Arguments: sendmail_options.h. Options that tell how mail is submitted change nothing here. What
 // postqueue says and its exit status are the command's. Mail itself (-bm, -t, -bs) is handed to the
-// program sendmail (sendmail_main.cc), which lies beside this one. -bd and -bi are not supported
-// yet: a fatal line and exit status 69 (EX_UNAVAILABLE). Wrong arguments: Postfix's words and 75
-// (EX_TEMPFAIL).
+// program sendmail (sendmail_main.cc), which lies beside this one; -bd is `postfix start`, -bi and
+// -I are newaliases. Wrong arguments: Postfix's words and 75 (EX_TEMPFAIL).
 #pragma once
 
 #include "commands/command_table.h"

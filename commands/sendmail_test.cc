@@ -122,14 +122,13 @@ TEST_F(SendmailTest, WrongFormsAreRefusedInPostfixsWords) {
             "sendmail: fatal: usage: sendmail [options]\n");
 }
 
-TEST_F(SendmailTest, DaemonAndAliasesAreNotSupportedYet) {
-  const std::vector<std::pair<Words, std::string>> rows = {
-      {{"-bd"}, "option -bd"}, {{"-bd", "-q1h"}, "option -bd"}, {{"-bd", "-q"}, "option -bd"},
-      {{"-bi"}, "option -bi"}, {{"-I"}, "option -bi"},
-  };
-  for (const auto& [arguments, what] : rows) {
-    EXPECT_EQ(Asked(arguments), Concat("69: sendmail: fatal: ", what, ": not supported yet\n"));
-    EXPECT_THAT(queue_.asked_, IsEmpty());
+TEST_F(SendmailTest, AliasesAreNewaliases) {
+  WriteMainCf("alias_database = hash:" + folder_ + "/none\n");
+  const CommandResult direct = Run({"newaliases"});
+  EXPECT_NE(direct.status, 0);
+  for (const Words& arguments : std::vector<Words>{{"-bi"}, {"-I"}, {"-bp", "-bi"}}) {
+    EXPECT_EQ(RunSendmail(arguments).err, direct.err);
+    EXPECT_EQ(RunSendmail(arguments).status, direct.status);
   }
 }
 
