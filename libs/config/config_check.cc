@@ -10,6 +10,7 @@
 #include "libs/config/config_values.h"
 #include "libs/config/expand.h"
 #include "libs/config/parameters.h"
+#include "libs/config/pipe_service.h"
 #include "libs/config/refusals.h"
 #include "libs/config/restrictions.h"
 #include "libs/config/values.h"
@@ -253,6 +254,15 @@ void WarnOfIdleOverride(const ConfigValues& values, const MasterService& service
                           "main.cf"));
 }
 
+// The attributes of pipe. As with Postfix, mail for such a transport waits.
+void WarnOfPipe(const MasterService& service, Diagnostics& diagnostics) {
+  if (service.command != "pipe") return;
+  const absl::StatusOr<PipeService> pipe = ParsePipeService(service.arguments);
+  if (pipe.ok()) return;
+  diagnostics.Warn(Concat("master.cf line ", service.line, " (", service.Selector(), "): ",
+                          Text(pipe.status()), "; its mail is deferred"));
+}
+
 void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {
   Warner warner(values, diagnostics);
   for (const MainCfEntry& entry : values.main_cf->entries) {
@@ -260,6 +270,7 @@ void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {
                   Concat("main.cf line ", entry.line));
   }
   for (const MasterService& service : values.master_cf->services) {
+    WarnOfPipe(service, diagnostics);
     ConfigValues of_service = values.WithOverrides(service);
     for (const auto& [name, value] : service.overrides) {
       std::string place = Concat("master.cf line ", service.line, " (", service.Selector(), ")");

@@ -28,9 +28,9 @@ struct Program {
   bool supported;  // or part of another service, so that naming it does no harm
 };
 constexpr std::array<Program, 29> kPrograms = {{
-    {"smtp", true, true},         {"lmtp", true, true},       {"local", true, false},
+    {"smtp", true, true},         {"lmtp", true, true},       {"local", true, true},
     {"virtual", true, true},      {"error", true, true},      {"discard", true, true},
-    {"pipe", true, false},        {"smtpd", false, true},     {"pickup", false, true},
+    {"pipe", true, true},        {"smtpd", false, true},     {"pickup", false, true},
     {"cleanup", false, true},     {"qmgr", false, true},      {"oqmgr", false, true},
     {"nqmgr", false, true},       {"bounce", false, true},    {"trivial-rewrite", false, true},
     {"showq", false, true},       {"flush", false, true},     {"anvil", false, true},
@@ -200,7 +200,10 @@ class EntryParser {
         if (!inner.ok()) return inner.status();
         word = *std::move(inner);
       }
-      if (word == "-v" || word == "-vv" || word == "-vvv") {
+      // What is behind the first attribute of pipe is its own: "argv=/bin/x -o y".
+      if (service_.command == "pipe" && (!service_.arguments.empty() || !word.starts_with('-'))) {
+        service_.arguments.push_back(word);
+      } else if (word == "-v" || word == "-vv" || word == "-vvv") {
         service_.verbose += static_cast<int>(word.size()) - 1;
       } else if (word == "-o") {
         if (++i == words_.size()) return absl::InvalidArgumentError("-o needs name=value after it");

@@ -57,7 +57,7 @@ constexpr TransportParameter kTransportRows[] = {
     {"", "_delivery_slot_loan", "default_delivery_slot_loan", "", kInt, kHonoured},
     {"", "_delivery_slot_discount", "default_delivery_slot_discount", "", kInt, kHonoured},
     {"", "_minimum_delivery_slots", "default_minimum_delivery_slots", "", kInt, kHonoured},
-    {"", "_time_limit", "command_time_limit", "", kTime, kUnsupported},
+    {"", "_time_limit", "command_time_limit", "", kTime, kHonoured},
 };
 
 // Edit distance with single insertions, deletions and replacements; rows past `most` are cut off.

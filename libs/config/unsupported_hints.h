@@ -29,7 +29,6 @@ inline constexpr std::string_view kNoInstances =
 inline constexpr std::string_view kNoLocal = "local delivery does not read it: leave it out";
 inline constexpr std::string_view kNoMilters =
     "milters are not there yet: filter in a mail system in front of this one";
-inline constexpr std::string_view kNoPipe = "pipe does not read it: leave it out";
 inline constexpr std::string_view kNoPolicy =
     "policy servers are not there yet: limit clients by smtpd_client_connection_rate_limit and its "
     "like";
