@@ -135,6 +135,8 @@ size_t DataReader::FinishChunks(char* out) {
   CountInLine(produced);
   out[produced++] = '\n';
   ++lines_;
+  // A last line of full pieces has no other end than its last piece's.
+  if (piece_bytes_ == 0 && line_pieces_ > 0) --line_pieces_;
   content_bytes_ += produced;
   return produced;
 }

@@ -248,5 +248,15 @@ TEST(WireBytes, ALineOfChunksIsCutWhereItsBytesAre) {
   EXPECT_EQ(reader.wire_bytes(), 4106u);
 }
 
+TEST(WireBytes, ALineOfChunksWithoutItsEndCountsForTheRestOfItsPieces) {
+  for (const auto& [bytes, counted] : {std::pair<size_t, size_t>{2047, 2049}, {2048, 2050}}) {
+    DataReader reader(BareNewline::kNormalize, DataReader::Framing::kChunk);
+    std::string out(4096, 0);
+    reader.Read(std::string(bytes, 'x'), out.data(), out.size());
+    reader.FinishChunks(out.data());
+    EXPECT_EQ(reader.wire_bytes(), counted);
+  }
+}
+
 }  // namespace
 }  // namespace postfleet::smtp

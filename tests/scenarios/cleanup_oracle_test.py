@@ -8,6 +8,7 @@ SHOW=name prints what both did in the cases whose names begin so.
 """
 
 import codecs
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -200,10 +201,14 @@ def _difference(theirs, ours, whole=False):
 
 def fact(group):
     def test(self):
-        theirs, ours = (Side(self.enterContext, group.parameters, oracle) for oracle in (True, False))
+        def outcomes(oracle):
+            side = Side(self.enterContext, group.parameters, oracle)
+            return [side.run(case) for case in group.cases]
         wrong = []
-        for case in group.cases:
-            told, said = theirs.run(case), ours.run(case)
+        # The two beside each other.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            theirs, ours = pool.map(outcomes, (True, False))
+        for case, told, said in zip(group.cases, theirs, ours):
             if os.environ.get("SHOW") and case.name.startswith(os.environ["SHOW"]):
                 print(f"{case.name}:{_difference(told, said, whole=True)}", flush=True)
             if bool(case.why) != (told != said):

@@ -95,6 +95,8 @@ class Instance(stock.Node):
         """Starts, waits for nothing."""
         command = self.command_line("postfix", "start-fg")
         if self.oracle:
+            # Postfix waits until main.cf is two seconds old, lest it be half written.
+            os.utime(self.config / "main.cf", (0, 0))
             # start-fg leaves the process group; what it would prepare, check prepares.
             self.run("postfix", "check")
             command = ["/usr/lib/postfix/sbin/master", "-c", self.config, "-d"]

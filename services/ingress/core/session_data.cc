@@ -250,9 +250,9 @@ bool Session::RefuseContent(Actions* actions) {
   const Transaction& transaction = *transaction_;
   const Content& content = *transaction.content;
   if (TooBig()) {
-    Log(LogProgram::kSmtpd,
-        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
-    Log(LogProgram::kCleanup,
+    // Whose limit it is: what came, or what is stored of it.
+    const bool came = content.reader.wire_bytes() > config_.message_size_limit;
+    Log(came ? LogProgram::kSmtpd : LogProgram::kCleanup,
         Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
     actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
     Reply(552, "5.3.4 Error: message file too big", actions);
