@@ -198,7 +198,9 @@ std::vector<char*> Argv(std::vector<std::string>& arguments) {
 void StartHelper(const config::Config& config, std::vector<std::string>* arguments) {
   const std::string path = Beside("postfleet-delivery-helper");
   const delivery::privileged::HelperProcess helper = delivery::privileged::SpawnHelper(
-      {.path = path, .minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"))});
+      {.path = path,
+       .minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid")),
+       .mail_spool = config.GetString("mail_spool_directory")});
   if (!helper.error.empty()) Die(Concat("start ", path, ": ", helper.error));
   for (int socket : helper.sockets) {
     PassOn(socket);

@@ -43,6 +43,9 @@ struct MailboxDelivery {
   UserIds owner;
   // Absolute. Of a Maildir with "/" at its end.
   std::string path;
+  // kMaildir: folders below this one are made, and no links are followed there. Empty: the folder
+  // that `path` lies in.
+  std::string base;
   // In front of the contents, complete lines with LF. An mbox's begins with its "From " line; the
   // contents of one are quoted (">From ") and end with an empty line by whoever gives them.
   std::string header;
@@ -78,6 +81,7 @@ struct UserFile {
   ActionFailure failure;  // ENOENT: there is none
   std::string text;
   bool is_longer = false;  // than was asked for; `text` is its beginning
+  bool is_link = false;    // the path's last part is a symbolic link, which was followed
   // Of the file as it was opened.
   bool is_regular = false;
   uid_t owner = 0;
