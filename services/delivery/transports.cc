@@ -13,8 +13,11 @@
 #include "services/delivery/bounce/bounce_agent.h"
 #include "services/delivery/core/absent_agent.h"
 #include "services/delivery/core/answering_agent.h"
+#include "services/delivery/local/local_agent.h"
 #include "services/delivery/lookup_routes.h"
 #include "services/delivery/mailbox/virtual_agent.h"
+#include "services/delivery/pipe/pipe_agent.h"
+#include "services/delivery/privileged/helper_actions.h"
 #include "services/delivery/privileged/helper_connections.h"
 #include "services/delivery/queue_forwarder.h"
 #include "services/delivery/smtp/smtp_agent.h"
@@ -73,17 +76,28 @@ class SharedResolver {
 // One set of connections to the privileged helper, for all agents that write mailboxes.
 class SharedMailboxes {
  public:
-  explicit SharedMailboxes(std::vector<int> sockets) : sockets_(std::move(sockets)) {}
+  // `host`: in the names of files in Maildirs.
+  SharedMailboxes(std::vector<int> sockets, std::string host)
+      : sockets_(std::move(sockets)), host_(std::move(host)) {}
   std::shared_ptr<privileged::HelperConnections> Get(runtime::EventLoop& loop) {
     if (connections_ == nullptr) {
       connections_ = std::make_shared<privileged::HelperConnections>(loop, sockets_);
     }
     return connections_;
   }
+  // What agents have done with users' rights.
+  std::shared_ptr<UserActions> Actions(runtime::EventLoop& loop, const Clock& clock) {
+    if (actions_ == nullptr) {
+      actions_ = std::make_shared<privileged::HelperActions>(loop, Get(loop), host_, clock);
+    }
+    return actions_;
+  }
 
  private:
   const std::vector<int> sockets_;
+  const std::string host_;
   std::shared_ptr<privileged::HelperConnections> connections_;
+  std::shared_ptr<UserActions> actions_;
 };
 
 // What forwards mail and asks for routes: made for the first agent that does, gone with the last.
@@ -142,6 +156,17 @@ std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedRes
                    .random = SystemRandom()});
 }
 
+std::unique_ptr<Agent> MakeLocalAgent(const LocalOptions& options, SharedMailboxes& mailboxes,
+                                      SharedSubmission& submission, const Clock* clock,
+                                      runtime::EventLoop& loop) {
+  return std::make_unique<LocalAgent>(options,
+                                      LocalWorld{.actions = mailboxes.Actions(loop, *clock),
+                                                 .forwarder = submission.ForwarderFor(loop),
+                                                 .routes = submission.RoutesFor(loop),
+                                                 .accounts = std::make_shared<SystemAccounts>(),
+                                                 .clock = clock});
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
@@ -149,7 +174,8 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
   std::vector<TransportAgent> transports;
   const auto resolver = std::make_shared<SharedResolver>(world.metrics);
   const auto submission = std::make_shared<SharedSubmission>(config, world);
-  const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds));
+  const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds),
+                                                           VirtualOptions::FromConfig(config).host);
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;
     const absl::StatusOr<config::Config> own = config.WithOverrides(service);
@@ -171,6 +197,25 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
       if (!filter.ok()) return filter.status();
       transport.make = [options, mailboxes, clock = world.clock](runtime::EventLoop& loop) {
         return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop), *clock);
+      };
+    } else if (service.command == "local") {
+      absl::StatusOr<LocalOptions> options = LocalOptions::FromConfig(*own);
+      if (!options.ok()) return options.status();
+      options->service = service.name;
+      const auto filter = StatusFilter::Open(options->status_filter);
+      if (!filter.ok()) return filter.status();
+      transport.make = [options = *std::move(options), mailboxes, submission,
+                        clock = world.clock](runtime::EventLoop& loop) {
+        return MakeLocalAgent(options, *mailboxes, *submission, clock, loop);
+      };
+    } else if (service.command == "pipe") {
+      const absl::StatusOr<PipeOptions> options = PipeOptions::FromConfig(*own, service);
+      if (!options.ok()) return options.status();
+      const auto filter = StatusFilter::Open(options->status_filter);
+      if (!filter.ok()) return filter.status();
+      transport.make = [options = *options, mailboxes,
+                        clock = world.clock](runtime::EventLoop& loop) {
+        return std::make_unique<PipeAgent>(options, mailboxes->Actions(loop, *clock), *clock);
       };
     } else if (service.command == "bounce" && service.name == "bounce") {
       transport.make = [options = BounceOptions::FromConfig(*own),

@@ -23,9 +23,9 @@ struct TransportWorld {
   metrics::Registry* metrics = nullptr;  // outlives the agents; nullptr: nobody counts
 };
 
-// smtp and lmtp services of any name, virtual, bounce, error and discard under other names than the
-// scheduler answers, each with its -o values and maxproc; for agents that are not there one that
-// defers (absent_agent.h). Errors: options that cannot work, by name.
+// smtp and lmtp services of any name, local, virtual, pipe, bounce, error and discard under other
+// names than the scheduler answers, each with its -o values and maxproc; for agents that are not
+// there one that defers (absent_agent.h). Errors: options that cannot work, by name.
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
                                                            TransportWorld world);
 

@@ -153,7 +153,6 @@ void Expansion::SplitAddress(Party* party) {
 }
 
 void Expansion::Switch(Party party) {
-  ++party.level;
   if (party.recipient.address().starts_with('\\')) {
     // To the user, whatever aliases and .forward files say.
     party.recipient.set_address(party.recipient.address().substr(1));
@@ -198,10 +197,16 @@ bool Expansion::TryAlias(const Party& before, const std::string& name) {
   party.origin = Origin::kAlias;
   if (!TakeAliasRights(**found, &party) || !TakeOwner(name, &party)) return true;
   if (!options_.frozen_delivered_to) party.delivered = party.recipient.address();
+  std::vector<Destination> destinations = ReadDestinations((*found)->value);
+  if (destinations.empty()) {
+    maillog::Warning(options_.program, "no recipient in alias lookup result for ", name);
+    Defer(party, "4.3.0", "alias database unavailable");
+    return true;
+  }
   const uint32_t notify = before.recipient.dsn_notify();
   Push(party, AliasEndPlace{.notify = notify, .deferred_before = deferred_});
   if (!party.is_list) party.recipient.set_dsn_notify(WithoutSuccess(notify));
-  Push(std::move(party), DestinationsPlace{.destinations = ReadDestinations((*found)->value)});
+  Push(std::move(party), DestinationsPlace{.destinations = std::move(destinations)});
   return true;
 }
 
@@ -263,7 +268,7 @@ void Expansion::Visit(Party party, DestinationsPlace place) {
   if (place.next >= place.destinations.size()) return;
   const Destination destination = place.destinations[place.next++];
   Push(party, std::move(place));
-  party.level += 2;
+  ++party.level;
   switch (destination.kind) {
     case Destination::Kind::kFile:
       return ToFile(party, destination.text);

@@ -174,6 +174,19 @@ TEST_F(ExpansionTest, AliasesThatNameOneAnotherEnd) {
   EXPECT_EQ(Walk("a"), Lines{"b@site.example 5.4.6 alias database loop for b"});
 }
 
+TEST_F(ExpansionTest, ChainOfAliasesHasPostfixsLength) {
+  std::string chain;
+  for (int i = 1; i < 26; ++i) ConcatTo(&chain, "{ c", i, " = c", i + 1, " } ");
+  Aliases(Concat(chain, "{ c26 = alice }"));
+  EXPECT_EQ(Walk("c3"), Lines{"alice@site.example mailbox /var/mail/alice as 1001"});
+  EXPECT_EQ(Walk("c2"), Lines{"alice@site.example 5.4.6 alias database loop for alice"});
+}
+
+TEST_F(ExpansionTest, AliasWithoutDestinationDefers) {
+  Aliases("{ void = , }");
+  EXPECT_EQ(Walk("void"), Lines{"void@site.example 4.3.0 alias database unavailable"});
+}
+
 TEST_F(ExpansionTest, NothingIsForwardedWherePartsAreDeferred) {
   Aliases("{ team = x@far.example, |defer, alice }");
   EXPECT_EQ(Walk("team"), (Lines{"team@site.example command defer as 99",
@@ -211,6 +224,12 @@ TEST_F(ExpansionTest, ForwardFileThatAnotherMayWriteIsIgnored) {
   Write("/home/bob/.forward", "x@far.example\n", 1001);
   EXPECT_EQ(Walk("alice"), Lines{"alice@site.example mailbox /var/mail/alice as 1001"});
   EXPECT_EQ(Walk("bob"), Lines{"bob@site.example mailbox /var/mail/bob as 1002"});
+}
+
+TEST_F(ExpansionTest, ForwardFileThatIsALinkIsIgnored) {
+  Write("/home/alice/.forward", "x@far.example\n", 1001);
+  files_["/home/alice/.forward"].is_link = true;
+  EXPECT_EQ(Walk("alice"), Lines{"alice@site.example mailbox /var/mail/alice as 1001"});
 }
 
 TEST_F(ExpansionTest, UserWhoForwardsToHimselfKeepsHisMail) {

@@ -138,7 +138,7 @@ void Expansion::UseForward(Party party, ForwardPlace place, const UserFile& file
     return;
   }
   const uid_t owner = party.rights->ids.uid;
-  if (file.failure.kind == ActionFailure::Kind::kNone && !file.is_regular) {
+  if (file.failure.kind == ActionFailure::Kind::kNone && (!file.is_regular || file.is_link)) {
     maillog::Warning(options_.program, "file ", path, " is not a regular file");
   } else if (file.failure.kind == ActionFailure::Kind::kNone && file.owner != 0 &&
              file.owner != owner) {
@@ -162,7 +162,6 @@ void Expansion::UseForward(Party party, ForwardPlace place, const UserFile& file
                                 .notify = notify,
                                 .deferred_before = deferred_,
                                 .destinations = destinations});
-    ++party.level;
     Push(std::move(party), LinesPlace{.text = file.text, .destinations = std::move(destinations)});
   }
 }
@@ -194,7 +193,6 @@ void Expansion::Visit(Party party, LinesPlace place) {
     *place.destinations += destinations.size();
     place.deferred_before = deferred_;
     Push(party, std::move(place));
-    ++party.level;
     return Push(std::move(party), DestinationsPlace{.destinations = std::move(destinations)});
   }
 }
@@ -255,7 +253,6 @@ void Expansion::OnIncludeFile(Party party, const std::string& path, const UserFi
   if ((options_.extensions_go_to & static_cast<int>(Origin::kInclude)) == 0) {
     party.unmatched.reset();
   }
-  ++party.level;
   Push(std::move(party), LinesPlace{.text = file.text, .destinations = std::make_shared<size_t>()});
 }
 

@@ -126,6 +126,11 @@ MailboxDelivery MailboxFor(const Step& step, const LocalOptions& options, int64_
   MailboxDelivery delivery;
   delivery.kind = IsMaildir(step) ? MailboxDelivery::Kind::kMaildir : MailboxDelivery::Kind::kMbox;
   delivery.user = step.rights;
+  // Folders of a Maildir are made below the user's home or the spool; of another file's none is.
+  if (IsMaildir(step) && step.kind == Step::Kind::kMailbox) {
+    delivery.base =
+        options.home_mailbox.empty() ? options.mail_spool_directory : step.party.rights->home;
+  }
   delivery.path = step.text;
   delivery.file_bytes_max = options.mailbox_bytes_max;
   delivery.locks = options.locks;
