@@ -83,6 +83,7 @@ class Side:
 
     def run(self, folder, arguments):
         """(status, standard output, standard error) in what both are meant to have."""
+        os.utime(folder / "main.cf", (1, 1))  # Postfix waits for a young file
         result = subprocess.run([*self._command, "-c", str(folder), *arguments], executable=self._executable,
                                 capture_output=True, text=True, check=False)
         return (result.returncode, [line for line in result.stdout.splitlines()
