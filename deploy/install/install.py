@@ -110,14 +110,13 @@ class Installation:
         for name in BIN_LINKS:
             self.link(self.prefix / "bin" / name, "postfleet")
         for name in OWN_PROGRAMS:
-            if (self.binaries / name).exists():
-                self.put(self.binaries / name, self.libexec / name, 0o755)
-                self.link(self.prefix / "sbin" / name, name)
+            self.put(self.binaries / name, self.libexec / name, 0o755)
+            self.link(self.prefix / "sbin" / name, name)
         self.give_postdrop_its_group()
 
     def give_postdrop_its_group(self):
         postdrop = self.at(self.libexec / "postdrop")
-        if not postdrop.exists() or os.geteuid() != 0:
+        if os.geteuid() != 0:
             return
         try:
             group = grp.getgrnam(SETGID_GROUP).gr_gid
@@ -177,6 +176,9 @@ class Installation:
             pwd.getpwnam(owner_of_mail())
         except KeyError:
             say(f"there is no user {MAIL_OWNER}, whom the queue belongs to: make it, or set mail_owner in main.cf")
+
+        if self.is_system and not self.destdir and not pathlib.Path("/etc/aliases").exists():
+            say("there is no /etc/aliases: write one (postmaster: and root: at least), and run newaliases")
 
     def remove(self):
         listing = self.at(self.share / "installed")

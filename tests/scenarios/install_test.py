@@ -72,8 +72,7 @@ class Install(unittest.TestCase):
     def test_the_stock_configuration_is_without_a_warning(self):
         self.install()
         self.run_installed("postconf", "mydestination =", "alias_maps =", f"mail_owner = {machine.MAIL_OWNER}")
-        warnings = [line for line in self.run_installed("postconf", "-n").splitlines() if "warning" in line]
-        self.assertEqual([line for line in warnings if 'program "local"' not in line], [])
+        self.assertNotIn("warning", self.run_installed("postconf", "-n"))
         names = {line.split()[0] for line in self.run_installed("postconf", "-M").splitlines()}
         for name in ("smtp", "pickup", "cleanup", "qmgr", "bounce", "local", "virtual", "lmtp", "relay", "error", "retry"):
             self.assertIn(name, names)
@@ -81,7 +80,7 @@ class Install(unittest.TestCase):
     def test_puts_programs_links_and_manual_where_they_are_looked_for(self):
         self.install()
         self.assertLessEqual({"libexec/postfleet/postfleetd", "libexec/postfleet/postfleet-launcher", "sbin/postfix",
-                              "sbin/postconf", "bin/mailq", "share/man/man1/postqueue.1", "share/man/man5/postfleet.cf.5",
+                              "sbin/postconf", "bin/mailq", "sbin/sendmail", "share/man/man1/postqueue.1", "share/man/man5/postfleet.cf.5",
                               "share/man/man8/postfleetd.8", "lib/systemd/system/postfleet.service",
                               "share/postfleet/installed", "etc/postfix/main.cf", "etc/postfix/master.cf"}, self.files())
         self.assertEqual(os.readlink(self.prefix / "sbin/postfix"), "../libexec/postfleet/postfleet")
@@ -121,8 +120,6 @@ class Install(unittest.TestCase):
         machine.require_root(self)
         self.install()
         postdrop = self.prefix / "libexec/postfleet/postdrop"
-        if not postdrop.exists():
-            self.skipTest("no postdrop among these programs")
         self.assertEqual(postdrop.stat().st_mode & 0o7777, 0o2755)
         self.assertEqual(postdrop.group(), "postdrop")
 
