@@ -4,7 +4,8 @@
 //   queue_directory/maildrop    mail_owner's, of the group setgid_group, mode 1730
 //   postdrop                    root's, of that group, set-group-id, executable for all
 //
-// Of an instance that belongs to a user, or where the group does not exist, nothing is expected.
+// Of an instance that belongs to a user, or where the group does not exist, nothing is expected; of
+// the program only where the configuration is the one that users get, /etc/postfix.
 #pragma once
 
 #include <string>

@@ -62,6 +62,15 @@ TEST_F(SubmissionRightsTest, FaultsAreNamedAndMended) {
   EXPECT_EQ(ModeOf(folder_ + "/maildrop"), 01730u);
 }
 
+TEST_F(SubmissionRightsTest, OfAnotherConfigurationTheProgramNeedsNone) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  fs::remove(folder_ + "/maildrop");
+  config::Diagnostics diagnostics;
+  const config::Config other = config::Config::FromTextUnchecked(
+      Concat(kMainCf, "queue_directory = ", folder_, "\n"), "", {}, {}, diagnostics, "/srv/etc");
+  EXPECT_THAT(FindSubmissionFaults(other, Postdrop()), IsEmpty());
+}
+
 TEST_F(SubmissionRightsTest, LinkIsNotFollowed) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
   fs::rename(Postdrop(), folder_ + "/other");
