@@ -28,6 +28,14 @@ smtp::Verb VerbOf(const Content& content) {
                                                               : smtp::Verb::kData;
 }
 
+// Postfix's cleanup writes its queue file, of which the envelope is part, in blocks: whether one
+// goes beyond the limit before smtpd stops.
+bool CleanupHasSeen(uint64_t limit) {
+  constexpr uint64_t kBlockBytes = 4096;
+  constexpr uint64_t kEnvelopeBytes = 800;  // with the Received line, more or less
+  return limit % kBlockBytes + kEnvelopeBytes > kBlockBytes;
+}
+
 bool HasEightBit(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; });
 }
@@ -250,10 +258,13 @@ bool Session::RefuseContent(Actions* actions) {
   const Transaction& transaction = *transaction_;
   const Content& content = *transaction.content;
   if (TooBig()) {
-    // Whose limit it is: what came, or what is stored of it.
-    const bool came = content.reader.wire_bytes() > config_.message_size_limit;
-    Log(came ? LogProgram::kSmtpd : LogProgram::kCleanup,
-        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
+    const std::string warning =
+        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded");
+    const bool came_too_much = content.reader.wire_bytes() > config_.message_size_limit;
+    if (came_too_much) Log(LogProgram::kSmtpd, warning, actions);
+    if (!came_too_much || CleanupHasSeen(config_.message_size_limit)) {
+      Log(LogProgram::kCleanup, warning, actions);
+    }
     actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
     Reply(552, "5.3.4 Error: message file too big", actions);
     return true;
