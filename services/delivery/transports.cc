@@ -193,10 +193,12 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
     } else if (service.command == "virtual") {
       VirtualOptions options = VirtualOptions::FromConfig(*own);
       options.service = service.name;
+      if (!options.problem.ok()) return options.problem;
       const auto filter = StatusFilter::Open(options.status_filter);
       if (!filter.ok()) return filter.status();
       transport.make = [options, mailboxes, clock = world.clock](runtime::EventLoop& loop) {
-        return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop), *clock);
+        return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop),
+                                              mailboxes->Actions(loop, *clock), *clock);
       };
     } else if (service.command == "local") {
       absl::StatusOr<LocalOptions> options = LocalOptions::FromConfig(*own);

@@ -33,17 +33,14 @@ AliasTables::AliasTables(const std::vector<std::string>& items,
                          const tables::OpenOptions& options) {
   for (const std::string& item : items) {
     auto table = tables::OpenTable(item, options);
-    if (!table.ok()) {
-      opened_ = table.status();
-      return;
-    }
-    tables_.push_back(*std::move(table));
+    tables_.push_back(std::move(table));
   }
 }
 
 absl::StatusOr<std::optional<AliasTables::Found>> AliasTables::Find(const std::string& name) {
-  if (!opened_.ok()) return opened_;
-  for (const auto& table : tables_) {
+  for (const auto& opened : tables_) {
+    if (!opened.ok()) return opened.status();
+    const std::unique_ptr<tables::Table>& table = *opened;
     auto value = table->Lookup(name);
     if (!value.ok()) return value.status();
     if (!*value) continue;

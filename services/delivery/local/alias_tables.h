@@ -27,14 +27,13 @@ class AliasTables {
     std::optional<uid_t> owner;  // nullopt: cannot be known
   };
 
-  // What is wrong in a specification makes every lookup fail with it.
+  // What is wrong in a specification makes every lookup fail that comes to that table.
   AliasTables(const std::vector<std::string>& items, const tables::OpenOptions& options);
 
   absl::StatusOr<std::optional<Found>> Find(const std::string& name);
 
  private:
-  absl::Status opened_;
-  std::vector<std::unique_ptr<tables::Table>> tables_;
+  std::vector<absl::StatusOr<std::unique_ptr<tables::Table>>> tables_;
 };
 
 }  // namespace postfleet::delivery

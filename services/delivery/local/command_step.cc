@@ -1,10 +1,12 @@
 #include "services/delivery/local/command_step.h"
 
+#include <cstring>
 #include <utility>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "services/delivery/core/command_environment.h"
+#include "services/delivery/core/mailbox_fields.h"
 #include "services/delivery/core/command_line.h"
 #include "services/delivery/core/command_outcome.h"
 #include "services/delivery/local/mailbox_step.h"
@@ -54,7 +56,7 @@ std::optional<Command> CommandFor(const Step& step, const LocalOptions& options,
                                   const mail::v1::Envelope& envelope, int64_t wall_ms) {
   const ExpandedNames directory = ExpandNames(
       options.command_directory, NamesOf(step.party, options), &options.command_directory_filter);
-  if (directory.is_malformed || directory.has_undefined) {
+  if (directory.is_malformed) {
     maillog::Warning(
         options.program,
         "bad parameter value syntax for command_execution_directory: ", options.command_directory);
@@ -62,7 +64,8 @@ std::optional<Command> CommandFor(const Step& step, const LocalOptions& options,
   }
   Command command;
   command.user = step.rights;
-  command.directory = directory.text;
+  // Postfix's commands begin in its queue, of which they have no use.
+  command.directory = directory.text.empty() ? "/" : directory.text;
   command.argv = ArgvOf(step, options);
   command.environment = EnvironmentOf(step, options, envelope);
   command.header = Concat(MboxFromLine(step.party.sender, wall_ms),
@@ -74,6 +77,13 @@ std::optional<Command> CommandFor(const Step& step, const LocalOptions& options,
 mail::v1::Outcome CommandStepOutcome(const Step& step, const LocalOptions& options,
                                      const CommandEnd& end) {
   const std::vector<std::string> argv = ArgvOf(step, options);
+  if (end.how == CommandEnd::How::kTimedOut) {
+    maillog::Warning(options.program, "pipe_command_read: read time limit exceeded");
+  } else if (end.how == CommandEnd::How::kNotRun && end.failure.text == "execvp") {
+    maillog::Write(options.program,
+                   maillog::Line::Of("fatal: execvp ", argv.front(), ": ",
+                                     std::string_view(strerror(end.failure.error_number))));
+  }
   mail::v1::Outcome outcome =
       OutcomeOfCommand(end, step.text, argv.front(), options.program, "execvp");
   if (outcome.action() == mail::v1::Outcome::ACTION_SENT) {

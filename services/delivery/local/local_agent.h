@@ -30,7 +30,7 @@
 #include "services/delivery/core/user_actions.h"
 #include "services/delivery/local/delivered_to.h"
 #include "services/delivery/local/expansion.h"
-#include "services/delivery/local/shared_contents.h"
+#include "services/delivery/core/shared_contents.h"
 
 namespace postfleet::delivery {
 

@@ -1,14 +1,13 @@
 #include "services/delivery/local/mailbox_step.h"
 
 #include <sys/stat.h>
-#include <time.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
-#include "libs/mail/address.h"
+#include "services/delivery/core/mailbox_fields.h"
 
 namespace postfleet::delivery {
 namespace {
@@ -21,15 +20,6 @@ Outcome Make(Outcome::Action action, const std::string& status, const std::strin
   outcome.set_status(status);
   outcome.set_text(text);
   return outcome;
-}
-
-// Quoted as in SMTP. Nothing in it can end a header line.
-std::string InHeader(const std::string& address) {
-  std::string text = address.empty() ? "" : mail::QuoteAddress(address);
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
-  }
-  return text;
 }
 
 bool IsMaildir(const Step& step) { return step.text.ends_with('/'); }
@@ -85,23 +75,13 @@ std::string Reason(const ActionFailure& failure) {
 
 }  // namespace
 
-std::string MboxFromLine(const std::string& sender, int64_t wall_ms) {
-  const time_t seconds = static_cast<time_t>(wall_ms / 1000);
-  tm local = {};
-  localtime_r(&seconds, &local);
-  char date[64] = {};
-  strftime(date, sizeof(date), "%a %b %e %H:%M:%S %Y", &local);
-  return Concat("From ", sender.empty() ? "MAILER-DAEMON" : InHeader(sender), "  ",
-                std::string_view(date), "\n");
-}
-
 std::string DeliveryFields(const Party& party, bool delivered_to) {
   const std::string& original = party.recipient.original_address().empty()
                                     ? party.recipient.address()
                                     : party.recipient.original_address();
-  std::string fields = Concat("Return-Path: <", InHeader(party.sender),
-                              ">\nX-Original-To: ", InHeader(original), "\n");
-  if (delivered_to) ConcatTo(&fields, "Delivered-To: ", InHeader(party.delivered), "\n");
+  std::string fields = Concat("Return-Path: <", AddressInHeader(party.sender),
+                              ">\nX-Original-To: ", AddressInHeader(original), "\n");
+  if (delivered_to) ConcatTo(&fields, "Delivered-To: ", AddressInHeader(party.delivered), "\n");
   return fields;
 }
 

@@ -17,8 +17,6 @@
 
 namespace postfleet::delivery {
 
-// "From " line, for mbox files and commands. `wall_ms`: when the delivery began.
-std::string MboxFromLine(const std::string& sender, int64_t wall_ms);
 // Return-Path, X-Original-To and, if asked for, Delivered-To, each with LF.
 std::string DeliveryFields(const Party& party, bool delivered_to);
 

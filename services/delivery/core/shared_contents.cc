@@ -1,4 +1,4 @@
-#include "services/delivery/local/shared_contents.h"
+#include "services/delivery/core/shared_contents.h"
 
 #include <utility>
 
