@@ -45,6 +45,11 @@ std::string FromLineTime(int64_t wall_ms) {
   return asctime_r(&local, text) == nullptr ? "" : std::string(text, 24);
 }
 
+// As Postfix counts: lines end with CRLF.
+uint64_t MessageBytes(const scheduler::v1::Delivery& delivery) {
+  return delivery.content_bytes() + delivery.envelope().content_lines();
+}
+
 Outcome ContentsFailed(const absl::Status& status) {
   return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.0",
                      Concat("mail system error: ", std::string(status.message())));
@@ -80,7 +85,7 @@ void PipeAgent::Start(std::unique_ptr<Attempt> attempt) {
                    .end_ms = now_ms};
   if (!FindRights()) return FinishUnavailable(id, no_rights_);
   const uint64_t limit = options_.service.message_bytes_max;
-  if (limit != 0 && delivery.content_bytes() > limit) {
+  if (limit != 0 && MessageBytes(delivery) > limit) {
     return Finish(id, MakeOutcome(Outcome::ACTION_BOUNCED, "5.2.3", "message too large"));
   }
   if (options_.service.delivered_to) return ReadHeader(id);
@@ -173,7 +178,7 @@ void PipeAgent::Run(uint64_t delivery_id) {
                      .sender = sender,
                      .nexthop = delivery.nexthop(),
                      .queue_id = delivery.queue_id(),
-                     .message_bytes = delivery.content_bytes()};
+                     .message_bytes = MessageBytes(delivery)};
   for (const mail::v1::Recipient& recipient : delivery.recipients()) {
     facts.recipients.push_back(&recipient);
   }

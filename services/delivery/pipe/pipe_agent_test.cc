@@ -112,6 +112,7 @@ class PipeAgentTest : public testing::Test {
     attempt->delivery.set_id(3);
     attempt->delivery.set_queue_id("4abc");
     attempt->delivery.mutable_envelope()->set_sender(sender_);
+    attempt->delivery.mutable_envelope()->set_content_lines(lines_);
     attempt->delivery.set_content_bytes(Concat(contents_[0], contents_[1]).size());
     for (const std::string& recipient : recipients) {
       attempt->delivery.add_recipients()->set_address(recipient);
@@ -142,6 +143,7 @@ class PipeAgentTest : public testing::Test {
   std::string sender_ = "s p@sender.example";
   std::vector<std::string> contents_ = {"A: b\nFr", "om x\n\n.\nlast"};
   absl::Status contents_end_;
+  size_t lines_ = 0;
   const std::shared_ptr<FakeActions> actions_ = std::make_shared<FakeActions>(turns_);
   std::unique_ptr<PipeAgent> agent_;
   scheduler::v1::DeliveryResult result_;
@@ -217,7 +219,11 @@ TEST_F(PipeAgentTest, MailThatWasHereBeforeIsReturned) {
 }
 
 TEST_F(PipeAgentTest, AMessageOverTheSizeIsReturned) {
-  options_.service.message_bytes_max = 10;
+  lines_ = 6;
+  const size_t bytes = contents_[0].size() + contents_[1].size() + lines_;
+  options_.service.message_bytes_max = bytes;
+  EXPECT_THAT(Deliver(), ElementsAre("sent 2.0.0 (delivered via vac service)"));
+  options_.service.message_bytes_max = bytes - 1;
   EXPECT_THAT(Deliver(), ElementsAre("bounced 5.2.3 (message too large)"));
 }
 
