@@ -267,10 +267,10 @@ TEST_F(VirtualAgentTest, AnMboxFileThatCannotBeWrittenIsTriedAgain) {
   const Outcome outcome = RunOne("mbox@v.test");  // there is no folder
   EXPECT_EQ(outcome.action(), Outcome::ACTION_DEFERRED);
   EXPECT_EQ(outcome.status(), "4.2.0");
-  EXPECT_EQ(outcome.text(),
-            "cannot update mailbox " + base_ +
-                "/v.test/mbox for user mbox@v.test. unable to open: No such file or "
-                "directory");
+  const std::string path = base_ + "/v.test/mbox";
+  EXPECT_EQ(outcome.text(), "cannot update mailbox " + path +
+                                " for user mbox@v.test. unable to create lock file " + path +
+                                ".lock: No such file or directory");
 }
 
 TEST_F(VirtualAgentTest, AnMboxFileOutOfTheBaseIsRefused) {
