@@ -448,6 +448,16 @@ TEST_F(CommandsTest, PostconfEditsWhereAValueIsGiven) {
             "postconf: fatal: missing '=' after attribute name: \"nonsense\"\n");
 }
 
+TEST_F(CommandsTest, PostconfIsSilentOfUnusedNamesWhereItIsAskedToBe) {
+  EXPECT_EQ(Run({"postconf", "-e", "relay_hosts = x", "qmqpd_error_delay = 2s"}).status, 0);
+  const std::string said = Run({"postconf", "-n"}).err;
+  EXPECT_NE(said.find("unused parameter: relay_hosts=x"), std::string::npos) << said;
+  EXPECT_NE(said.find("\"qmqpd_error_delay\" is not supported"), std::string::npos) << said;
+  const std::string quiet = Run({"postconf", "-nq"}).err;
+  EXPECT_EQ(quiet.find("relay_hosts"), std::string::npos) << quiet;
+  EXPECT_EQ(quiet.find("qmqpd_error_delay"), std::string::npos) << quiet;
+}
+
 TEST_F(CommandsTest, PostmapBuildsAndAsks) {
   WriteFile("map", "A@example.org one\nb@example.org\n two words\n");
   const std::string map = folder_ + "/map";
