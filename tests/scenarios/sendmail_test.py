@@ -221,6 +221,42 @@ class Limits(BothSides):
                 side.mta.write_configuration()
 
 
+class Commands(unittest.TestCase):
+    """Of both systems while neither runs."""
+
+    def test_mail_in_maildrop_is_listed_and_deleted_as_by_postfix(self):
+        if not machine.IS_ROOT or has_group() is None:
+            self.skipTest("needs root, and Postfix beside us")
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        folder = stack.enter_context(machine.folder())
+        ours = Side(stack.enter_context(harness.Instance(folder, PARAMETERS, name="ours", oracle=False)))
+        ours.mta.stop()
+        theirs = Side(harness.Instance(folder, PARAMETERS, name="real", oracle=True))
+        theirs.mta.run("postfix", "check")  # makes its folders
+        ids = {}
+        for side in (ours, theirs):
+            self.assertEqual(side.send(["-f", "s@y.test", "a", "d@e.test"], PLAIN)[0], 0)
+            ids[side] = side.waiting()
+            self.assertEqual(side.send(["-t"], b"To: \"x y\"@z.test\n\n")[0], 0)
+            (side.maildrop / "UNFINISHED").write_bytes(b"S\x01a")
+            (side.maildrop / "UNFINISHED").chmod(0o644)
+        commands = [("postqueue", "-p"), ("postqueue", "-j"), ("postsuper", "-h", "ID"), ("postsuper", "-d", "ID"),
+                    ("postsuper", "-d", "NONE"), ("postqueue", "-j"), ("postsuper", "-d", "ALL", "deferred"),
+                    ("postqueue", "-j"), ("postsuper", "-d", "ALL", "maildrop"), ("postqueue", "-p")]
+        for command in commands:
+            said = []
+            for side in (ours, theirs):
+                status, output, error = side.mta.run(*[ids[side][0] if word == "ID" else word for word in command])
+                # The order is the folder's; ids and times are each one's own; the direct way has words of its own.
+                output = re.sub(r"\w{3} \w{3} [ \d]\d [\d:]{8}|\d{10}(?=,)", "TIME", masked(output))
+                parts = output.split("\n\n") if command[1] == "-p" else output.splitlines()
+                error = [masked(line) for line in error.splitlines() if "accessing queue directly" not in line]
+                said.append((status, sorted(re.sub(r"^(-+Queue ID.*\n)?", "", part) for part in parts), error))
+            self.assertEqual(said[0], said[1], command)
+        self.assertEqual(ours.waiting(), ["UNFINISHED"])
+
+
 class MailPrograms(unittest.TestCase):
     """As users and cron call it."""
 
