@@ -153,6 +153,10 @@ class Warner {
 
   void WarnOf(const ConfigValues& values, std::string_view name, std::string_view value,
               std::string_view file, std::string_view place) {
+    if (IsReadOnly(name)) {
+      diagnostics_.Warn(Concat(file, ": read-only parameter assignment: ", name, '=', value));
+      return;
+    }
     std::optional<Parameter> row = FindRow(name);
     if (FindParameter(name) == nullptr && !IsReferenced(name) && !IsOfTransport(name)) {
       std::optional<std::string_view> nearest = NearestParameter(name, of_transports_);
@@ -181,6 +185,11 @@ class Warner {
   }
 
  private:
+  // What a program sets itself, whatever main.cf says.
+  static bool IsReadOnly(std::string_view name) {
+    return name == "process_id" || name == "process_name" || name == "service_name";
+  }
+
   static bool IsIgnored(const Parameter& row) {
     return row.status == ParameterStatus::kUnsupported ||
            row.status == ParameterStatus::kProtective;
@@ -259,8 +268,8 @@ void WarnOfPipe(const MasterService& service, Diagnostics& diagnostics) {
   if (service.command != "pipe") return;
   const absl::StatusOr<PipeService> pipe = ParsePipeService(service.arguments);
   if (pipe.ok()) return;
-  diagnostics.Warn(Concat("master.cf line ", service.line, " (", service.Selector(), "): ",
-                          Text(pipe.status()), "; its mail is deferred"));
+  diagnostics.Warn(Concat("master.cf line ", service.line, " (", service.Selector(),
+                          "): ", Text(pipe.status()), "; its mail is deferred"));
 }
 
 void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {

@@ -134,6 +134,9 @@ absl::Status ComputeDefaults(const HostFacts& facts, ConfigValues& values) {
   values.computed["mail_version"] = std::string(kMailVersion);
   values.computed["process_id"] = Concat(static_cast<int64_t>(getpid()));
   values.computed["process_name"] = "postfleetd";
+  for (const std::string_view own : {"process_id", "process_name", "service_name"}) {
+    if (auto set = values.set.find(own); set != values.set.end()) values.set.erase(set);
+  }
   absl::Status status = ComputeNames(facts, values);
   return status.ok() ? ComputeAddresses(facts, values) : status;
 }

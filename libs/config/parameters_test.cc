@@ -147,6 +147,14 @@ TEST(Typos, InAnOverrideOfMasterCfAreNamedWithTheFile) {
       << warnings;
 }
 
+TEST(Parameters, ThatAProgramSetsItselfAreNotSetByFiles) {
+  const std::string warnings = WarningsOf("process_id = 1\nservice_name = x\n", "");
+  EXPECT_NE(warnings.find("/etc/postfix/main.cf: read-only parameter assignment: process_id=1\n"),
+            std::string::npos)
+      << warnings;
+  EXPECT_NE(warnings.find("read-only parameter assignment: service_name=x\n"), std::string::npos);
+}
+
 TEST(Typos, InTheLimitOfATransportAreAnsweredWithItsOwnName) {
   const std::string warnings =
       WarningsOf("slow_destination_concurency_limit = 1\n", "slow unix - - n - - smtp\n");
