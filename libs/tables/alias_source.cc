@@ -44,6 +44,11 @@ std::vector<TextEntry> ParseAliasSource(std::string_view text, std::string_view 
     TextEntry entry = {.key = Written({tokens.begin(), colon}, false),
                        .value = Written({colon + 1, tokens.end()}, true),
                        .line = line.first_line};
+    // "" and the like: nothing could be found by it, or be delivered to.
+    if (entry.key.empty() || entry.value.empty()) {
+      warn("need name:value pair");
+      continue;
+    }
     mail::LowerCaseAscii(&entry.key);
     if (!seen.insert(entry.key).second) {
       diagnostics.Warn(Concat(table, ": duplicate entry: \"", entry.key, "\""));

@@ -8,7 +8,7 @@ bool DeliveredTo::Take(std::string_view piece) {
   while (!ended_ && !piece.empty()) {
     const size_t end = piece.find('\n');
     const std::string_view part = piece.substr(0, end);
-    if (line_.size() < kLineBytesMax) line_ += part;
+    line_ += part.substr(0, kLineBytesMax - line_.size());
     bytes_ += part.size() + 1;
     if (bytes_ > kHeaderBytesMax) ended_ = true;
     if (end == std::string_view::npos) break;

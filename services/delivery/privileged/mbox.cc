@@ -59,12 +59,22 @@ bool Mbox::OpenFile() {
     }
   }
   if (file_ < 0 && errno == ELOOP) return Fail("file is a symbolic link", 0);
-  if (file_ < 0) return Fail("unable to open", errno);
+  if (file_ < 0) return FailToOpen(errno);
   if (was_made_ && request_.owner_uid != 0 &&
       system_.GiveTo(file_, request_.owner_uid, request_.owner_gid) != 0) {
     return Fail("unable to change ownership", errno);
   }
   return true;
+}
+
+// In Postfix's words, which makes the lock file first.
+bool Mbox::FailToOpen(int error_number) {
+  if (!was_made_) return Fail("cannot open file", error_number);
+  was_made_ = false;
+  if (request_.dotlock && !request_.is_any_file) {
+    return Fail("unable to create lock file " + lock_path_, error_number);
+  }
+  return Fail("cannot create file exclusively", error_number);
 }
 
 bool Mbox::CheckFile() {
@@ -114,6 +124,8 @@ bool Mbox::TakeLockFile() {
     has_lock_file_ = true;
     return true;
   }
+  // Where one may write a file but not beside it, the other locks must do.
+  if (errno == EACCES && request_.is_any_file) return true;
   if (errno != EEXIST) return false;
   struct stat other = {};
   if (system_.StatPath(lock_path_.c_str(), &other) == 0) {

@@ -51,6 +51,7 @@ class Mbox {
 
  private:
   bool OpenFile();
+  bool FailToOpen(int error_number);
   bool CheckFile();
   bool IsStillThere();
   bool LockAll();
