@@ -94,11 +94,12 @@ NoticeTemplates ReadTemplates(const config::Config& config) {
   return templates;
 }
 
-bool DetectsSmtputf8(const config::Config& config, std::string_view origin) {
+// Of all notices: what smtpd would tell a postmaster of a session (class notify) is not ours.
+bool DetectsSmtputf8(const config::Config& config) {
   const std::vector<std::string> classes = config.GetList("smtputf8_autodetect_classes");
   return config.GetBool("smtputf8_enable") &&
          std::any_of(classes.begin(), classes.end(),
-                     [origin](const std::string& name) { return name == origin || name == "all"; });
+                     [](const std::string& name) { return name == "bounce" || name == "all"; });
 }
 
 // The parameter's address, whole.
@@ -129,8 +130,7 @@ BounceOptions BounceOptions::FromConfig(const config::Config& config) {
       {"2bounce", "2bounce_notice_recipient", &options.double_bounce_recipient},
       {"delay", "delay_notice_recipient", &options.delay_recipient},
   };
-  options.detect_smtputf8 = DetectsSmtputf8(config, "bounce");
-  options.detect_smtputf8_to_postmaster = DetectsSmtputf8(config, "notify");
+  options.detect_smtputf8 = DetectsSmtputf8(config);
   for (const std::string& name : config.GetList("notify_classes")) {
     for (const auto& row : classes) {
       if (!message::EqualsIgnoreCase(name, row.name)) continue;
@@ -281,10 +281,9 @@ void BounceAgent::Submit(const Running& running, const NoticeRequest& request, b
   // Where its header says 8bit, whether or not a byte is.
   envelope->set_body_8bitmime(options_.names.smtputf8 || delivery.envelope().body_8bitmime() ||
                               HasEightBit(text));
-  const bool detects =
-      to_sender ? options_.detect_smtputf8 : options_.detect_smtputf8_to_postmaster;
   const bool needs_utf8 = HasEightBit(HeaderOf(text)) || HasEightBit(request.recipient);
-  envelope->set_smtputf8(delivery.envelope().smtputf8() || (detects && needs_utf8));
+  envelope->set_smtputf8(delivery.envelope().smtputf8() ||
+                         (options_.detect_smtputf8 && needs_utf8));
   envelope->set_content_lines(static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n')));
   message->add_recipients()->set_address(std::string(request.recipient));
 

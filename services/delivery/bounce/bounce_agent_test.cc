@@ -370,12 +370,8 @@ TEST(BounceOptions, TheClassOfDoubleBouncesImpliesNoOther) {
 
 TEST(BounceOptions, SmtpUtf8IsDetectedInTheClassesThatAreNamed) {
   EXPECT_FALSE(Read("smtputf8_autodetect_classes = sendmail, verify\n").detect_smtputf8);
-  const BounceOptions bounce = Read("smtputf8_autodetect_classes = bounce\n");
-  EXPECT_TRUE(bounce.detect_smtputf8);
-  EXPECT_FALSE(bounce.detect_smtputf8_to_postmaster);
-  const BounceOptions all = Read("smtputf8_autodetect_classes = all\n");
-  EXPECT_TRUE(all.detect_smtputf8);
-  EXPECT_TRUE(all.detect_smtputf8_to_postmaster);
+  EXPECT_TRUE(Read("smtputf8_autodetect_classes = smtpd, bounce\n").detect_smtputf8);
+  EXPECT_TRUE(Read("smtputf8_autodetect_classes = all\n").detect_smtputf8);
   EXPECT_FALSE(Read("smtputf8_autodetect_classes = all\nsmtputf8_enable = no\n").detect_smtputf8);
 }
 
