@@ -62,6 +62,16 @@ void WaitingMail::ForEach(const std::function<bool(const queue::v1::ListedMessag
   }
 }
 
+std::optional<std::string> WaitingMail::PathOf(const std::string& id) {
+  if (!folder_) return std::nullopt;
+  folder_->Rewind();
+  while (const std::optional<std::string> file = folder_->Next()) {
+    const auto name = maildrop::ParseFileName(*file);
+    if (name && name->id == id) return folder_->path() + "/" + *file;
+  }
+  return std::nullopt;
+}
+
 std::optional<uint64_t> WaitingMail::Remove(const std::string& id, bool dry_run) {
   if (!folder_) return std::nullopt;
   folder_->Rewind();

@@ -23,6 +23,9 @@ class WaitingMail {
   // wanted. What is no mail, or not whole, is left out.
   void ForEach(const std::function<bool(const queue::v1::ListedMessage& message)>& message);
 
+  // The file that has it; nullopt: there is no such mail.
+  std::optional<std::string> PathOf(const std::string& id);
+
   // What it had of disk space; nullopt: there is no such mail. `dry_run`: it stays.
   std::optional<uint64_t> Remove(const std::string& id, bool dry_run);
   struct Removed {
