@@ -50,6 +50,16 @@ uint64_t MessageBytes(const scheduler::v1::Delivery& delivery) {
   return delivery.content_bytes() + delivery.envelope().content_lines();
 }
 
+Outcome Misconfigured() {
+  return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.5", "mail system configuration error");
+}
+
+// What speaks of one recipient, and so cannot be done for several.
+char FlagOfOne(const config::PipeService& service) {
+  if (service.delivered_to) return 'D';
+  return service.original_to ? 'O' : '\0';
+}
+
 Outcome ContentsFailed(const absl::Status& status) {
   return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.0",
                      Concat("mail system error: ", std::string(status.message())));
@@ -84,6 +94,12 @@ void PipeAgent::Start(std::unique_ptr<Attempt> attempt) {
                    .connected_ms = now_ms,
                    .end_ms = now_ms};
   if (!FindRights()) return FinishUnavailable(id, no_rights_);
+  if (const char flag = FlagOfOne(options_.service);
+      flag != '\0' && delivery.recipients_size() > 1) {
+    maillog::Warning(options_.program, "pipe flag `", std::string(1, flag), "' requires ",
+                     options_.name, "_destination_recipient_limit = 1");
+    return Finish(id, Misconfigured());
+  }
   const uint64_t limit = options_.service.message_bytes_max;
   if (limit != 0 && MessageBytes(delivery) > limit) {
     return Finish(id, MakeOutcome(Outcome::ACTION_BOUNCED, "5.2.3", "message too large"));
@@ -192,8 +208,7 @@ void PipeAgent::Run(uint64_t delivery_id) {
   if (!argv.ok() || argv->empty()) {
     maillog::Warning(options_.program, "file ", options_.master_cf, ": service ", options_.name,
                      ": ", argv.ok() ? "empty command" : std::string(argv.status().message()));
-    return Finish(delivery_id, MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.5",
-                                           "mail system configuration error"));
+    return Finish(delivery_id, Misconfigured());
   }
   Command command = {.user = *rights_,
                      .directory = service.directory,

@@ -9,6 +9,7 @@
 //   over size=                    bounced   5.2.3  message too large
 //   flag D, and it was there      bounced   5.4.6  mail forwarding loop for x@y
 //   an unknown macro in argv=     deferred  4.3.5  mail system configuration error
+//   flag D or O, many recipients  deferred  4.3.5  mail system configuration error
 //   contents cannot be read       deferred  4.3.0
 //   cancelled                     deferred  4.3.2
 //

@@ -252,6 +252,16 @@ TEST_F(PipeAgentTest, WhatIsMisconfiguredDefersAndRunsNothing) {
   EXPECT_EQ(actions_->input, "none ran");
 }
 
+TEST_F(PipeAgentTest, WhatSpeaksOfOneRecipientIsNotDoneForTwo) {
+  const std::string misconfigured = "deferred 4.3.5 (mail system configuration error)";
+  options_.service.delivered_to = true;
+  EXPECT_THAT(Deliver({"a@x.example", "b@x.example"}), ElementsAre(misconfigured, misconfigured));
+  options_.service.delivered_to = false;
+  options_.service.original_to = true;
+  EXPECT_THAT(Deliver({"a@x.example", "b@x.example"}), ElementsAre(misconfigured, misconfigured));
+  EXPECT_THAT(Deliver(), ElementsAre("sent 2.0.0 (delivered via vac service)"));
+}
+
 TEST_F(PipeAgentTest, DamagedContentsAreSaidToBeSo) {
   contents_end_ = absl::DataLossError("damaged");
   EXPECT_THAT(Deliver(), ElementsAre("deferred 4.3.0 (mail system error: damaged)"));

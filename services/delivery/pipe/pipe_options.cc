@@ -11,15 +11,6 @@
 namespace postfleet::delivery {
 namespace {
 
-// pipe's D and O speak of one recipient.
-std::string WrongRecipientLimit(const config::Config& config, const PipeOptions& options) {
-  const std::string limit = Concat(options.name, "_destination_recipient_limit");
-  if (config.GetInt(limit) == 1) return "";
-  if (options.service.delivered_to) return Concat("pipe flag `D' requires ", limit, " = 1");
-  if (options.service.original_to) return Concat("pipe flag `O' requires ", limit, " = 1");
-  return "";
-}
-
 absl::Status Refused(std::string text) { return absl::FailedPreconditionError(text); }
 
 absl::Status CheckRights(const PipeOptions& options, const UserIds& ids) {
@@ -56,7 +47,6 @@ absl::StatusOr<PipeOptions> PipeOptions::FromConfig(const config::Config& config
   absl::StatusOr<config::PipeService> parsed = config::ParsePipeService(service.arguments);
   if (parsed.ok()) {
     options.service = *std::move(parsed);
-    options.misconfigured = WrongRecipientLimit(config, options);
   } else {
     options.misconfigured = std::string(parsed.status().message());
   }
