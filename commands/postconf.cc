@@ -154,8 +154,13 @@ absl::StatusOr<config::Config> LoadWhatThereIs(const std::string& directory,
   absl::StatusOr<config::Config> config = config::Config::Load(directory, diagnostics);
   if (config.ok()) return config;
   const std::string wrong(config.status().message());
-  config = config::Config::LoadUnchecked(directory, {"config_directory"}, diagnostics);
-  if (config.ok()) diagnostics.Warn(Concat(wrong, "; the mail system would not start"));
+  config::Diagnostics of_the_rest;
+  config = config::Config::LoadUnchecked(directory, {"config_directory"}, of_the_rest);
+  if (!config.ok()) return config;
+  for (const config::Diagnostic& warning : of_the_rest.warnings()) {
+    if (warning.text != wrong) diagnostics.Warn(warning.text, warning.kind);
+  }
+  diagnostics.Warn(Concat(wrong, "; the mail system would not start"));
   return config;
 }
 

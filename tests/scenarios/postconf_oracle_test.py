@@ -64,6 +64,15 @@ EDITS = (
     ("-P", "submission/inet/syslog_name=foo"), ("-P", "smtp/inet/new=a b"), ("-P", "127.0.0.1:10025/inet/mynetworks=x"),
     ("-PX", "submission/inet/syslog_name", "submission/inet/nosuch"), ("-Pe", "*/unix/x=y"),
     ("-PX", "submission/inet/smtpd_client_restrictions"))
+# Of master.cf: each alone.
+MASTER_LINES = (
+    "smtp inet n - n - - smtpd -o a = b", "smtp inet n - n - - smtpd -o", "smtp inet n - n - - smtpd -o {a = b} -v -v",
+    "smtp inet n - n - - smtpd -oa=b", "smtp unix - - n - - smtp -o {a}",
+    "smtp inet n - n - - smtpd -o =b", "smtp inet n - n - - smtpd -o a=", "smtp inet n - n 1000? - /bin/x",
+    "  smtp inet n - n - - smtpd", "[::1]:smtp inet n - n - - smtpd",
+    "x unix - n n - 10 pipe flags=F user=a argv=/bin/x { a b } ${recipient} -o q=r",
+    "x unix - n n - 10 pipe -v -o a=b flags=F -o q=r user=a argv=/bin/x",
+    "submission inet n - y - - smtpd -o { smtpd_banner = a b } -o b={c d}")
 # Each pair of these is taken, or refused in the same words.
 LETTERS = ("-a", "-b", "-d", "-e", "-f", "-h", "-M", "-oused=b", "-P", "-t", "-x", "-X")
 TEMPLATES = (
@@ -116,6 +125,15 @@ class Postconf(unittest.TestCase):
             with self.subTest(line):
                 theirs, ours = self.both(*line.split())
                 self.assertEqual(ours, theirs, "\n".join(difflib.unified_diff(theirs[1], ours[1], lineterm="", n=0)))
+
+    def test_prints_lines_of_master_cf_as_postfix_does(self):
+        for line in MASTER_LINES:
+            for folder in self.folders.values():
+                (folder / "master.cf").write_text(line + "\n")
+            for option in ("-M", "-Mf", "-P", "-F"):
+                with self.subTest((option, line)):
+                    theirs, ours = self.both(option)
+                    self.assertEqual(ours[:2], theirs[:2])
 
     def test_takes_and_refuses_options_together_as_postfix_does(self):
         for pair in itertools.combinations(LETTERS, 2):
