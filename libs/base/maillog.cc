@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -120,9 +121,10 @@ class Log {
     absl::StatusOr<LogSink> sink = OpenSink(options);
     if (!sink.ok()) return sink.status();
     Flush();  // where and how they were meant
-    std::unique_lock write_lock(write_mutex_, kFlushWait);
-    if (!write_lock) return absl::UnavailableError("the old log is stuck");
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    if (!WaitForWriter(lock, std::chrono::steady_clock::now() + kFlushWait)) {
+      return absl::UnavailableError("the old log is stuck");
+    }
     lost_before_ += sink_.lost_lines();
     sink_ = *std::move(sink);
     options_ = options;
@@ -163,8 +165,9 @@ class Log {
 
   void Flush() {
     const auto until = std::chrono::steady_clock::now() + kFlushWait;
-    std::unique_lock write_lock(write_mutex_, until);
-    if (write_lock) WriteOut([until] { return std::chrono::steady_clock::now() >= until; });
+    std::unique_lock lock(mutex_);
+    if (!WaitForWriter(lock, until)) return;
+    WriteOut(lock, [until] { return std::chrono::steady_clock::now() >= until; });
   }
 
   uint64_t LostLines() {
@@ -209,16 +212,24 @@ class Log {
     buffer_.push_back('\n');
   }
 
-  // Under write_mutex_, which keeps lines in order.
-  void WriteOut(const std::function<bool()>& give_up) {
+  // False: somebody still writes at `until`. The lock is held at both ends.
+  bool WaitForWriter(std::unique_lock<std::mutex>& lock,
+                     std::chrono::steady_clock::time_point until) {
+    return written_.wait_until(lock, until, [this] { return !writing_; });
+  }
+
+  // One at a time, which keeps lines in order; without the lock while it writes.
+  void WriteOut(std::unique_lock<std::mutex>& lock, const std::function<bool()>& give_up) {
     std::string lines;
-    {
-      std::lock_guard lock(mutex_);
-      lines.swap(buffer_);
-      if (dropped_ > 0) dropped_before_ += dropped_, lost_unsaid_ += std::exchange(dropped_, 0);
-    }
+    lines.swap(buffer_);
+    dropped_before_ += dropped_;
+    lost_unsaid_ += std::exchange(dropped_, 0);
+    writing_ = true;
+    lock.unlock();
     const std::string_view rest = sink_.Write(lines, give_up);
-    std::lock_guard lock(mutex_);
+    lock.lock();
+    writing_ = false;
+    written_.notify_all();
     sink_lost_ = sink_.lost_lines();
     if (!rest.empty()) {
       buffer_.insert(0, rest);
@@ -240,25 +251,21 @@ class Log {
       wake_.wait(lock, [this] { return stopping_ || !buffer_.empty(); });
       wake_.wait_for(lock, kGatherTime,
                      [this] { return stopping_ || buffer_.size() >= kBufferBytesMax; });
-      lock.unlock();
-      {
-        std::lock_guard write_lock(write_mutex_);
-        WriteOut([this] { return stopping_.load(); });
-      }
-      lock.lock();
+      written_.wait(lock, [this] { return !writing_; });
+      WriteOut(lock, [this] { return stopping_.load(); });
     }
   }
 
-  std::timed_mutex write_mutex_;  // taken before mutex_; held over the write; protects sink_'s use
-  uint64_t lost_unsaid_ = 0;      // under write_mutex_
-
-  std::mutex mutex_;  // protects all below
-  std::condition_variable wake_;
+  std::mutex mutex_;                 // protects all below, but sink_ while writing_
+  std::condition_variable wake_;     // lines, or the end
+  std::condition_variable written_;  // !writing_
+  bool writing_ = false;
+  uint64_t lost_unsaid_ = 0;
   std::string buffer_;
   Timestamp timestamp_;
   Options options_;
   std::string pid_ = Concat(getpid());
-  LogSink sink_;  // replaced under both
+  LogSink sink_;
   uint64_t dropped_ = 0;
   uint64_t dropped_before_ = 0;
   uint64_t lost_before_ = 0;

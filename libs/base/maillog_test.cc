@@ -21,6 +21,7 @@ std::string ReadFile(const std::string& path) {
 
 std::string OpenLog(const std::string& name) {
   const std::string path = testing::TempDir() + "/" + name;
+  std::remove(path.c_str());
   EXPECT_TRUE(Open({.path = path, .hostname = "mx1"}).ok());
   return path;
 }
@@ -74,6 +75,7 @@ TEST(MailLog, AnUnwritablePathIsNamed) {
 
 TEST(MailLog, JsonLineHasTheSameFacts) {
   const std::string path = testing::TempDir() + "/facts.log";
+  std::remove(path.c_str());
   ASSERT_TRUE(Open({.path = path, .hostname = "mx1", .format = Format::kJson}).ok());
   Info("smtpd", "connect from ", Fact("client", "localhost[127.0.0.1]"), Event("connect"));
   Warning("/own/smtpd", "plain \"text\"");

@@ -180,6 +180,7 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
     if (service.type != config::ServiceType::kUnix) continue;
     const absl::StatusOr<config::Config> own = config.WithOverrides(service);
     if (!own.ok()) return own.status();
+    const std::string program = maillog::ProgramOf(own->GetString("syslog_name"), service.command);
     TransportAgent transport{.transport = service.name, .slots = SlotsOf(config, service)};
     if (service.command == "smtp" || service.command == "lmtp") {
       const absl::StatusOr<smtp::SmtpOptions> options = smtp::SmtpOptions::FromConfig(
@@ -193,6 +194,7 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
     } else if (service.command == "virtual") {
       VirtualOptions options = VirtualOptions::FromConfig(*own);
       options.service = service.name;
+      options.program = program;
       if (!options.problem.ok()) return options.problem;
       const auto filter = StatusFilter::Open(options.status_filter);
       if (!filter.ok()) return filter.status();
@@ -204,6 +206,7 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
       absl::StatusOr<LocalOptions> options = LocalOptions::FromConfig(*own);
       if (!options.ok()) return options.status();
       options->service = service.name;
+      options->program = program;
       const auto filter = StatusFilter::Open(options->status_filter);
       if (!filter.ok()) return filter.status();
       transport.make = [options = *std::move(options), mailboxes, submission,
@@ -228,15 +231,15 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
       continue;
     } else if (service.command == "error" || service.command == "discard") {
       using Kind = AnsweringAgent::Kind;
-      transport.make = [kind = service.command == "error" ? Kind::kError : Kind::kDiscard,
+      transport.make = [kind = service.command == "error" ? Kind::kError : Kind::kDiscard, program,
                         soft_bounce = own->GetBool("soft_bounce"),
                         clock = world.clock](runtime::EventLoop&) {
-        return std::make_unique<AnsweringAgent>(kind, soft_bounce, *clock);
+        return std::make_unique<AnsweringAgent>(kind, soft_bounce, *clock, program);
       };
     } else if (config::IsDeliveryAgent(service.command)) {
       // config has said that it is not supported; mail that is routed there must not wait in
       // silence
-      transport.make = [program = service.command, clock = world.clock](runtime::EventLoop&) {
+      transport.make = [program, clock = world.clock](runtime::EventLoop&) {
         return std::make_unique<AbsentAgent>(program, *clock);
       };
     } else {
