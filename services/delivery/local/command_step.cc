@@ -6,9 +6,9 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "services/delivery/core/command_environment.h"
-#include "services/delivery/core/mailbox_fields.h"
 #include "services/delivery/core/command_line.h"
 #include "services/delivery/core/command_outcome.h"
+#include "services/delivery/core/mailbox_fields.h"
 #include "services/delivery/local/mailbox_step.h"
 
 namespace postfleet::delivery {

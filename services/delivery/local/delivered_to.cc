@@ -3,6 +3,16 @@
 #include "libs/mail/address.h"
 
 namespace postfleet::delivery {
+namespace {
+
+std::string Trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r";
+  const size_t start = text.find_first_not_of(kBlanks);
+  if (start == std::string_view::npos) return "";
+  return std::string(text.substr(start, text.find_last_not_of(kBlanks) - start + 1));
+}
+
+}  // namespace
 
 bool DeliveredTo::Take(std::string_view piece) {
   while (!ended_ && !piece.empty()) {
@@ -27,7 +37,11 @@ void DeliveredTo::End() {
 bool DeliveredTo::TakeLine(std::string_view line) {
   const bool is_folded = has_lines_ && (line.starts_with(' ') || line.starts_with('\t'));
   has_lines_ = true;
-  if (is_folded) return true;
+  if (is_folded) {
+    if (in_message_id_ && message_id_.empty()) message_id_ = Trimmed(line);
+    return true;
+  }
+  in_message_id_ = false;
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos || colon == 0) return false;
   const size_t space = line.substr(0, colon).find_first_of(" \t");
@@ -36,7 +50,12 @@ bool DeliveredTo::TakeLine(std::string_view line) {
       line.substr(space, colon - space).find_first_not_of(" \t") != std::string_view::npos) {
     return false;
   }
-  if (mail::LowerCasedAscii(line.substr(0, std::min(space, colon))) != "delivered-to") return true;
+  const std::string name = mail::LowerCasedAscii(line.substr(0, std::min(space, colon)));
+  if (name == "message-id" && message_id_.empty()) {
+    in_message_id_ = true;
+    message_id_ = Trimmed(line.substr(colon + 1));
+  }
+  if (name != "delivered-to") return true;
   const size_t start = line.find_first_not_of(" \t", colon + 1);
   if (start != std::string_view::npos) {
     addresses_.insert(mail::LowerCasedAscii(line.substr(start)));

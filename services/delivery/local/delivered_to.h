@@ -1,4 +1,5 @@
-// The Delivered-To fields in front of a message: where it has been (local(8), MAIL FORWARDING).
+// The Delivered-To fields in front of a message: where it has been (local(8), MAIL FORWARDING); and
+// by what id logs know it.
 //
 // Read from the start of the contents up to the first line that is no header, at most
 // kHeaderBytesMax: what comes later cannot be seen. Names of fields in any case.
@@ -21,6 +22,8 @@ class DeliveredTo {
   void End();
   // In lower case.
   const std::set<std::string>& addresses() const { return addresses_; }
+  // The first Message-Id, "<x@y>", for logs; empty: there was none.
+  const std::string& message_id() const { return message_id_; }
 
  private:
   // False: it is no header line.
@@ -30,6 +33,8 @@ class DeliveredTo {
   size_t bytes_ = 0;
   bool ended_ = false;
   bool has_lines_ = false;
+  bool in_message_id_ = false;  // its value may be on the next line
+  std::string message_id_;
   std::set<std::string> addresses_;
 };
 

@@ -304,6 +304,8 @@ void LocalAgent::OnForwarded(uint64_t id, const absl::Status& status, const std:
     running.passes.clear();
     return EndRecipient(id);
   }
+  const std::string& message_id = running.delivered.message_id();
+  maillog::Info("cleanup", queue_id, ": message-id=", message_id.empty() ? "<>" : message_id);
   Outcome sent = Make(Outcome::ACTION_SENT, "2.0.0", Concat("forwarded as ", queue_id));
   sent.set_success(Outcome::SUCCESS_EXPANDED);
   Tell(running, party, std::move(sent));

@@ -27,10 +27,10 @@
 #include "services/delivery/core/forwarder.h"
 #include "services/delivery/core/log_line.h"
 #include "services/delivery/core/routes.h"
+#include "services/delivery/core/shared_contents.h"
 #include "services/delivery/core/user_actions.h"
 #include "services/delivery/local/delivered_to.h"
 #include "services/delivery/local/expansion.h"
-#include "services/delivery/core/shared_contents.h"
 
 namespace postfleet::delivery {
 

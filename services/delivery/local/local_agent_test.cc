@@ -274,6 +274,14 @@ TEST_F(LocalAgentTest, MessageThatWasDeliveredHereBounces) {
       << "of the body";
 }
 
+TEST(DeliveredTo, IdMayBeOnItsOwnLine) {
+  DeliveredTo scan;
+  EXPECT_FALSE(scan.Take("Subject: x\nMessage-ID:\n <a@b>\nMessage-Id: <c@d>\nDeliv"));
+  EXPECT_TRUE(scan.Take("ered-To:  X@y\n\nDelivered-To: z@y\n"));
+  EXPECT_EQ(scan.message_id(), "<a@b>");
+  EXPECT_EQ(scan.addresses(), std::set<std::string>{"x@y"});
+}
+
 TEST_F(LocalAgentTest, UnreadableContentsDefer) {
   TextReader::status_of_all = absl::DataLossError("damaged");
   EXPECT_EQ(Deliver("alice").action(), Outcome::ACTION_DEFERRED);
