@@ -44,6 +44,9 @@ CASES = {
     "flagall": _argv("$sender $recipient", "BDFORXhqu.>", mails=_to("Some.One+Ext@FlagAll.Example")),
     "flagnull": _argv("$sender", "FR", mails=_NULL),
     "flagmany": _argv("", "FR", mails=_to("a", "b", sender='"odd one"@sender.example'), single=False),
+    "dmany": _argv("", "D", mails=_to("a", "b"), single=False),
+    "omany": _argv("", "O", mails=_to("a", "b"), single=False),
+    "done": _argv("$recipient", "DO", mails=_to("a"), single=False),
     "loop": _argv("", "D", mails=_to("r", contents=b"Delivered-To: R@loop.example\n\nx\n")),
     # Words
     "words": _argv("$recipient {  a  b  } ${sender} $(sender) $$x x$$ a$user", mails=_to("r")),
@@ -107,3 +110,17 @@ CASES["exit75said"] = _argv("", does={"exit": 75, "output": "try again\n"})
 CASES["exit67said"] = _argv("", does={"exit": 67, "output": "no such one here\n"})
 CASES["exit1said"] = _argv("$recipient", does={"exit": 1, "output": "it went\nwrong"})
 CASES["exit1many"] = _argv("$recipient", does={"exit": 1}, mails=_to("a", "b"), single=False)
+
+# Services that cannot work: their attributes behind "pipe", or what else is wrong. {owner}: mail_owner.
+WRONG = {
+    "wrongflag": "flags=Zq user=daemon argv={probe}",
+    "wrongattribute": "users=daemon argv={probe}",
+    "wrongsize": "size=big user=daemon argv={probe}",
+    "wronguser": "user=no-such-user argv={probe}",
+    "wronggroup": "user=daemon:no-such-group argv={probe}",
+    "wrongroot": "user=root argv={probe}",
+    "wrongrootgroup": "user=daemon:root argv={probe}",
+    "wrongowner": "user={owner} argv={probe}",
+    "wrongnouser": "argv={probe}",
+    "wrongnoargv": "user=daemon",
+}

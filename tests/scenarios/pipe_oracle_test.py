@@ -17,7 +17,7 @@ import harness
 import machine
 import smtp_client
 from deadlines import wait_until
-from pipe_cases import CASES
+from pipe_cases import CASES, WRONG
 from smtp_peer import RecordingServer
 from stock import MASTER_CF
 
@@ -99,7 +99,10 @@ class Side:
             if not (case["main"].keys() & {"export_environment"}):
                 parameters.update(case["main"])
         parameters["export_environment"] = "TZ MAIL_CONFIG=/none { SPACED = a  b } EMPTY= LANG=C PATH=/nowhere"
-        routes.write_text("".join(f"{name}.example {name}:nexthop.{name}\n" for name in CASES))
+        for name, attributes in WRONG.items():
+            attributes = attributes.replace("{probe}", "/bin/true").replace("{owner}", machine.mail_owner(oracle))
+            services.append(f"{name} unix - n n - - pipe {attributes}\n")
+        routes.write_text("".join(f"{name}.example {name}:nexthop.{name}\n" for name in [*CASES, *WRONG]))
         parameters["transport_maps"] = f"texthash:{routes}"
         text = MASTER_CF.replace("{", "{{").replace("}", "}}").replace("{{port}}", "{port}")
         text += "".join(services).replace("{", "{{").replace("}", "}}")
@@ -107,6 +110,12 @@ class Side:
 
     def run(self):
         expected = 0
+        with smtp_client.Client(self.mta.port) as client:
+            for name in WRONG:
+                reply = client.send("s@sender.example", [f"r@{name}.example"], b"Subject: waits\n\n")
+                if reply.code != 250:
+                    raise AssertionError(f"{self.label}: {name}: {reply}")
+            client.quit()
         for name, case in CASES.items():
             with smtp_client.Client(self.mta.port) as client:
                 for sender, recipients, contents in case["mails"]:
@@ -119,12 +128,21 @@ class Side:
         try:
             wait_until(f"fates of {self.label}", lambda: len(_FATE.findall(self.mta.log())) >= expected, _SECONDS_MAX,
                        self.mta.why_ended, poll_seconds=0.3)
+            # Postfix keeps such mail in its active queue, and says nothing of it.
+            if not self.mta.oracle:
+                wait_until(f"the wrong ones of {self.label}", lambda: len(self._wrong()) == len(WRONG), _SECONDS_MAX,
+                           self.mta.why_ended, poll_seconds=0.3)
             returned = {fate[0] for fate in _FATE.findall(self.mta.log()) if fate[4].startswith("bounced")}
             self.sink.wait_for(len(returned), hopeless=self.mta.why_ended)
         finally:
             self._read()
 
+    def _wrong(self):
+        return dict(re.findall(r"/error\[\d+\]: \w+: to=<r@(wrong\w+)\.example>, (relay=.*)$", self.mta.log(),
+                               re.MULTILINE))
+
     def _read(self):
+        self.wrong = {name: re.sub(r"delays?=[^,]*, ", "", fate) for name, fate in self._wrong().items()}
         log = self.mta.log()
         self.fates, self.seen, self.notes = {}, {}, {}
         ids = {}
@@ -204,8 +222,13 @@ class Pipes(unittest.TestCase):
     def test_the_log_names_what_is_wrong_as_postfix_does(self):
         def notes(side):
             # How Postfix waits for a process is its own.
-            return {note for note in side.notes if not note.startswith(("warning: pipe_command_", "warning: bounce_"))}
+            return {re.sub(r"(mail system owner )\w+( group id \d+|)|get_service_attr: (bad size)| \(ignored\)$", r"\1\3", note)
+                    for note in side.notes if not note.startswith(("warning: pipe_command_", "warning: bounce_"))}
         self.assertEqual(notes(self.postfleet), notes(self.postfix))
+
+    def test_a_service_that_cannot_work_lets_its_mail_wait(self):
+        waits = "relay=none, dsn=4.3.0, status=deferred (mail transport unavailable)"
+        self.assertEqual(self.postfleet.wrong, dict.fromkeys(WRONG, waits))
 
     def test_nothing_of_a_command_outlives_its_time(self):
         child = int((self.postfleet.folder / "programs" / "seen" / "slow.child").read_text())
