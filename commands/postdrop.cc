@@ -51,12 +51,7 @@ void CatchSignals() {
 }
 
 void CloseDescriptors() {
-  // A file that got one of these numbers would be written to by what is meant for standard error.
-  while (true) {
-    const int fd = open("/dev/null", O_RDWR);
-    if (fd < 0) _exit(1);
-    if (fd > STDERR_FILENO) break;
-  }
+  OpenStandardDescriptors();
   close_range(STDERR_FILENO + 1, ~0u, 0);
 }
 
@@ -277,6 +272,18 @@ int DropMail(const config::Config& config, Console& console) {
 }
 
 }  // namespace
+
+void OpenStandardDescriptors() {
+  while (true) {
+    const int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd < 0) _exit(1);
+    if (fd > STDERR_FILENO) {
+      close(fd);
+      return;
+    }
+    fcntl(fd, F_SETFD, 0);
+  }
+}
 
 int RunPostdrop(const std::vector<std::string>& arguments) {
   CloseDescriptors();

@@ -27,6 +27,10 @@ namespace postfleet::commands {
 inline constexpr int kPostdropTooBig = 2;    // over message_size_limit
 inline constexpr int kPostdropNoRights = 3;  // maildrop is not to be written
 
+// Sees to it that descriptors 0 to 2 are open: a file or pipe that got one of these numbers would
+// be taken for standard input or error.
+void OpenStandardDescriptors();
+
 int RunPostdrop(const std::vector<std::string>& arguments);
 
 }  // namespace postfleet::commands

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "commands/console.h"
+#include "commands/postdrop.h"
 #include "commands/sendmail_options.h"
 #include "commands/sendmail_postdrop.h"
 #include "commands/sendmail_server.h"
@@ -78,6 +79,7 @@ int Run(int argc, char** argv) {
   const std::string name = called.substr(called.rfind('/') + 1);
   const std::string program = name == "mailq" || name == "newaliases" ? name : "sendmail";
   const std::vector<std::string> given(argv + (argc > 0 ? 1 : 0), argv + argc);
+  OpenStandardDescriptors();
   // A postdrop that has gone is seen by its exit status.
   signal(SIGPIPE, SIG_IGN);
   Console console(program, EX_TEMPFAIL, {});

@@ -178,23 +178,23 @@ class Submission {
   std::string records_;
 };
 
-// Postfix's words for what is wrong come before ours for what is not there.
-absl::Status CheckVerp(const SendmailRequest& request, const config::Config& config) {
+// Postfix's words for what is wrong, by its default of verp_delimiter_filter; then ours for what is
+// not there.
+absl::Status CheckVerp(const SendmailRequest& request) {
+  constexpr std::string_view kAllowed = "-=+";
   if (!request.verp) return absl::OkStatus();
-  const std::string allowed = config.GetString("verp_delimiter_filter");
-  const std::string delimiters =
-      request.verp->empty() ? config.GetString("default_verp_delimiters") : *request.verp;
-  if (delimiters.size() == 2 && delimiters.find_first_not_of(allowed) == delimiters.npos) {
-    return absl::UnimplementedError("option -XV");
-  }
-  return absl::InvalidArgumentError(Concat("-V requires two characters from ", allowed));
+  const std::string& delimiters = *request.verp;
+  const bool two =
+      delimiters.size() == 2 && delimiters.find_first_not_of(kAllowed) == delimiters.npos;
+  if (delimiters.empty() || two) return absl::UnimplementedError("option -XV");
+  return absl::InvalidArgumentError(Concat("-V requires two characters from ", kAllowed));
 }
 
 }  // namespace
 
 int SubmitMail(const SendmailRequest& request, const config::Config& config, int descriptor,
                Console& console) {
-  const absl::Status verp = CheckVerp(request, config);
+  const absl::Status verp = CheckVerp(request);
   if (absl::IsInvalidArgument(verp)) return console.Fatal(verp);
   if (request.probe || !verp.ok()) {
     console.NotSupported(request.probe ? "option -bv" : "option -XV");

@@ -372,6 +372,20 @@ class Maildrop(unittest.TestCase):
              "LINKED2", "GARBAGE.broken"]))
         self.assertEqual((drop / f"{torn.name}.broken").read_bytes(), whole[:-5])
 
+    def test_limits_of_the_caller_leave_nothing_behind(self):
+        """No standard input; files may have 512 bytes."""
+        self.mta.stop()
+        program = self.side.program
+        for command in (f"{program} a <&-", f"{program} a <&- >&- 2>&-"):
+            self.assertEqual(subprocess.run(["sh", "-c", command], env=self.side.environment(), check=False,
+                                            timeout=COMMAND_SECONDS_MAX).returncode, 0)
+        self.assertEqual(len(self.side.waiting()), 2)
+        done = subprocess.run(["sh", "-c", f"trap '' XFSZ; ulimit -f 1; exec {program} a"], input=PLAIN * 10_000,
+                              env=self.side.environment(), check=False, capture_output=True,
+                              timeout=COMMAND_SECONDS_MAX)
+        self.assertEqual(done.returncode, 75)
+        self.assertEqual(len(self.side.waiting()), 2)
+
     def test_message_that_goes_round_is_set_aside(self):
         """Postfix's cleanup tells the sender instead."""
         self.assertEqual(self.side.send(["a"], b"Received: x\n" * 60 + b"\nhi\n")[0], 0)
