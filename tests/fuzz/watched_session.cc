@@ -250,7 +250,7 @@ lookup::v1::Answer WatchedSession::Answer(const Resolve& resolve) const {
 
 void WatchedSession::Take(const Actions& actions) {
   for (const LogLine& line : actions.log) {
-    if (line.text.starts_with("disconnect from ")) ++ends_logged_;
+    if (line.text.text().starts_with("disconnect from ")) ++ends_logged_;
   }
   // What was replied to RCPT comes before the message, what is replied to it behind it.
   CheckLines(actions.reply);

@@ -6,6 +6,9 @@
 // stays with the one that connected. The server's address that XCLIENT names serves nothing here:
 // no policy server and no milter is told of it. XFORWARD changes nothing here but the log and what
 // the message's origin is, for one message.
+#include <algorithm>
+#include <iterator>
+
 #include "libs/base/concat.h"
 #include "services/ingress/core/session.h"
 
@@ -26,6 +29,15 @@ const std::string* Find(const smtp::ClientAttributes& attributes, ClientAttribut
 std::string ValueOf(const smtp::ClientAttributes& attributes, ClientAttribute attribute) {
   const std::string* value = Find(attributes, attribute);
   return std::string(value == nullptr || value->empty() ? kUnknown : *value);
+}
+
+// Then all that is not said of it is unknown; a queue id and a source alone are no client.
+bool NamesClient(const smtp::ClientAttributes& forwarded) {
+  constexpr ClientAttribute kOfClients[] = {ClientAttribute::kName, ClientAttribute::kAddr,
+                                            ClientAttribute::kPort, ClientAttribute::kProto,
+                                            ClientAttribute::kHelo};
+  return std::any_of(std::begin(kOfClients), std::end(kOfClients),
+                     [&](ClientAttribute attribute) { return forwarded.contains(attribute); });
 }
 
 void Take(const smtp::ClientAttributes& said, ClientAttribute attribute, std::string* fact) {
@@ -95,10 +107,9 @@ maillog::Line Session::ClientNote() const {
   if (ident != nullptr && !ident->empty()) {
     note.Add(", orig_queue_id=", maillog::Fact("orig_queue_id", *ident));
   }
-  const std::string name = ValueOf(forwarded_, ClientAttribute::kName);
+  if (!NamesClient(forwarded_)) return note;
   const std::string address = ValueOf(forwarded_, ClientAttribute::kAddr);
-  if (name == kUnknown && address == kUnknown) return note;
-  std::string client = name;
+  std::string client = ValueOf(forwarded_, ClientAttribute::kName);
   if (address != kUnknown) ConcatTo(&client, '[', address, ']');
   note.Add(", orig_client=", maillog::Fact("orig_client", client));
   return note;
@@ -106,7 +117,8 @@ maillog::Line Session::ClientNote() const {
 
 void Session::WriteOrigin(bool local_headers, mail::v1::Origin* origin) const {
   origin->set_source(local_headers ? "LOCAL" : "REMOTE");
-  if (forwarded_.empty()) {
+  if (const std::string* id = Find(forwarded_, ClientAttribute::kIdent)) origin->set_ident(*id);
+  if (!NamesClient(forwarded_)) {
     origin->set_client_name(facts_.name);
     origin->set_client_address(facts_.address);
     origin->set_client_port(facts_.port);
@@ -119,7 +131,6 @@ void Session::WriteOrigin(bool local_headers, mail::v1::Origin* origin) const {
   origin->set_client_port(ValueOf(forwarded_, ClientAttribute::kPort));
   origin->set_protocol(ValueOf(forwarded_, ClientAttribute::kProto));
   if (const std::string* helo = Find(forwarded_, ClientAttribute::kHelo)) origin->set_helo(*helo);
-  if (const std::string* id = Find(forwarded_, ClientAttribute::kIdent)) origin->set_ident(*id);
 }
 
 std::optional<bool> Session::ForwardedIsLocal() const {

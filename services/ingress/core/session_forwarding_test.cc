@@ -119,6 +119,23 @@ TEST_F(Forwarding, XforwardIsOfOneMessage) {
   EXPECT_EQ(Origin(1).ident(), "");
 }
 
+TEST_F(Forwarding, AQueueIdAndASourceAloneNameNoClient) {
+  Say("XFORWARD IDENT=ABC SOURCE=LOCAL");
+  SendMessage();
+  EXPECT_THAT(client_->log, Contains(testing::EndsWith("[127.0.0.3], orig_queue_id=ABC")));
+  EXPECT_EQ(Origin(0).client_address(), "127.0.0.3");
+  EXPECT_EQ(Origin(0).ident(), "ABC");
+  EXPECT_EQ(Origin(0).source(), "LOCAL");
+}
+
+TEST_F(Forwarding, WhatIsNotSaidOfAClientIsUnknown) {
+  Say("XFORWARD PORT=25");
+  SendMessage();
+  EXPECT_THAT(client_->log, Contains(testing::EndsWith("[127.0.0.3], orig_client=unknown")));
+  EXPECT_EQ(Origin(0).client_address(), "unknown");
+  EXPECT_EQ(Origin(0).protocol(), "unknown");
+}
+
 TEST_F(Forwarding, RsetEndsIt) {
   Say("XFORWARD NAME=far.example");
   Say("RSET");
