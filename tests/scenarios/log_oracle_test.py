@@ -21,6 +21,9 @@ _SERVICES = """\
 127.0.0.1:{plain} inet n - n - - smtpd -o syslog_name=incoming
 127.0.0.1:{unlisted} inet n - n - - smtpd -o smtpd_reject_unlisted_recipient=no
 named unix - - n - - smtp -o syslog_name=postfix/named
+drop unix - - n - - discard -o syslog_name=postfix/drop
+boxes unix - n n - - virtual -o syslog_name=boxes
+lmtpnamed unix - - n - - lmtp -o syslog_name=next
 """
 _ROUTES = """\
 peer.example smtp:[127.0.0.1]:{peer}
@@ -30,6 +33,9 @@ lmtpdown.example lmtp:inet:[127.0.0.1]:1
 nosocket.example lmtp:unix:/does/not/exist
 named.example named:[127.0.0.1]:{peer}
 discard.example discard:by a route
+drop.example drop:by a route
+boxes.example boxes:
+lmtpnamed.example lmtpnamed:inet:[127.0.0.1]:1
 error.example error:5.7.9 not here
 retry.example retry:4.7.9 not now
 """
@@ -64,10 +70,11 @@ class Side:
             "transport_maps": f"texthash:{routes}",
             "mynetworks": "127.0.0.1/32",
             "relay_domains": "peer.example down.example lmtpdown.example nosocket.example refuses.example"
-                             " named.example discard.example error.example retry.example",
+                             " named.example discard.example error.example retry.example drop.example boxes.example"
+                             " lmtpnamed.example",
             "relay_recipient_maps": "",
             "virtual_mailbox_domains": "box.example",
-            "virtual_mailbox_maps": "inline:{ r@box.example=r/, t@box.example=t/ }",
+            "virtual_mailbox_maps": "inline:{ r@box.example=r/, r@boxes.example=s/, t@box.example=t/ }",
             "smtpd_authorized_xforward_hosts": "127.0.0.1",
             "smtpd_authorized_xclient_hosts": "127.0.0.1",
             "smtpd_recipient_limit": "3",
