@@ -16,6 +16,7 @@ import harness
 import machine
 from deadlines import Missed, wait_until
 from sendmail_cases import CASES, PLAIN
+from services_test import Services
 
 GROUP = "postdrop"
 COMMAND_SECONDS_MAX = 30
@@ -437,6 +438,27 @@ class Maildrop(unittest.TestCase):
         queued = sorted(entry["sender"] for entry in self.mta.queued())
         self.assertEqual(queued, sorted(f"s{name}@y.test" for name in sent))
         self.assertEqual(len(sent), 120)
+
+
+class AsProcesses(unittest.TestCase):
+    """The queue lives on: it has to know again what the ingress that died has handed in."""
+
+    def test_ingress_may_be_killed_while_it_hands_in(self):
+        sent = []
+        with machine.folder() as folder, Services(folder, {**PARAMETERS, "defer_transports": "virtual"}) as services:
+            side = Side(services.mta)
+
+            def send(name, text):
+                self.assertEqual(side.send(["-f", f"{name}@y.test", "a"], text)[0], 0)
+                sent.append(f"{name}@y.test")
+            for round_number in range(6):
+                for number in range(8):
+                    send(f"{round_number}.{number}", PLAIN * (5_000 if number % 3 == 0 else 1))
+                services.kill("ingressd")
+                send(f"{round_number}.down", PLAIN)
+                services.start("ingressd")
+            wait_until("an empty maildrop", lambda: not side.waiting(), 60.0)
+            self.assertEqual(sorted(entry["sender"] for entry in services.mta.queued()), sorted(sent))
 
 
 if __name__ == "__main__":
