@@ -11,7 +11,6 @@
 #include "libs/dns/native_resolver.h"
 #include "libs/dns/unbound_resolver.h"
 #include "services/delivery/bounce/bounce_agent.h"
-#include "services/delivery/core/absent_agent.h"
 #include "services/delivery/core/answering_agent.h"
 #include "services/delivery/local/local_agent.h"
 #include "services/delivery/lookup_routes.h"
@@ -235,12 +234,6 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
                         soft_bounce = own->GetBool("soft_bounce"),
                         clock = world.clock](runtime::EventLoop&) {
         return std::make_unique<AnsweringAgent>(kind, soft_bounce, *clock, program);
-      };
-    } else if (config::IsDeliveryAgent(service.command)) {
-      // config has said that it is not supported; mail that is routed there must not wait in
-      // silence
-      transport.make = [program, clock = world.clock](runtime::EventLoop&) {
-        return std::make_unique<AbsentAgent>(program, *clock);
       };
     } else {
       continue;

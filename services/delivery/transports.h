@@ -24,8 +24,8 @@ struct TransportWorld {
 };
 
 // smtp and lmtp services of any name, local, virtual, pipe, bounce, error and discard under other
-// names than the scheduler answers, each with its -o values and maxproc; for agents that are not
-// there one that defers (absent_agent.h). Errors: options that cannot work, by name.
+// names than the scheduler answers, each with its -o values and maxproc. Errors: options that
+// cannot work, by name.
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
                                                            TransportWorld world);
 

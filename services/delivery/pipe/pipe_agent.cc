@@ -1,13 +1,13 @@
 #include "services/delivery/pipe/pipe_agent.h"
 
 #include <cstring>
-#include <ctime>
 #include <utility>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/mail/address.h"
 #include "services/delivery/core/command_outcome.h"
+#include "services/delivery/core/mailbox_fields.h"
 #include "services/delivery/core/mbox_contents.h"
 #include "services/delivery/pipe/command_words.h"
 
@@ -25,24 +25,6 @@ Outcome MakeOutcome(Outcome::Action action, std::string_view status, std::string
   outcome.set_status(std::string(status));
   outcome.set_text(std::move(text));
   return outcome;
-}
-
-// Quoted as in SMTP; nothing in it can end a header line.
-std::string InHeader(std::string_view address) {
-  std::string text = address.empty() ? "" : mail::QuoteAddress(address);
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
-  }
-  return text;
-}
-
-// "Mon Nov 23 12:51:54 2026", of this host's time zone.
-std::string FromLineTime(int64_t wall_ms) {
-  const std::time_t seconds = wall_ms / 1000;
-  std::tm local{};
-  localtime_r(&seconds, &local);
-  char text[32];
-  return asctime_r(&local, text) == nullptr ? "" : std::string(text, 24);
 }
 
 // As Postfix counts: lines end with CRLF.
@@ -167,20 +149,20 @@ std::string PipeAgent::SenderOf(const scheduler::v1::Delivery& delivery) const {
 // In front of the message, in mail_copy's order.
 std::string PipeAgent::Header(const scheduler::v1::Delivery& delivery) const {
   const config::PipeService& service = options_.service;
-  const std::string sender = InHeader(SenderOf(delivery));
+  const std::string sender = AddressInHeader(SenderOf(delivery));
   std::string header;
   if (service.from_line) {
-    ConcatTo(&header, "From ", sender.empty() ? "MAILER-DAEMON" : sender, "  ",
-             FromLineTime(clock_.WallMillis()), service.eol);
+    header = MboxFromLine(SenderOf(delivery), clock_.WallMillis());
+    header.replace(header.size() - 1, 1, service.eol);
   }
   if (service.return_path) ConcatTo(&header, "Return-Path: <", sender, ">", service.eol);
   if (delivery.recipients().empty()) return header;
   const mail::v1::Recipient& recipient = delivery.recipients(0);
   if (service.original_to) {
-    ConcatTo(&header, "X-Original-To: ", InHeader(OriginalOf(recipient)), service.eol);
+    ConcatTo(&header, "X-Original-To: ", AddressInHeader(OriginalOf(recipient)), service.eol);
   }
   if (service.delivered_to) {
-    ConcatTo(&header, "Delivered-To: ", InHeader(recipient.address()), service.eol);
+    ConcatTo(&header, "Delivered-To: ", AddressInHeader(recipient.address()), service.eol);
   }
   return header;
 }
@@ -256,8 +238,7 @@ void PipeAgent::SayWhyNotRun(const ActionFailure& failure, const std::string& co
 }
 
 Outcome PipeAgent::OutcomeOf(const CommandEnd& end, const std::string& command) const {
-  Outcome outcome =
-      OutcomeOfCommand(end, command, command, options_.program, "pipe_command: execvp");
+  Outcome outcome = OutcomeOfCommand(end, command, command, "pipe", "pipe_command: execvp");
   if (outcome.action() != Outcome::ACTION_SENT) return outcome;
   const std::string said = outcome.text().substr(0, kSaidBytesMax);
   outcome.set_text(Concat("delivered via ", options_.name, " service",
