@@ -147,6 +147,13 @@ absl::Status Process::ServeHttp() {
       .AddGauge("build_info", "1, with the version as a label.",
                 {{"version", std::string(kVersion)}})
       .Set(1);
+  metrics::Counter& lost =
+      metrics_.AddCounter("log_lines_lost_total",
+                          "Lines that reached nobody: the log was slow, or could not be written.");
+  metrics_.OnCollect([&lost] {
+    const auto now = static_cast<double>(maillog::LostLines());
+    if (now > lost.Value()) lost.Increment(now - lost.Value());
+  });
   if (address.empty()) return absl::OkStatus();
   auto ready = [this] {
     std::lock_guard lock(ready_mutex_);
