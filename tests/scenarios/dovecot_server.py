@@ -37,6 +37,7 @@ mail_uid = {owner}
 mail_gid = nogroup
 mail_location = {mail_location}
 mail_fsync = never
+mbox_write_locks = {mbox_locks}
 mail_max_userip_connections = 100
 auth_username_format = %n
 lmtp_save_to_detail_mailbox = no
@@ -92,14 +93,16 @@ _CERTIFICATE = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_para
 class Dovecot:
     """protocols: of lmtp, imap, pop3. users: names, or {name: a field of passwd-file's extras}.
 
+    mbox_locks: their order; the default is Debian's.
     ports[protocol], ports["imaps"], ports["pop3s"] listen; LMTP at `socket`, too. tls() is a client's context.
     """
 
-    def __init__(self, folder, users, mail_location=None, protocols=("lmtp",)):
+    def __init__(self, folder, users, mail_location=None, protocols=("lmtp",), mbox_locks="fcntl dotlock"):
         self._folder = folder
         self._users = users if isinstance(users, dict) else dict.fromkeys(users, "")
         self.mail_location = mail_location or f"maildir:{folder}/mail/%n"
         self._protocols = protocols
+        self._mbox_locks = mbox_locks
         self._has_tls = bool(set(protocols) - {"lmtp"})
         wanted = [name for protocol in protocols for name in ([protocol] if protocol == "lmtp" else [protocol, protocol + "s"])]
         self._held = {name: machine.Port() for name in wanted}
@@ -137,7 +140,8 @@ class Dovecot:
 
     def _configuration(self):
         parts = [_CONF.format(folder=self._folder, owner=OWNER, protocols=" ".join(self._protocols),
-                              ssl="yes" if self._has_tls else "no", mail_location=self.mail_location)]
+                              ssl="yes" if self._has_tls else "no", mail_location=self.mail_location,
+                              mbox_locks=self._mbox_locks)]
         for protocol in self._protocols:
             form = _LMTP if protocol == "lmtp" else _LOGIN
             parts.append(form.format(folder=self._folder, protocol=protocol, port=self.ports[protocol],

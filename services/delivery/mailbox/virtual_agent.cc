@@ -7,7 +7,6 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
-#include "libs/mail/address.h"
 #include "services/delivery/core/mailbox_fields.h"
 #include "services/delivery/core/mbox_contents.h"
 
@@ -18,6 +17,7 @@ using mail::v1::Outcome;
 
 // Leaves room in privileged::kRequestBytesMax for one more target.
 constexpr size_t kTargetBytesMax = 4 << 20;
+constexpr char kNotOwned[] = "is not owned by recipient";
 
 // Of the file system.
 Outcome OutcomeOfError(int error_number, const std::string& text) {
@@ -73,8 +73,7 @@ Outcome OutcomeOf(const privileged::TargetResult& result) {
   return OutcomeOfError(result.error_number, text);
 }
 
-Outcome OutcomeOfMbox(const std::string& path, const std::string& address,
-                      const ActionFailure& failure) {
+Outcome OutcomeOfMbox(const std::string& path, const ActionFailure& failure) {
   using Kind = ActionFailure::Kind;
   switch (failure.kind) {
     case Kind::kNone: {
@@ -91,9 +90,8 @@ Outcome OutcomeOfMbox(const std::string& path, const std::string& address,
     case Kind::kFailed:
       break;
   }
-  std::string text =
-      Concat("cannot update mailbox ", path, " for user ", address, ". ", failure.text);
-  if (failure.kind == Kind::kRefused) {
+  std::string text = Concat("delivery failed to mailbox ", path, ": ", failure.text);
+  if (failure.kind == Kind::kRefused && !failure.text.ends_with(kNotOwned)) {
     return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.5", text);
   }
   if (failure.error_number != 0) {
@@ -230,6 +228,7 @@ void VirtualAgent::WriteMbox(uint64_t delivery_id) {
                     MailboxHeader(sent.envelope().sender(), sent.recipients(recipient));
   delivery.file_bytes_max = options_.file_bytes_max;
   delivery.locks = options_.locks;
+  delivery.must_be_owned = options_.strict_mailbox_ownership;
   const std::string path = delivery.path;
   running.action = actions_->Deliver(std::move(delivery), MboxContents(running.shared->Open()),
                                      [this, alive = std::weak_ptr(alive_), delivery_id,
@@ -243,12 +242,14 @@ void VirtualAgent::OnMbox(uint64_t delivery_id, int recipient, const std::string
                           const ActionFailure& failure) {
   Running& running = running_.at(delivery_id);
   running.action = 0;
-  if (failure.kind == ActionFailure::Kind::kRefused) {
+  if (failure.text.ends_with(kNotOwned)) {
+    maillog::Warning(options_.program,
+                     "specify \"strict_mailbox_ownership = no\" to ignore mailbox ownership "
+                     "mismatch");
+  } else if (failure.kind == ActionFailure::Kind::kRefused) {
     maillog::Warning(options_.program, "the delivery helper refused: ", failure.text);
   }
-  const std::string address =
-      mail::LowerCasedAscii(running.attempt->delivery.recipients(recipient).address());
-  Decide(running, recipient, OutcomeOfMbox(path, address, failure));
+  Decide(running, recipient, OutcomeOfMbox(path, failure));
   WriteMbox(delivery_id);
 }
 

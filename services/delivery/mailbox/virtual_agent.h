@@ -7,11 +7,13 @@
 //
 //   delivered                         sent      2.0.0  delivered to maildir / mailbox
 //   no mailbox                        bounced   5.1.1  unknown user: "x@d"
-//   over virtual_mailbox_limit, quota bounced   5.2.2  maildir delivery failed: error writing
-//   message: File too large disk full, I/O errors             deferred  4.3.0  maildir delivery
-//   failed: ... other failures of the file system deferred  4.2.0  maildir delivery failed: ...
+//   over virtual_mailbox_limit, quota bounced   5.2.2  TEXT error writing message: File too large
+//   disk full, I/O errors             deferred  4.3.0  TEXT ...
+//   other failures of the file system deferred  4.2.0  TEXT ...
 //   tables, rights, the helper        deferred  4.3.5, 4.3.0
 //   cancelled                         deferred  4.3.2
+//
+// TEXT is "maildir delivery failed:" or "delivery failed to mailbox PATH:".
 //
 // On the loop only. Lookups in tables block it (virtual_mailboxes.h).
 #pragma once
@@ -85,8 +87,7 @@ std::string MailboxHeader(const std::string& sender, const mail::v1::Recipient& 
 // Of a target that the helper answered for.
 mail::v1::Outcome OutcomeOf(const privileged::TargetResult& result);
 
-// Of an mbox file, `path`, of this recipient.
-mail::v1::Outcome OutcomeOfMbox(const std::string& path, const std::string& address,
-                                const ActionFailure& failure);
+// Of an mbox file, `path`.
+mail::v1::Outcome OutcomeOfMbox(const std::string& path, const ActionFailure& failure);
 
 }  // namespace postfleet::delivery

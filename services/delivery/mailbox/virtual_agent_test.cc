@@ -268,9 +268,8 @@ TEST_F(VirtualAgentTest, AnMboxFileThatCannotBeWrittenIsTriedAgain) {
   EXPECT_EQ(outcome.action(), Outcome::ACTION_DEFERRED);
   EXPECT_EQ(outcome.status(), "4.2.0");
   const std::string path = base_ + "/v.test/mbox";
-  EXPECT_EQ(outcome.text(), "cannot update mailbox " + path +
-                                " for user mbox@v.test. unable to create lock file " + path +
-                                ".lock: No such file or directory");
+  EXPECT_EQ(outcome.text(), "delivery failed to mailbox " + path + ": unable to create lock file " +
+                                path + ".lock: No such file or directory");
 }
 
 TEST_F(VirtualAgentTest, AnMboxFileOutOfTheBaseIsRefused) {

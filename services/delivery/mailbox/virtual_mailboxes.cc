@@ -65,8 +65,10 @@ VirtualOptions VirtualOptions::FromConfig(const config::Config& config) {
   options.gid_maps = config.GetList("virtual_gid_maps");
   options.minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"));
   options.file_bytes_max = static_cast<uint64_t>(config.GetSize("virtual_mailbox_limit"));
+  options.strict_mailbox_ownership = config.GetBool("strict_mailbox_ownership");
   options.recipient_delimiter = config.GetString("recipient_delimiter");
   options.soft_bounce = config.GetBool("soft_bounce");
+  options.tables.allow_substitution = false;
   options.tables.default_type = config.GetString("default_database_type");
   options.status_filter = {.parameter = "virtual_delivery_status_filter",
                            .program = options.program,

@@ -39,7 +39,8 @@ struct VirtualOptions {
   uid_t minimum_uid = 100;
   uint64_t file_bytes_max = 51200000;  // virtual_mailbox_limit; 0: no limit
   MailboxLocks locks;                  // virtual_mailbox_lock and its kin
-  absl::Status problem;                // not OK: what is set cannot be
+  bool strict_mailbox_ownership = true;
+  absl::Status problem;  // not OK: what is set cannot be
   std::string recipient_delimiter;
   bool soft_bounce = false;
   StatusFilterOptions status_filter;

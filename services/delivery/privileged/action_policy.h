@@ -6,7 +6,11 @@
 //   * a mailbox directly in the spool folder (the launcher's word, not the server's), which is made
 //     as root where the folder is nobody else's to write, and root's own mailbox there;
 //   * reading root's own .forward files.
-// In a process that was not started as root everything is done as its own user, and only for it.
+// User and group are the server's word, any but 0, as they are pipe(8)'s and virtual(8)'s by what
+// main.cf and master.cf say: a group that owns devices (disk), secrets (shadow) or a daemon's
+// socket is root to who runs a command with it. virtual_minimum_uid is virtual's own rule, not one
+// here: users of this machine may lie below it. In a process that was not started as root
+// everything is done as its own user, and only for it.
 #pragma once
 
 #include <sys/types.h>

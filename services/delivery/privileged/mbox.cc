@@ -104,17 +104,36 @@ bool Mbox::IsStillThere() {
          system_.Stat(file_, &stat_) == 0 && stat_.st_nlink == 1;
 }
 
+// All or none: while it waits it holds nothing. A reader that takes the locks in another order
+// would else hold one, wait for ours, and both would wait for nothing.
 bool Mbox::LockAll() {
   if (!is_regular_) return true;
-  if (request_.dotlock && !Try("unable to create lock file", [this] { return TakeLockFile(); })) {
-    return false;
+  for (uint32_t i = 0; i < std::max<uint32_t>(request_.lock_tries, 1); ++i) {
+    if (i > 0 && !wait_(request_.lock_delay_ms)) {
+      result_.code = ActionCode::kAbandoned;
+      return false;
+    }
+    if (TakeLocks()) return true;
+    ReleaseLocks();
+    if (result_.error_number != EAGAIN && result_.error_number != EEXIST) break;
   }
-  if (request_.fcntl_lock && !Try("unable to lock for exclusive access",
-                                  [this] { return system_.LockByFcntl(file_) == 0; })) {
-    return false;
+  return false;
+}
+
+bool Mbox::TakeLocks() {
+  constexpr char kNoLock[] = "unable to lock for exclusive access";
+  if (request_.dotlock && !TakeLockFile()) {
+    return Fail("unable to create lock file " + lock_path_, errno);
   }
-  return !request_.flock_lock || Try("unable to lock for exclusive access",
-                                     [this] { return system_.LockByFlock(file_) == 0; });
+  if (request_.fcntl_lock && system_.LockByFcntl(file_) != 0) return Fail(kNoLock, errno);
+  if (request_.flock_lock && system_.LockByFlock(file_) != 0) return Fail(kNoLock, errno);
+  return true;
+}
+
+void Mbox::ReleaseLocks() {
+  if (has_lock_file_) system_.RemovePath(lock_path_.c_str());
+  has_lock_file_ = false;
+  system_.UnlockFile(file_);
 }
 
 bool Mbox::TakeLockFile() {
@@ -134,22 +153,8 @@ bool Mbox::TakeLockFile() {
       system_.RemovePath(lock_path_.c_str());
     }
   }
-  errno = EAGAIN;
+  errno = EEXIST;
   return false;
-}
-
-bool Mbox::Try(const char* what, const std::function<bool()>& take) {
-  for (uint32_t i = 0; i < std::max<uint32_t>(request_.lock_tries, 1); ++i) {
-    if (i > 0 && !wait_(request_.lock_delay_ms)) {
-      result_.code = ActionCode::kAbandoned;
-      return false;
-    }
-    if (take()) return true;
-    if (errno != EAGAIN) break;
-  }
-  const int error_number = errno;
-  const std::string of = has_lock_file_ || !request_.dotlock ? "" : " " + lock_path_;
-  return Fail(what + of, error_number);
 }
 
 void Mbox::Unlock() {

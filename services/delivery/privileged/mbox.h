@@ -56,7 +56,8 @@ class Mbox {
   bool IsStillThere();
   bool LockAll();
   bool TakeLockFile();
-  bool Try(const char* what, const std::function<bool()>& take);
+  bool TakeLocks();
+  void ReleaseLocks();
   void Unlock();
   bool WriteAll(std::string_view bytes);
   bool SyncFolder();

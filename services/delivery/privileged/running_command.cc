@@ -107,6 +107,20 @@ void TakeDescriptors(const Plan& plan) {
   close_range(kReport + 1, ~0U, 0);
 }
 
+// In a tree that somebody but root can fill, a set-uid program would run with libraries and
+// accounts of that somebody's making.
+void EnterChroot(const char* path) {
+  struct stat root = {};
+  if (chroot(path) != 0 || chdir("/") != 0 || stat("/", &root) != 0) {
+    Report(Stage::kChroot, errno);
+  }
+  constexpr mode_t kOthersWrite = S_IWGRP | S_IWOTH;
+  if ((root.st_uid != 0 || (root.st_mode & kOthersWrite) != 0) &&
+      prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    Report(Stage::kChroot, errno);
+  }
+}
+
 void TakeRights(const Plan& plan) {
   if (!plan.changes_user) return;
   // The raw calls: this process has one thread.
@@ -124,9 +138,7 @@ void TakeRights(const Plan& plan) {
   setrlimit(RLIMIT_NOFILE, &plan.open_files);
   umask(077);
   setsid();
-  if (plan.chroot != nullptr && (chroot(plan.chroot) != 0 || chdir("/") != 0)) {
-    Report(Stage::kChroot, errno);
-  }
+  if (plan.chroot != nullptr) EnterChroot(plan.chroot);
   TakeRights(plan);
   if (plan.directory != nullptr && chdir(plan.directory) != 0) Report(Stage::kChdir, errno);
   // After the change of user, which clears it.

@@ -4,6 +4,7 @@
 // another, no other descriptor; default signals, none blocked; limits of open files as the helper
 // was started with; umask 077; a new session; chroot; groups, gid and uid of the user and nothing
 // else (real, effective, saved: it cannot come back); the folder; SIGKILL should the helper die.
+// Set-uid programs work, but not in a chroot whose folder others than root can write to.
 // The environment is the request's alone, argv[0] is looked for in its PATH, no shell is used.
 //
 // Not safe to use from a process whose other threads change credentials of the whole process (this

@@ -63,6 +63,14 @@ int System::LockByFcntl(int fd) {
 
 int System::LockByFlock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
 
+void System::UnlockFile(int fd) {
+  struct flock whole = {};
+  whole.l_type = F_UNLCK;
+  whole.l_whence = SEEK_SET;
+  fcntl(fd, F_OFD_SETLK, &whole);
+  flock(fd, LOCK_UN);
+}
+
 int System::CreateLockFile(const char* path) {
   return open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 }

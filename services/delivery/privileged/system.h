@@ -45,6 +45,7 @@ class System {
   // threads exclude each other, and readers that use fcntl's F_SETLK are excluded, too.
   virtual int LockByFcntl(int fd);
   virtual int LockByFlock(int fd);
+  virtual void UnlockFile(int fd);               // of both
   virtual int CreateLockFile(const char* path);  // must be new; the descriptor
   virtual int RemovePath(const char* path);
   virtual void Close(int fd);
