@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -87,6 +90,34 @@ TEST(MailLog, JsonLineHasTheSameFacts) {
                   "\"client\":\"localhost\\[127.0.0.1\\]\"\\}\n"
                   "\\{.*\"process\":\"own/smtpd\",.*\"severity\":\"warning\","
                   "\"message\":\"warning: plain \\\\\"text\\\\\"\"\\}\n"));
+}
+
+TEST(MailLog, SyslogGetsFacilityAndSeverityAndNoHost) {
+  const std::string path = testing::TempDir() + "/dev-log." + std::to_string(getpid());
+  const int syslogd = socket(AF_UNIX, SOCK_DGRAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(syslogd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_TRUE(Open({.hostname = "mx1", .facility = LOG_LOCAL3, .syslog_path = path}).ok());
+  Info("smtpd", "one");
+  Warning("smtpd", "two");
+  Fatal("smtpd", "three");
+  for (const auto& [priority, text] : {std::pair{LOG_LOCAL3 | LOG_INFO, "one"},
+                                       {LOG_LOCAL3 | LOG_WARNING, "warning: two"},
+                                       {LOG_LOCAL3 | LOG_CRIT, "fatal: three"}}) {
+    char datagram[4096];
+    const ssize_t size = recv(syslogd, datagram, sizeof(datagram), MSG_DONTWAIT);
+    ASSERT_GT(size, 0);
+    EXPECT_THAT(std::string(datagram, static_cast<size_t>(size)),
+                testing::MatchesRegex(Concat("<", priority,
+                                             ">[A-Z][a-z][a-z] [ 1-3][0-9] [0-9:]+ "
+                                             "postfix/smtpd\\[[0-9]+\\]: ",
+                                             std::string(text))));
+  }
+  OpenLog("after-syslog.log");
+  close(syslogd);
+  unlink(path.c_str());
 }
 
 // The pipe is never read while lines come: nobody waits, and what was lost is said.
