@@ -9,8 +9,8 @@
 //   (user_actions.h)
 //   * where several of a recipient's parts go to other transports (mailbox_transport), all but one
 //     are forwarded: an attempt is passed on once
-//   * a recipient has one outcome: a notice names it, not the part of it that failed, and tells of no
-//     success where a part failed
+//   * a recipient has one outcome: a notice names it, not the part of it that failed; where one
+//     failed, it tells of no success
 //
 // Tables and accounts are asked on the loop, which they hold up: right for files; a name service of
 // the network (LDAP by NSS) holds up other deliveries of this worker for as long as it thinks.
