@@ -112,13 +112,14 @@ void Connection::Perform(Actions& actions) {
   unsent_ += actions.reply;
   if (actions.close) close_after_flush_ = true;
   if (actions.delay_ms > 0) StartDelay(actions.delay_ms);
-  AccountBuffers();
   if (!session_.AwaitsService() || actions.delay_ms > 0) Flush();
-  if (!closed_) ArmRead();
+  if (closed_) return;
+  AccountBuffers();
+  ArmRead();
 }
 
 void Connection::AccountBuffers() {
-  const size_t bytes = session_.buffered_bytes();
+  const size_t bytes = session_.buffered_bytes() + unsent_.size();
   server_.budget().Add(static_cast<int64_t>(bytes) - static_cast<int64_t>(accounted_bytes_));
   accounted_bytes_ = bytes;
 }
@@ -205,7 +206,9 @@ void Connection::ArmWrite() {
                        self->writing_ = false;
                        if (error) return;
                        self->Flush();
-                       if (!self->closed_) self->ArmRead();
+                       if (self->closed_) return;
+                       self->AccountBuffers();
+                       self->ArmRead();
                      });
 }
 

@@ -162,9 +162,9 @@ bool Session::Paused() const {
 
 size_t Session::buffered_bytes() const {
   size_t bytes = pending_input_.size();
-  if (transaction_ != nullptr && transaction_->content != nullptr) {
-    bytes += transaction_->content->chunk.size();
-  }
+  if (transaction_ == nullptr) return bytes;
+  bytes += transaction_->recipient_bytes;
+  if (transaction_->content != nullptr) bytes += transaction_->content->chunk.size();
   return bytes;
 }
 

@@ -166,7 +166,7 @@ class Session {
   bool AwaitsService() const;
   bool InData() const { return phase_ == Phase::kData || phase_ == Phase::kSkip; }
   bool ended() const { return ended_; }
-  // Contents held here; what was submitted is the caller's.
+  // Contents, recipients and input held here; what was submitted is the caller's.
   size_t buffered_bytes() const;
   const ConnectionFacts& facts() const { return facts_; }
   const CommandCounts& counts() const { return counts_; }

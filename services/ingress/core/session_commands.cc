@@ -16,6 +16,9 @@ using smtp::Verb;
 
 namespace {
 
+// Recipients that a message may have when all sessions together buffer as much as they may.
+constexpr size_t kRecipientBytesFree = 16 * 1024;
+
 // No "FROM:<...>" or "TO:<...>": it does not count against rates, as in Postfix.
 bool IsUnreadable(const std::optional<smtp::Reply>& error) {
   return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
@@ -260,6 +263,9 @@ bool Session::AskLookup(Verb verb, Actions* actions) {
 
 bool Session::AcceptRecipient(Actions* actions) {
   Transaction& transaction = *transaction_;
+  if (transaction.recipient_bytes >= kRecipientBytesFree && surroundings_.BuffersFull()) {
+    return Refuse("RCPT", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
+  }
   if (transaction.queue_id.empty() && !OpenMessage("RCPT", actions)) return false;
   std::string given = asked_.recipient.ToString();
   // A notice names the recipient as it was written.
@@ -271,6 +277,9 @@ bool Session::AcceptRecipient(Actions* actions) {
        .given = std::move(given),
        .dsn_notify = static_cast<uint32_t>(asked_.notify),
        .dsn_orcpt = std::move(asked_.orcpt)});
+  const AcceptedRecipient& last = transaction.recipients.back();
+  transaction.recipient_bytes +=
+      sizeof(last) + last.address.size() + last.given.size() + last.dsn_orcpt.size();
   Reply(250, "2.1.5 Ok", actions);
   return true;
 }

@@ -338,6 +338,7 @@ void Session::SubmitMessage(Actions* actions) {
   envelope->set_smtputf8_header(smtputf8 && header_needs_utf8);
   transaction.wire_bytes = content.reader.wire_bytes();
   transaction.content.reset();
+  transaction.recipient_bytes = 0;
   phase_ = Phase::kAwaitingCommit;
   actions->submits.push_back(std::move(submit));
 }

@@ -55,6 +55,7 @@ struct Session::Transaction {
 
   std::string queue_id;  // taken at the first accepted recipient
   std::vector<AcceptedRecipient> recipients;
+  size_t recipient_bytes = 0;  // what they hold, more or less
   int overshoot = 0;
 
   std::unique_ptr<Content> content;
