@@ -107,6 +107,20 @@ int Stop(Call& call) {
   return status;
 }
 
+// As Postfix's: told to stop like by Stop, and not waited for.
+int Abort(Call& call) {
+  int status = 0;
+  const std::optional<Servers> servers = LookForServers(call, &status);
+  if (!servers) return status;
+  if (servers->running.empty()) return NotRunning(call);
+  call.console.Say("aborting the Postfix mail system");
+  for (const RunningServer& server : servers->running) {
+    const absl::Status told = AbortServer(server);
+    if (!told.ok()) status = call.console.Fatal(told);
+  }
+  return status;
+}
+
 // In one process that is Postfix's line. Of five each is named, with what is missing.
 int Status(Call& call) {
   int status = 0;
@@ -151,11 +165,20 @@ void MakeLogFile(const config::Config& config) {
   close(fd);
 }
 
+// What nobody could start with is no configuration to go on with: the servers are left alone.
+absl::Status CheckConfiguration(const Call& call) {
+  config::Diagnostics diagnostics;
+  return config::Config::Load(call.directory, diagnostics).status();
+}
+
 int Reload(Call& call) {
   int status = 0;
   const std::optional<Servers> servers = LookForServers(call, &status);
   if (!servers) return status;
   if (servers->running.empty()) return NotRunning(call);
+  if (const absl::Status checked = CheckConfiguration(call); !checked.ok()) {
+    return call.console.Fatal(checked);
+  }
   call.console.Say("refreshing the Postfix mail system");
   call.console.Warn(
       "only the log file is opened anew; to apply changes of main.cf and master.cf, use `postfix "
@@ -235,7 +258,7 @@ constexpr Subcommand kSubcommands[] = {
     {"start-fg", StartInForeground},
     {"stop", Stop, Needs::kLegible},
     {"reload", Reload, Needs::kLegible},
-    {"abort", nullptr},
+    {"abort", Abort, Needs::kLegible},
     {"flush", Flush, Needs::kLegible},
     {"check", Check},
     {"status", Status, Needs::kLegible},
