@@ -50,7 +50,7 @@ KNOWN = {
         "postfix/smtp": "what the reply to RCPT decides is logged with all else, in the order of the recipients"},
 }
 # Lines of which there is no trace by design, whatever the scene.
-_LEFT_OUT = re.compile(r"^(statistics: |daemon started -- |warning: mail_stream_cleanup: close error$)")
+_LEFT_OUT = re.compile(r"^(statistics: |daemon started -- |\w[\w ]*: 0 messages$|warning: mail_stream_cleanup: close error$)")
 
 
 class Side:
