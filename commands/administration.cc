@@ -12,6 +12,9 @@
 namespace postfleet::commands {
 namespace {
 
+constexpr size_t kDeleteRow = 1;
+static_assert(kActions[kDeleteRow].letter == 'd');
+
 namespace v1 = queue::v1;
 
 // -f is -e, and -H for what is held.
@@ -52,13 +55,15 @@ void SetQueues(const WantedQueues& queues, Request* request) {
 }  // namespace
 
 Administration::Administration(QueueClient client, Console& console, ProgressLine& progress,
-                               WantedQueues wanted, bool dry_run, bool verbose)
+                               WantedQueues wanted, bool dry_run, bool verbose,
+                               WaitingMail* maildrop)
     : client_(std::move(client)),
       console_(console),
       progress_(progress),
       wanted_(std::move(wanted)),
       dry_run_(dry_run),
-      verbose_(verbose) {}
+      verbose_(verbose),
+      maildrop_(maildrop) {}
 
 bool Administration::Fail(size_t row, const absl::Status& status) {
   failed_row_ = row;
@@ -129,11 +134,24 @@ bool Administration::DoNamed() {
     if (queues && queues->empty()) continue;
     going = dry_run_ ? CountNamed(row) : AdministerNamed(row, &said);
   }
+  if (going) DeleteWaiting(&said);
   SayInOrder(said);
   queue_ids_.clear();
   waiting_.clear();
   warnings_.clear();
   return going;
+}
+
+// Of ids that the queue does not know.
+void Administration::DeleteWaiting(std::vector<std::string>* said) {
+  if (letter_ != kActions[kDeleteRow].letter || maildrop_ == nullptr) return;
+  for (size_t i = 0; i < queue_ids_.size(); ++i) {
+    if (!(*said)[i].empty()) continue;
+    const std::optional<uint64_t> bytes = maildrop_->Remove(queue_ids_[i], dry_run_);
+    if (!bytes) continue;
+    if (!dry_run_) (*said)[i] = Concat(queue_ids_[i], ": ", kActions[kDeleteRow].done, "\n");
+    ++*counts_[kDeleteRow];
+  }
 }
 
 void Administration::SayInOrder(const std::vector<std::string>& said) {
@@ -192,6 +210,9 @@ bool Administration::CountNamed(size_t row) {
 }
 
 bool Administration::DoAll(size_t row) {
+  if (row == kDeleteRow && maildrop_ != nullptr) {
+    *counts_[row] += maildrop_->RemoveAll(dry_run_).messages;
+  }
   const WantedQueues queues = QueuesOf(row, false);
   if (queues && queues->empty()) return true;
   v1::AdministerAllRequest request;

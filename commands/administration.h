@@ -17,6 +17,7 @@
 #include "commands/console.h"
 #include "commands/progress_line.h"
 #include "commands/queue_client.h"
+#include "commands/waiting_mail.h"
 
 namespace postfleet::commands {
 
@@ -45,7 +46,7 @@ using WantedQueues = std::optional<std::set<queue::v1::QueueName>>;
 class Administration {
  public:
   Administration(QueueClient client, Console& console, ProgressLine& progress, WantedQueues wanted,
-                 bool dry_run, bool verbose);
+                 bool dry_run, bool verbose, WaitingMail* maildrop);
 
   // Does what the option `letter` ("rdefhH") asks for to `target`: an id, "ALL", or "-", ids of
   // `in`. Named ids may wait for more of the same option: end with Finish.
@@ -69,6 +70,7 @@ class Administration {
   // Fills `said` with what is to be said of each id.
   bool AdministerNamed(size_t row, std::vector<std::string>* said);
   bool CountNamed(size_t row);
+  void DeleteWaiting(std::vector<std::string>* said);
   WantedQueues QueuesOf(size_t row, bool named) const;
 
   QueueClient client_;
@@ -77,6 +79,7 @@ class Administration {
   const WantedQueues wanted_;
   const bool dry_run_;
   const bool verbose_;
+  WaitingMail* const maildrop_;  // which -d deletes, too; null: it does not
   // Ids that wait, all of one option, each once.
   char letter_ = 0;
   std::vector<std::string> queue_ids_;

@@ -5,9 +5,13 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "commands/command_help.h"
+#include "commands/manual.h"
+#include "commands/postalias.h"
 #include "commands/postcat.h"
 #include "commands/postconf.h"
 #include "commands/postfix.h"
+#include "commands/postlog.h"
 #include "commands/postmap.h"
 #include "commands/postqueue.h"
 #include "commands/postsuper.h"
@@ -23,8 +27,9 @@ constexpr std::string_view kProgram = "postfleet";
 
 constexpr Command kCommands[] = {
     {"mailq", RunMailq, EX_TEMPFAIL},
-    {"newaliases", nullptr, EX_UNAVAILABLE},
-    {"postalias", nullptr},
+    {"manual", RunManual},
+    {"newaliases", RunNewaliases},
+    {"postalias", RunPostalias},
     {"postcat", RunPostcat},
     {"postconf", RunPostconf},
     {"postdrop", nullptr, EX_UNAVAILABLE},
@@ -32,7 +37,7 @@ constexpr Command kCommands[] = {
     {"postfix-tls", nullptr},
     {"postkick", nullptr},
     {"postlock", nullptr, EX_SOFTWARE},
-    {"postlog", nullptr},
+    {"postlog", RunPostlog},
     {"postmap", RunPostmap},
     {"postmulti", nullptr},
     {"postqueue", RunPostqueue, EX_UNAVAILABLE},
@@ -68,7 +73,8 @@ std::string Help() {
                 "  -c DIR   folder of main.cf and master.cf; else $MAIL_CONFIG, else /etc/postfix\n"
                 "A link of a command's name to this program is that command.\n\ncommands:\n",
                 here, "not supported yet:\n", missing,
-                "\nexample: postfleet -c /etc/postfix postfix status\n");
+                "\nA command's own help: postfleet COMMAND --help\n"
+                "example: postfleet -c /etc/postfix postfix status\n");
 }
 
 int RunNamed(Invocation call, const Streams& streams) {
@@ -77,6 +83,11 @@ int RunNamed(Invocation call, const Streams& streams) {
     Console console(std::string(kProgram), 1, streams);
     return console.Usage(
         UsageLine(), absl::InvalidArgumentError(Concat("unknown command: '", call.program, "'")));
+  }
+  const CommandHelp* help = FindCommandHelp(command->name);
+  if (help != nullptr && call.arguments == std::vector<std::string>{"--help"}) {
+    Console console(call.program, command->fatal_status, streams);
+    return console.Write(FormatHelp(*help)) ? console.Finish() : console.WriteFailed();
   }
   if (command->run == nullptr) {
     Console console(std::string(kProgram), command->fatal_status, streams);

@@ -446,7 +446,16 @@ TEST_F(CommandsTest, PostconfEditsWhereAValueIsGiven) {
   EXPECT_EQ(Run({"postconf", "-n", "myhostname"}).out, "");
   EXPECT_EQ(Run({"postconf", "-e", "nonsense"}).err,
             "postconf: fatal: missing '=' after attribute name: \"nonsense\"\n");
-  EXPECT_EQ(Run({"postconf", "-t"}).err, "postconf: fatal: option -t: not supported yet\n");
+}
+
+TEST_F(CommandsTest, PostconfIsSilentOfUnusedNamesWhereItIsAskedToBe) {
+  EXPECT_EQ(Run({"postconf", "-e", "relay_hosts = x", "qmqpd_error_delay = 2s"}).status, 0);
+  const std::string said = Run({"postconf", "-n"}).err;
+  EXPECT_NE(said.find("unused parameter: relay_hosts=x"), std::string::npos) << said;
+  EXPECT_NE(said.find("\"qmqpd_error_delay\" is not supported"), std::string::npos) << said;
+  const std::string quiet = Run({"postconf", "-nq"}).err;
+  EXPECT_EQ(quiet.find("relay_hosts"), std::string::npos) << quiet;
+  EXPECT_EQ(quiet.find("qmqpd_error_delay"), std::string::npos) << quiet;
 }
 
 TEST_F(CommandsTest, PostmapBuildsAndAsks) {
@@ -466,6 +475,32 @@ TEST_F(CommandsTest, PostmapBuildsAndAsks) {
   EXPECT_EQ(many.status, 0);
   EXPECT_EQ(many.out, "B@example.org\ttwo words\nz\tlast\n");
   EXPECT_EQ(Run({"postmap", "-q", "-", map}, "nosuch\n").status, 1);
+}
+
+TEST_F(CommandsTest, PostaliasBuildsAndAsks) {
+  WriteFile("aliases", "Root: alice\nbad\nlist: x@y.example,\n bob\n");
+  const std::string aliases = folder_ + "/aliases";
+  for (const char* type : {"hash:", "lmdb:"}) {
+    const CommandResult built = Run({"postalias", type + aliases});
+    EXPECT_EQ(built.status, 0);
+    EXPECT_EQ(built.err, "postalias: warning: " + aliases + ", line 2: need name:value pair\n");
+    EXPECT_EQ(Run({"postalias", "-q", "ROOT", type + aliases}).out, "alice\n");
+    EXPECT_EQ(Run({"postalias", "-q", "list", type + aliases}).out, "x@y.example, bob\n");
+    EXPECT_EQ(Run({"postalias", "-q", "@", type + aliases}).out, "@\n");
+    EXPECT_EQ(Run({"postalias", "-q", "nosuch", type + aliases}).status, 1);
+  }
+}
+
+TEST_F(CommandsTest, NewaliasesBuildsAliasDatabase) {
+  WriteFile("aliases", "Root: alice\n");
+  const std::string aliases = folder_ + "/aliases";
+  EXPECT_EQ(Run({"postconf", "-e", "alias_database = lmdb:" + aliases}).status, 0);
+  EXPECT_EQ(Run({"newaliases"}).status, 0);
+  EXPECT_EQ(Run({"postalias", "-q", "root", "lmdb:" + aliases}).out, "alice\n");
+  EXPECT_EQ(Run({"postconf", "-e", "alias_database = hash:/nonexistent"}).status, 0);
+  const CommandResult absent = Run({"newaliases"});
+  EXPECT_EQ(absent.status, 1);
+  EXPECT_EQ(absent.err, "postalias: fatal: open /nonexistent: No such file or directory\n");
 }
 
 TEST_F(CommandsTest, PostmapErrors) {

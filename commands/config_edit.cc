@@ -70,6 +70,11 @@ std::string EditEntries(std::string_view file,
     for (size_t at = end; at < lines.size() && (IsComment(lines[at]) || GoesOn(lines[at])); ++at) {
       if (GoesOn(lines[at])) end = at + 1;
     }
+    if (GoesOn(lines[i])) {
+      // A first line that continues nothing is nobody's entry.
+      for (; i < end; ++i) out += lines[i];
+      continue;
+    }
     for (; i < end; ++i) {
       entry.lines.push_back(lines[i]);
       if (IsComment(lines[i])) continue;

@@ -8,6 +8,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/config/values.h"
+#include "libs/log/log_options.h"
 
 namespace postfleet::commands {
 
@@ -26,20 +27,18 @@ absl::StatusOr<config::Config> Console::LoadUnchecked(
 
 void Console::LogTo(const config::Config& config, std::string_view log_program) {
   const std::string path = config.GetString("maillog_file");
-  if (path.empty() || path == "/dev/stdout" || access(path.c_str(), W_OK) != 0) return;
+  const maillog::Options options = log::LogOptionsOf(config);
+  if (path == "/dev/stdout") return;
+  if (access(path.empty() ? options.syslog_path.c_str() : path.c_str(), W_OK) != 0) return;
   // What a checked configuration sees to: root appends to no other file.
-  if (!config::IsBelowAny(path, config.GetList("maillog_file_prefixes"))) return;
-  const std::string hostname = config.GetString("myhostname");
-  const absl::Status opened = maillog::Open({.path = path,
-                                             .syslog_name = config.GetString("syslog_name"),
-                                             .hostname = hostname.substr(0, hostname.find('.'))});
-  if (opened.ok()) log_program_ = log_program;
+  if (!path.empty() && !config::IsBelowAny(path, config.GetList("maillog_file_prefixes"))) return;
+  if (maillog::Open(options).ok()) log_program_ = log_program;
 }
 
 void Console::Say(std::string_view text) {
   const std::string line = Concat(program_, ": ", text, "\n");
   std::fwrite(line.data(), 1, line.size(), streams_.err);
-  if (!log_program_.empty()) maillog::Write(log_program_, text);
+  if (!log_program_.empty()) maillog::Write(log_program_, std::string(text));
 }
 
 void Console::Warn(std::string_view text) { Say(Concat("warning: ", text)); }

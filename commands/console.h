@@ -40,8 +40,8 @@ class Console {
   absl::StatusOr<config::Config> LoadUnchecked(const std::string& directory,
                                                std::initializer_list<std::string_view> wanted);
 
-  // Also into maillog_file, if it exists, is writable and lies in maillog_file_prefixes: the server
-  // makes it, as its own user.
+  // Also into maillog_file, if it exists, is writable and lies in maillog_file_prefixes (the server
+  // makes it, as its own user); where none is set, into the machine's syslog, if there is one.
   void LogTo(const config::Config& config, std::string_view log_program);
 
   // LogTo has opened it.

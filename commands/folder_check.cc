@@ -66,13 +66,14 @@ constexpr std::string_view kWritableWords = "group or other writable";
 void CheckConfigFolder(const config::Config& config, const User& root, Faults& faults) {
   faults.CheckOwner(config.directory(), root);
   faults.CheckMode(config.directory(), kWritable, kWritableWords);
-  // An instance to play with may keep these two beside its main.cf: they have owners of their own.
+  // An instance to play with may keep these beside its main.cf: they have owners of their own.
   const std::string queue = config.GetString("queue_directory");
   const std::string log = config.GetString("maillog_file");
+  const std::string mailboxes = config.GetString("virtual_mailbox_base");
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(config.directory(), error)) {
     const std::string path = entry.path().string();
-    if (path == queue || path == log) continue;
+    if (path == queue || path == log || path == mailboxes) continue;
     faults.CheckOwner(path, root);
     faults.CheckMode(path, kWritable, kWritableWords);
     faults.CheckLink(path);

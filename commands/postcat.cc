@@ -2,12 +2,14 @@
 
 #include <optional>
 
+#include "commands/maildrop_text.h"
 #include "commands/options.h"
 #include "commands/queue_address.h"
 #include "commands/queue_client.h"
 #include "commands/queue_contents.h"
 #include "commands/queue_file_text.h"
 #include "commands/queue_report.h"
+#include "commands/waiting_mail.h"
 #include "libs/base/concat.h"
 #include "libs/base/queue_id.h"
 
@@ -140,6 +142,54 @@ class Show {
   bool missing_chunks_ = false;
 };
 
+// Of a file of maildrop, which no queue knows; nullopt: it went well.
+std::optional<int> ShowFile(const std::string& path, const std::string& name, const Wishes& wishes,
+                            Console& console) {
+  for (const auto& [asked, option] :
+       {std::pair(wishes.file.types, "-d"), std::pair(wishes.file.offsets, "-o"),
+        std::pair(wishes.file.names, "-v")}) {
+    if (asked) return console.NotSupported(Concat("option ", option, " of a file of maildrop"));
+  }
+  const absl::Status shown =
+      ShowMaildropFile(path, name,
+                       {.envelope = wishes.file.envelope,
+                        .header = wishes.file.header,
+                        .body = wishes.file.body,
+                        .zone = absl::LocalTimeZone()},
+                       [&](std::string_view text) { return console.Write(text); });
+  if (absl::IsInvalidArgument(shown)) {
+    console.Warn(Concat(name, ": ", std::string(shown.message())));
+  } else if (!shown.ok()) {
+    return console.Fatal(shown);
+  }
+  return std::nullopt;
+}
+
+int ShowFiles(const std::vector<std::string>& paths, const Wishes& wishes, Console& console) {
+  for (const std::string& path : paths) {
+    if (const std::optional<int> ended = ShowFile(path, path, wishes, console)) return *ended;
+  }
+  return console.Finish();
+}
+
+// Shows those of `queue_ids` that wait in maildrop, in front of the others, which are left.
+std::optional<int> ShowWaiting(const config::Config& config, const Wishes& wishes, Console& console,
+                               std::vector<std::string>* queue_ids) {
+  WaitingMail waiting(config);
+  std::vector<std::string> left;
+  for (const std::string& queue_id : *queue_ids) {
+    const std::optional<std::string> path = waiting.PathOf(queue_id);
+    if (!path) {
+      left.push_back(queue_id);
+      continue;
+    }
+    const std::string name = "maildrop/" + queue_id;
+    if (const std::optional<int> ended = ShowFile(*path, name, wishes, console)) return ended;
+  }
+  *queue_ids = std::move(left);
+  return std::nullopt;
+}
+
 int ShowAll(QueueClient& client, Console& console, const Wishes& wishes,
             const std::vector<std::string>& queue_ids) {
   bool missing_chunks = false;
@@ -165,13 +215,20 @@ int RunPostcat(const Invocation& call, const Streams& streams) {
   if (const std::optional<char> unknown = TakeOptions(*line, &wishes)) {
     return console.NotSupported(Concat("option -", *unknown));
   }
-  if (!wishes.from_queue) {
-    return console.NotSupported("queue files as arguments or standard input (use -q queue_id)");
+  std::vector<std::string> operands = line->operands;
+  if (!wishes.from_queue && operands.empty()) {
+    return console.NotSupported("standard input");
   }
+  if (!wishes.from_queue) return ShowFiles(operands, wishes, console);
+  const absl::StatusOr<config::Config> config =
+      console.LoadUnchecked(wishes.config_directory, {"queue_directory"});
+  if (!config.ok()) return console.Fatal(config.status());
+  if (const auto ended = ShowWaiting(*config, wishes, console, &operands)) return *ended;
+  if (operands.empty()) return console.Finish();
   absl::StatusOr<QueueClient> client =
       QueueClient::Open(wishes.config_directory, QueuePower::kEverything, console);
   if (!client.ok()) return console.Fatal(client.status());
-  return ShowAll(*client, console, wishes, line->operands);
+  return ShowAll(*client, console, wishes, operands);
 }
 
 }  // namespace postfleet::commands

@@ -97,9 +97,9 @@ TEST_F(PostcatTest, ErrorsArePostfixs) {
 }
 
 TEST_F(PostcatTest, WhatIsNotSupportedIsNamed) {
-  EXPECT_EQ(Run({"postcat", "/var/spool/postfix/deferred/6/4jXhF636Xcz1hVqw"}).err,
-            "postcat: fatal: queue files as arguments or standard input (use -q queue_id): not "
-            "supported yet\n");
+  EXPECT_EQ(Run({"postcat"}).err, "postcat: fatal: standard input: not supported yet\n");
+  EXPECT_EQ(Run({"postcat", "/nonexistent"}).err,
+            "postcat: fatal: open /nonexistent: No such file or directory\n");
   EXPECT_EQ(Run({"postcat", "-r", "-q", "Q1"}).err,
             "postcat: fatal: option -r: not supported yet\n");
   EXPECT_EQ(Run({"postcat", "-s", "5", "-q", "Q1"}).status, 1);

@@ -9,9 +9,11 @@
 #include "commands/postconf_edit.h"
 #include "commands/postconf_request.h"
 #include "commands/postconf_services.h"
+#include "commands/postconf_templates.h"
 #include "commands/service_entry.h"
 #include "libs/base/concat.h"
 #include "libs/config/expand.h"
+#include "libs/config/file_text.h"
 #include "libs/config/interfaces.h"
 #include "libs/config/parameters.h"
 #include "libs/config/table_types.h"
@@ -24,12 +26,16 @@ using Names = std::set<std::string, std::less<>>;
 
 constexpr size_t kLineColumns = 80;
 
-// Defaults are those of a configuration with an empty main.cf.
+// Defaults are those of a configuration with an empty main.cf. master.cf says which delivery agents
+// have parameters of their own.
 absl::StatusOr<config::Config> LoadDefaults(const std::string& directory) {
   const absl::StatusOr<config::HostFacts> facts = config::ReadHostFacts();
   if (!facts.ok()) return facts.status();
-  config::Diagnostics of_empty_files;
-  return config::Config::FromText("", "", *facts, of_empty_files, directory);
+  const absl::StatusOr<std::string> master_cf =
+      config::ReadFileText(Concat(directory, "/master.cf"));
+  config::Diagnostics of_defaults;
+  return config::Config::FromTextUnchecked("", master_cf.ok() ? *master_cf : "", *facts,
+                                           {"config_directory"}, of_defaults, directory);
 }
 
 bool IsBuiltin(std::string_view name) { return config::FindParameter(name) != nullptr; }
@@ -38,7 +44,9 @@ bool IsBuiltin(std::string_view name) { return config::FindParameter(name) != nu
 Names ServiceDefined(const config::Config& config) {
   Names names;
   for (const config::MasterService& service : config.master_cf().services) {
-    if (service.implied || !config::IsDeliveryAgent(service.command)) continue;
+    // Postfix's postconf does not count discard among the agents.
+    if (service.implied || service.command == "discard") continue;
+    if (!config::IsDeliveryAgent(service.command)) continue;
     for (const config::TransportParameter& row : config::TransportParameters()) {
       const bool pipe_only = row.suffix == "_time_limit";
       if (pipe_only && service.command != "pipe") continue;
@@ -59,9 +67,7 @@ Names UserDefined(const config::Config& config, const Names& service_defined) {
       if (found.insert(std::string(name)).second) look(entry->value);
     });
   };
-  for (const config::MainCfEntry& entry : config.main_cf().entries) {
-    if (IsBuiltin(entry.name) || service_defined.contains(entry.name)) look(entry.value);
-  }
+  for (const config::MainCfEntry& entry : config.main_cf().entries) look(entry.value);
   for (const config::MasterService& service : config.master_cf().services) {
     for (const auto& [name, value] : service.overrides) look(value);
   }
@@ -97,7 +103,9 @@ absl::StatusOr<std::optional<std::string>> FindValue(const config::Config& confi
                                                      const PostconfRequest& request,
                                                      const std::string& name) {
   const std::optional<std::string> raw = config.FindRaw(name);
-  if (!raw || !request.expanded) return raw;
+  const config::Parameter* row = config::FindParameter(name);
+  const bool is_raw = row != nullptr && row->type == config::ParameterType::kRaw;
+  if (!raw || !request.expanded || is_raw) return raw;
   absl::StatusOr<std::string> expanded = config.FindExpanded(name);
   if (!expanded.ok()) return expanded.status();
   return *std::move(expanded);
@@ -146,8 +154,13 @@ absl::StatusOr<config::Config> LoadWhatThereIs(const std::string& directory,
   absl::StatusOr<config::Config> config = config::Config::Load(directory, diagnostics);
   if (config.ok()) return config;
   const std::string wrong(config.status().message());
-  config = config::Config::LoadUnchecked(directory, {"config_directory"}, diagnostics);
-  if (config.ok()) diagnostics.Warn(Concat(wrong, "; the mail system would not start"));
+  config::Diagnostics of_the_rest;
+  config = config::Config::LoadUnchecked(directory, {"config_directory"}, of_the_rest);
+  if (!config.ok()) return config;
+  for (const config::Diagnostic& warning : of_the_rest.warnings()) {
+    if (warning.text != wrong) diagnostics.Warn(warning.text, warning.kind);
+  }
+  diagnostics.Warn(Concat(wrong, "; the mail system would not start"));
   return config;
 }
 
@@ -162,7 +175,10 @@ int Show(const PostconfRequest& request, Console& console) {
   const int status = parameters ? ShowParameters(request, *config, console)
                                 : ShowServices(request, *config, console);
   if (parameters && !request.operands.empty()) return status;
-  for (const config::Diagnostic& warning : diagnostics.warnings()) console.Warn(warning.text);
+  for (const config::Diagnostic& warning : diagnostics.warnings()) {
+    if (request.quiet && warning.kind != config::Diagnostic::Kind::kOther) continue;
+    console.Warn(warning.text);
+  }
   return status;
 }
 
@@ -180,16 +196,17 @@ int RunPostconf(const Invocation& call, const Streams& streams) {
     return console.Usage(PostconfRequest::kUsage,
                          absl::InvalidArgumentError(request.status().message()));
   }
-  if (absl::IsUnimplemented(request.status())) {
-    return console.NotSupported(
-        {request.status().message().data(), request.status().message().size()});
-  }
   if (!request.ok()) return console.Fatal(request.status());
   if (request->lists_locks) return ShowLines("flock\nfcntl\ndotlock\n", console);
   if (request->lists_tables) {
     std::string lines;
     for (const std::string& type : config::SortedTableTypes()) ConcatTo(&lines, type, "\n");
     return ShowLines(lines, console);
+  }
+  // Neither SASL nor TLS is built in: no type of login, and of TLS Postfix says nothing then.
+  if (request->lists_login_types || !request->tls_mode.empty()) return ShowLines("", console);
+  if (request->shows_templates || request->expands_templates) {
+    return ShowTemplates(*request, console);
   }
   if (request->edit != PostconfRequest::Edit::kNone) return EditConfiguration(*request, console);
   return Show(*request, console);

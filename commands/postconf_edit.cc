@@ -217,7 +217,7 @@ absl::StatusOr<std::string> EditServices(const PostconfRequest& request, std::st
 int EditConfiguration(const PostconfRequest& request, Console& console) {
   if (request.operands.empty()) {
     return console.Fatal(request.edit == Edit::kSet ? "-e requires name=value argument"
-                                                    : "-X or -# requires names");
+                                                    : "missing service argument");
   }
   const bool main_cf = request.what == What::kParameters;
   const std::string path = Concat(request.directory, main_cf ? "/main.cf" : "/master.cf");

@@ -13,20 +13,23 @@ namespace {
 using What = PostconfRequest::What;
 using Edit = PostconfRequest::Edit;
 
-constexpr std::string_view kKnown = "aAbc:C:deEfFhHlmMno:pPtT:vxX#";
+constexpr std::string_view kKnown = "aAbc:C:deEfFhHlmMno:pPqtT:vxX#";
 
-// Options of which only one can be said.
-constexpr std::string_view kExclusive[] = {"FMPp", "#Xden", "#Xex", "#Xeh", "hH"};
+// Options of which only one can be said, in the order in which they are named.
+constexpr std::string_view kExclusive[] = {"aAbFlmMpPtT", "denX#", "efX#", "ehX#", "eHX#",
+                                           "eoX#",        "exX#",  "do",   "hH"};
 
-// What goes with -M, -F and -P beside themselves.
-struct Companions {
-  char letter;
+// What does not go with an option that says what is shown.
+struct Misfits {
+  std::string_view letters;
   std::string_view others;
 };
-constexpr Companions kCompanions[] = {{'M', "cefovxX#"}, {'F', "cefhHovx"}, {'P', "cefhHovxX"}};
+constexpr Misfits kMisfits[] = {
+    {"aAblmtT", "defhHnoxX#"}, {"M", "dhHn"}, {"F", "dnX#"}, {"P", "dn#"}};
 
 absl::Status CheckTogether(std::string_view said) {
   const auto is_said = [&](char letter) { return said.find(letter) != said.npos; };
+  if (is_said('b') && is_said('t')) return absl::InvalidArgumentError("specify one of -b and -t");
   for (std::string_view group : kExclusive) {
     std::string both;
     for (const char letter : group) {
@@ -34,12 +37,14 @@ absl::Status CheckTogether(std::string_view said) {
     }
     if (both.size() > 3) return absl::InvalidArgumentError(Concat("specify one of", both));
   }
-  for (const Companions& row : kCompanions) {
-    if (!is_said(row.letter)) continue;
-    for (const char letter : said) {
-      if (letter == row.letter || row.others.find(letter) != row.others.npos) continue;
-      return absl::InvalidArgumentError(
-          Concat("with option -", row.letter, ", do not specify -", letter));
+  for (const Misfits& row : kMisfits) {
+    for (const char letter : row.letters) {
+      if (!is_said(letter)) continue;
+      for (const char other : row.others) {
+        if (!is_said(other)) continue;
+        return absl::InvalidArgumentError(
+            Concat("with option -", letter, ", do not specify -", other));
+      }
     }
   }
   return absl::OkStatus();
@@ -62,6 +67,13 @@ absl::Status ReadClasses(std::string_view text, PostconfRequest* request) {
 
 absl::Status Take(const Option& option, PostconfRequest* request) {
   switch (option.letter) {
+    case 'a':
+    case 'A':
+      request->lists_login_types = true;
+      break;
+    case 'b':
+      request->expands_templates = true;
+      break;
     case 'c':
       request->directory = option.argument;
       break;
@@ -102,6 +114,15 @@ absl::Status Take(const Option& option, PostconfRequest* request) {
       break;
     case 'P':
       request->what = What::kServiceParameters;
+      break;
+    case 'q':
+      request->quiet = true;
+      break;
+    case 't':
+      request->shows_templates = true;
+      break;
+    case 'T':
+      request->tls_mode = option.argument;
       break;
     case 'x':
       request->expanded = true;

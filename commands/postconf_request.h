@@ -23,19 +23,26 @@ struct PostconfRequest {
   bool user_defined = true;
   bool lists_tables = false;           // -m
   bool lists_locks = false;            // -l
+  bool lists_login_types = false;      // -a, -A
+  bool expands_templates = false;      // -b
+  bool shows_templates = false;        // -t
+  bool quiet = false;                  // -q
+  std::string tls_mode;                // -T
   std::string directory;               // -c
   std::vector<std::string> overrides;  // -o, "name=value"
   std::vector<std::string> operands;
 
   static constexpr std::string_view kUsage =
-      "postconf [-c config_dir] [-C class,... (of parameters)] [-d (parameter defaults)] [-e (edit "
+      "postconf [-a (server SASL types)] [-A (client SASL types)] [-b (bounce templates)] [-c "
+      "config_dir] [-C class,... (of parameters)] [-d (parameter defaults)] [-e (edit "
       "configuration)] [-f (fold lines)] [-F (master.cf fields)] [-h (no names)] [-H (no values)] "
       "[-l (lock types)] [-m (map types)] [-M (master.cf)] [-n (non-default parameters)] [-o "
       "name=value (override parameter value)] [-p (main.cf, default)] [-P (master.cf parameters)] "
-      "[-v (verbose)] [-x (expand parameter values)] [-X (exclude)] [-# (comment-out)] [name...]";
+      "[-q (no warnings of unused names)] [-t (bounce templates)] [-T (TLS information)] [-v "
+      "(verbose)] [-x (expand parameter values)] [-X (exclude)] [-# (comment-out)] [name...]";
 
   // Errors: InvalidArgument in Postfix's words: options that do not go together, an unknown class;
-  // Unimplemented: "option -t"; kUsage is to be shown with OutOfRange (an unknown option).
+  // kUsage is to be shown with OutOfRange (an unknown option).
   static absl::StatusOr<PostconfRequest> Parse(const std::vector<std::string>& arguments,
                                                std::string config_directory);
 };

@@ -55,7 +55,7 @@ std::string Labelled(const PostconfRequest& request, const std::string& name,
   if (request.names_only) return Concat(name, "\n");
   const std::string label = request.values_only ? "" : Concat(name, " =");
   const std::string line = FoldWords(label, value, request.folded, kLineColumns);
-  return Concat(line, line == label && !request.values_only ? " \n" : "\n");
+  return Concat(line, "\n");
 }
 
 std::string Fields(const PostconfRequest& request, const ServicePattern& pattern,

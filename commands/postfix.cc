@@ -12,11 +12,13 @@
 #include <optional>
 
 #include "commands/folder_check.h"
+#include "commands/log_rotation.h"
 #include "commands/options.h"
 #include "commands/postqueue.h"
 #include "commands/queue_address.h"
 #include "commands/server_control.h"
 #include "commands/server_lock.h"
+#include "commands/submission_rights.h"
 #include "commands/table_check.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
@@ -105,6 +107,20 @@ int Stop(Call& call) {
   return status;
 }
 
+// As Postfix's: told to stop like by Stop, and not waited for.
+int Abort(Call& call) {
+  int status = 0;
+  const std::optional<Servers> servers = LookForServers(call, &status);
+  if (!servers) return status;
+  if (servers->running.empty()) return NotRunning(call);
+  call.console.Say("aborting the Postfix mail system");
+  for (const RunningServer& server : servers->running) {
+    const absl::Status told = AbortServer(server);
+    if (!told.ok()) status = call.console.Fatal(told);
+  }
+  return status;
+}
+
 // In one process that is Postfix's line. Of five each is named, with what is missing.
 int Status(Call& call) {
   int status = 0;
@@ -149,11 +165,20 @@ void MakeLogFile(const config::Config& config) {
   close(fd);
 }
 
+// What nobody could start with is no configuration to go on with: the servers are left alone.
+absl::Status CheckConfiguration(const Call& call) {
+  config::Diagnostics diagnostics;
+  return config::Config::Load(call.directory, diagnostics).status();
+}
+
 int Reload(Call& call) {
   int status = 0;
   const std::optional<Servers> servers = LookForServers(call, &status);
   if (!servers) return status;
   if (servers->running.empty()) return NotRunning(call);
+  if (const absl::Status checked = CheckConfiguration(call); !checked.ok()) {
+    return call.console.Fatal(checked);
+  }
   call.console.Say("refreshing the Postfix mail system");
   call.console.Warn(
       "only the log file is opened anew; to apply changes of main.cf and master.cf, use `postfix "
@@ -166,7 +191,26 @@ int Reload(Call& call) {
   return status;
 }
 
+int LogRotate(Call& call) {
+  const auto open_new = [&call]() -> absl::Status {
+    MakeLogFile(call.config);
+    const absl::StatusOr<Servers> servers = FindServers(call.config);
+    if (!servers.ok()) return servers.status();
+    for (const RunningServer& server : servers->running) {
+      if (absl::Status told = ReloadServer(server); !told.ok()) return told;
+    }
+    return absl::OkStatus();
+  };
+  const absl::Status rotated = RotateLog(call.config, open_new);
+  return rotated.ok() ? 0 : call.console.Fatal(rotated);
+}
+
 int Flush(Call& call) { return RunPostqueue({"postqueue", call.directory, {"-f"}}, call.streams); }
+
+// It lies beside the launcher.
+std::string PostdropOf(const Call& call) {
+  return call.launcher.substr(0, call.launcher.rfind('/') + 1) + "postdrop";
+}
 
 // Errors of main.cf and master.cf have ended the command before. What is left are warnings; but a
 // table that somebody asked for and that cannot be opened makes the check fail.
@@ -177,6 +221,9 @@ int Check(Call& call) {
   const auto folders = FindFolderFaults(call.config, geteuid());
   if (!folders.ok()) return call.console.Fatal(folders.status());
   for (const std::string& fault : *folders) call.console.Warn(fault);
+  for (const std::string& fault : FindSubmissionFaults(call.config, PostdropOf(call))) {
+    call.console.Warn(fault);
+  }
   int status = 0;
   for (const TableFault& fault : TableFaults(call)) {
     if (fault.by_default) {
@@ -201,18 +248,23 @@ struct Subcommand {
   Needs needs = Needs::kValid;
 };
 
+int SetPermissions(Call& call) {
+  const absl::Status set = SetSubmissionRights(call.config, PostdropOf(call));
+  return set.ok() ? 0 : call.console.Fatal(set);
+}
+
 constexpr Subcommand kSubcommands[] = {
     {"start", Start},
     {"start-fg", StartInForeground},
     {"stop", Stop, Needs::kLegible},
     {"reload", Reload, Needs::kLegible},
-    {"abort", nullptr},
+    {"abort", Abort, Needs::kLegible},
     {"flush", Flush, Needs::kLegible},
     {"check", Check},
     {"status", Status, Needs::kLegible},
-    {"set-permissions", nullptr},
+    {"set-permissions", SetPermissions, Needs::kLegible},
     {"upgrade-configuration", nullptr},
-    {"logrotate", nullptr},
+    {"logrotate", LogRotate},
     {"tls", nullptr},
     {"quick-start", nullptr},
     {"drain", nullptr},

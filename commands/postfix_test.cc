@@ -257,6 +257,38 @@ TEST_F(PostfixTest, ReloadHangsUpAndSaysWhatItDoesNotDo) {
   close(lock);
 }
 
+TEST_F(PostfixTest, ReloadOfABadConfigurationIsRefusedAndTheServerIsLeftAlone) {
+  const pid_t server = SpawnWaiter();
+  const int lock = Lock(Concat(server, "\n"));
+  WriteFile("main.cf", Concat("compatibility_level = 3.6\nmyhostname = mail.example.com\n",
+                              geteuid() == 0 ? "mail_owner = root\n" : "",
+                              "queue_directory = ", folder_, "\nmessage_size_limit = many\n"));
+  const CommandResult result = Run({"reload"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.err,
+              HasSubstr("fatal: bad numerical configuration: message_size_limit = many"));
+  EXPECT_THAT(result.err, Not(HasSubstr("refreshing")));
+  // A SIGHUP of the reload would have come first.
+  EXPECT_EQ(kill(server, SIGUSR1), 0);
+  int status = 0;
+  EXPECT_EQ(waitpid(server, &status, 0), server);
+  EXPECT_EQ(WTERMSIG(status), SIGUSR1);
+  close(lock);
+}
+
+TEST_F(PostfixTest, AbortTellsTheServerToStopAndDoesNotWait) {
+  EXPECT_EQ(Run({"abort"}).status, 1);
+  const pid_t server = SpawnWaiter();
+  const int lock = Lock(Concat(server, "\n"));
+  const CommandResult result = Run({"abort"});  // the lock is held: waiting would not end
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.err, "postfix/postfix-script: aborting the Postfix mail system\n");
+  int status = 0;
+  EXPECT_EQ(waitpid(server, &status, 0), server);
+  EXPECT_EQ(WTERMSIG(status), SIGTERM);
+  close(lock);
+}
+
 TEST_F(PostfixTest, LauncherThatIsNotThereIsNamed) {
   for (const char* command : {"start", "start-fg"}) {
     const CommandResult result = Run({command});
@@ -403,7 +435,7 @@ TEST_F(PostfixTest, CheckWarnsOfFoldersThatOthersMayWriteOrEnter) {
 TEST_F(PostfixTest, OtherCommandsAreAnswered) {
   EXPECT_THAT(Run({"foo"}).err,
               HasSubstr("postfix/postfix-script: fatal: unknown command: 'foo'. Usage: postfix"));
-  EXPECT_EQ(Run({"abort"}).err, "postfix/postfix-script: fatal: abort: not supported yet\n");
+  EXPECT_EQ(Run({"tls"}).err, "postfix/postfix-script: fatal: tls: not supported yet\n");
   EXPECT_EQ(Run({"-v", "start"}).err, "postfix: fatal: option -v: not supported yet\n");
   EXPECT_EQ(Run({"-c", "etc", "check"}).err, "postfix: fatal: -c requires absolute pathname\n");
   EXPECT_EQ(Run({"-x"}).err,

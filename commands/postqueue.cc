@@ -2,11 +2,14 @@
 
 #include <sysexits.h>
 
+#include <functional>
+
 #include "commands/options.h"
 #include "commands/print_queue.h"
 #include "commands/queue_address.h"
 #include "commands/queue_client.h"
 #include "commands/queue_report.h"
+#include "commands/waiting_mail.h"
 #include "libs/base/concat.h"
 #include "libs/base/queue_id.h"
 #include "libs/mail/address.h"
@@ -26,16 +29,28 @@ constexpr size_t kArgumentShownBytesMax = 100;
 
 namespace v1 = queue::v1;
 
-int PrintTable(QueueClient& client, Console& console) {
+// Before the queue's: what leaves maildrop meanwhile is seen there.
+bool PrintWaiting(const config::Config& config, Console& console,
+                  const std::function<std::string(const v1::ListedMessage&)>& format) {
+  bool written = true;
+  WaitingMail(config).ForEach([&](const v1::ListedMessage& message) {
+    written = console.Write(format(message));
+    return written;
+  });
+  return written;
+}
+
+int PrintTable(QueueClient& client, const config::Config& config, Console& console) {
   QueueTable table(absl::LocalTimeZone());
-  const int status =
-      PrintQueue(client, console, kReport, kPostfixQueues,
-                 [&](const v1::ListedMessage& message) { return table.Add(message); });
+  const auto add = [&](const v1::ListedMessage& message) { return table.Add(message); };
+  if (!PrintWaiting(config, console, add)) return console.WriteFailed();
+  const int status = PrintQueue(client, console, kReport, kPostfixQueues, add);
   if (status != EX_OK) return status;
   return console.Write(table.End()) ? console.Finish() : console.WriteFailed();
 }
 
-int PrintJson(QueueClient& client, Console& console) {
+int PrintJson(QueueClient& client, const config::Config& config, Console& console) {
+  if (!PrintWaiting(config, console, MaildropJsonLine)) return console.WriteFailed();
   const int status = PrintQueue(client, console, kReport, kPostfixQueues, QueueJsonLine);
   return status == EX_OK ? console.Finish() : status;
 }
@@ -116,9 +131,9 @@ int RunPostqueue(const Invocation& call, const Streams& streams) {
   if (client->direct()) console.Warn("Mail system is down -- accessing queue directly");
   switch (mode->letter) {
     case 'p':
-      return PrintTable(*client, console);
+      return PrintTable(*client, *config, console);
     case 'j':
-      return PrintJson(*client, console);
+      return PrintJson(*client, *config, console);
     case 'i':
       return FlushOne(*client, console, mode->argument);
     case 's':

@@ -26,6 +26,7 @@ struct Wishes {
   std::string config_directory;
   std::vector<Option> steps;  // of "rdefhH"
   WantedQueues queues;
+  bool maildrop = true;  // is among them
   bool check_structure = false;
   bool dry_run = false;
   bool verbose = false;
@@ -88,10 +89,12 @@ bool DoSteps(const Wishes& wishes, Administration& administration, FILE* in) {
   return administration.Finish();
 }
 
-int Administer(const Wishes& wishes, QueueClient client, Console& console, const Streams& streams) {
+int Administer(const Wishes& wishes, const config::Config& config, QueueClient client,
+               Console& console, const Streams& streams) {
   ProgressLine progress("postsuper", streams.err);
+  WaitingMail maildrop(config);
   Administration administration(std::move(client), console, progress, wishes.queues, wishes.dry_run,
-                                wishes.verbose);
+                                wishes.verbose, wishes.maildrop ? &maildrop : nullptr);
   const bool done = DoSteps(wishes, administration, streams.in);
   SayTotals(console, administration, done, wishes.dry_run);
   if (done) return 0;
@@ -121,6 +124,9 @@ int RunPostsuper(const Invocation& call, const Streams& streams) {
   absl::StatusOr<WantedQueues> queues = ParseQueues(line->operands);
   if (!queues.ok()) return console.Fatal(queues.status());
   wishes.queues = *std::move(queues);
+  wishes.maildrop =
+      line->operands.empty() ||
+      std::find(line->operands.begin(), line->operands.end(), "maildrop") != line->operands.end();
   if (wishes.check_structure) {
     console.Say("no queue files to repair or purge; `postfleet queue verify` checks the queue");
   }
@@ -128,7 +134,7 @@ int RunPostsuper(const Invocation& call, const Streams& streams) {
   absl::StatusOr<QueueClient> client =
       QueueClient::AtOrDirect(*config, QueuePower::kEverything, console);
   if (!client.ok()) return console.Fatal(client.status());
-  return Administer(wishes, *std::move(client), console, streams);
+  return Administer(wishes, *config, *std::move(client), console, streams);
 }
 
 }  // namespace postfleet::commands

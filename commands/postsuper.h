@@ -7,8 +7,9 @@
 // or
 // "-": ids from standard input, one a line. Without queue names an action is done where Postfix
 // does it; a named id is deleted, requeued and released (-H) from corrupt too. Names of Postfix's
-// other directories (maildrop, bounce, defer, trace, flush) are taken: nothing is in them. -s, -S
-// and -p, also no options, find nothing to repair.
+// other directories (bounce, defer, trace, flush) are taken: nothing is in them. Of mail in
+// maildrop, which is listed before it is in a queue, only -d is done. -s, -S and -p, also no
+// options, find nothing to repair.
 //
 // What is said goes to standard error and the mail log: "postsuper: ID: removed" for ids that were
 // named (with -v a requeue's new id behind it), totals for each action at the end. What ALL did is

@@ -56,6 +56,20 @@ char DirectoryOf(std::string_view queue_id) {
   return absl::StrFormat("%05X", microseconds)[0];
 }
 
+// As XFORWARD and XCLIENT have what they do not know.
+constexpr std::string_view kUnknown = "unknown";
+
+// Whether XFORWARD named the client. It tells a queue id, from the start, and a port less often.
+bool IsForwarded(const mail::v1::Origin& origin) {
+  return !origin.ident().empty() || origin.client_port() == kUnknown;
+}
+
+// "": not kept.
+std::string_view RewriteContext(const mail::v1::Origin& origin) {
+  if (origin.client_address().empty() || origin.source() == "LOCAL") return "local";
+  return origin.source() == "REMOTE" ? "remote" : "";
+}
+
 }  // namespace
 
 struct QueueFileText::Record {
@@ -82,6 +96,31 @@ QueueFileText::QueueFileText(const QueueFileOptions& options, absl::TimeZone zon
                              std::string queue_id)
     : options_(options), zone_(zone), queue_id_(std::move(queue_id)) {}
 
+void QueueFileText::AppendClient(const mail::v1::Origin& origin, std::vector<Record>* records) {
+  const std::string& name = origin.client_name();
+  const std::string& address = origin.client_address();
+  if (address.empty()) return;
+  const auto add = [records](std::string_view attribute, std::string_view value) {
+    if (!value.empty()) records->push_back(Record::Attribute(attribute, value));
+  };
+  const bool forwarded = IsForwarded(origin);
+  const bool by_name_alone = forwarded && address == kUnknown;
+  add("log_client_name", name);
+  add("log_client_address", address);
+  add("log_client_port", origin.client_port());
+  add("log_message_origin", by_name_alone ? name : Concat(name, "[", address, "]"));
+  add("log_helo_name", origin.helo());
+  add("log_protocol_name", origin.protocol());
+  if (forwarded) return;
+  add("client_name", name);
+  add("client_address", address);
+  add("client_port", origin.client_port());
+  add("helo_name", origin.helo());
+  add("protocol_name", origin.protocol());
+  const int family = address.find(':') == address.npos ? kInet : kInet6;
+  add("client_address_type", Concat(family));
+}
+
 std::vector<QueueFileText::Record> QueueFileText::EnvelopeRecords(
     const v1::InspectResponse& message, const std::vector<v1::InspectedRecipient>& recipients) {
   const mail::v1::Envelope& envelope = message.envelope();
@@ -95,9 +134,10 @@ std::vector<QueueFileText::Record> QueueFileText::EnvelopeRecords(
        Concat(envelope.arrival_ms() / 1000, " ", envelope.arrival_ms() % 1000 * 1000).size()});
   records.push_back({kAttribute, "create_time", time(message.create_ms()),
                      Concat("create_time=", message.create_ms() / 1000).size()});
-  records.push_back(Record::Attribute("log_ident", queue_id_));
-  if (origin.client_address().empty()) {
-    records.push_back(Record::Attribute("rewrite_context", "local"));
+  records.push_back(
+      Record::Attribute("log_ident", origin.ident().empty() ? queue_id_ : origin.ident()));
+  if (const std::string_view context = RewriteContext(origin); !context.empty()) {
+    records.push_back(Record::Attribute("rewrite_context", context));
   }
   if (!envelope.dsn_envid().empty()) {
     records.push_back(Record::Attribute("envelope_id", envelope.dsn_envid()));
@@ -109,21 +149,7 @@ std::vector<QueueFileText::Record> QueueFileText::EnvelopeRecords(
   }
   records.push_back(Record::Text(kSender, "sender", envelope.sender()));
   if (is_8bit_) records.push_back(Record::Attribute("encoding", "8bit"));
-  if (!origin.client_address().empty()) {
-    const std::string& name = origin.client_name();
-    const std::string& address = origin.client_address();
-    records.push_back(Record::Attribute("log_client_name", name));
-    records.push_back(Record::Attribute("log_client_address", address));
-    records.push_back(Record::Attribute("log_message_origin", Concat(name, "[", address, "]")));
-    records.push_back(Record::Attribute("log_helo_name", origin.helo()));
-    records.push_back(Record::Attribute("log_protocol_name", origin.protocol()));
-    records.push_back(Record::Attribute("client_name", name));
-    records.push_back(Record::Attribute("client_address", address));
-    records.push_back(Record::Attribute("helo_name", origin.helo()));
-    records.push_back(Record::Attribute("protocol_name", origin.protocol()));
-    const int family = address.find(':') == address.npos ? kInet : kInet6;
-    records.push_back(Record::Attribute("client_address_type", Concat(family)));
-  }
+  AppendClient(origin, &records);
   for (const v1::InspectedRecipient& inspected : recipients) {
     const mail::v1::Recipient& recipient = inspected.recipient();
     const std::string& original = recipient.original_address();

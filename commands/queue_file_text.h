@@ -11,9 +11,9 @@
 //   *** MESSAGE FILE END deferred/6/4jXhF636Xcz1hVqw ***
 //
 // There is no such file here: the path is where Postfix would have it, record types and offsets are
-// those that these records would have in one. What the queue does not keep is left out: ports,
-// server address, DSN parameters, the rewriting context of clients, recipients that are done and
-// gone.
+// those that these records would have in one. What the queue does not keep is left out: the
+// client's other name (reverse_client_name), server address, SASL login, who connected where
+// XFORWARD names another client, recipients that are done and gone.
 //
 // Pure. Use: Envelope once, Contents for each piece (cut anywhere), End once; each gives text for
 // standard output. At most one record of contents (2,048 bytes) is kept.
@@ -60,6 +60,7 @@ class QueueFileText {
 
   std::vector<Record> EnvelopeRecords(const queue::v1::InspectResponse& message,
                                       const std::vector<queue::v1::InspectedRecipient>& recipients);
+  static void AppendClient(const mail::v1::Origin& origin, std::vector<Record>* records);
   void Append(std::string* text, const Record& record, bool shown);
   void AppendLine(std::string* text, std::string_view line, bool ends);
 

@@ -120,6 +120,44 @@ Not: a field
 )");
 }
 
+// As Postfix shows it, without what is not kept.
+TEST(QueueFileText, ClientsHaveTheirPortsAndTheContextOfTheirHeaders) {
+  v1::InspectResponse message = Message();
+  message.mutable_envelope()->mutable_origin()->set_client_port("52523");
+  message.mutable_envelope()->mutable_origin()->set_source("REMOTE");
+  const std::string shown = Shown({.envelope = true}, message, "");
+  EXPECT_THAT(shown, HasSubstr("log_ident=4jXhF636Xcz1hVqw\n"
+                               "named_attribute: rewrite_context=remote\n"
+                               "sender: s@example.org\n"));
+  EXPECT_THAT(shown, HasSubstr("log_client_address=127.0.0.1\n"
+                               "named_attribute: log_client_port=52523\n"));
+  EXPECT_THAT(shown, HasSubstr("named_attribute: client_port=52523\n"
+                               "named_attribute: helo_name=client.example.org\n"));
+}
+
+// XFORWARD NAME=foo.example IDENT=1
+TEST(QueueFileText, WhatXforwardNamesIsTheClientOfTheLogAlone) {
+  v1::InspectResponse message = Message();
+  auto* origin = message.mutable_envelope()->mutable_origin();
+  origin->set_client_name("foo.example");
+  origin->set_client_address("unknown");
+  origin->set_client_port("unknown");
+  origin->clear_helo();
+  origin->set_protocol("unknown");
+  origin->set_ident("1");
+  origin->set_source("LOCAL");
+  EXPECT_THAT(Shown({.envelope = true}, message, ""),
+              HasSubstr("named_attribute: log_ident=1\n"
+                        "named_attribute: rewrite_context=local\n"
+                        "sender: s@example.org\n"
+                        "named_attribute: log_client_name=foo.example\n"
+                        "named_attribute: log_client_address=unknown\n"
+                        "named_attribute: log_client_port=unknown\n"
+                        "named_attribute: log_message_origin=foo.example\n"
+                        "named_attribute: log_protocol_name=unknown\n"
+                        "named_attribute: dsn_orig_rcpt="));
+}
+
 TEST(QueueFileText, NoticeHasTheNullSenderAndTheLocalContext) {
   v1::InspectResponse message = Message();
   message.mutable_envelope()->clear_sender();

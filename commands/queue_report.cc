@@ -169,9 +169,11 @@ std::string QueueTable::End() const {
                 messages_ == 1 ? " Request.\n" : " Requests.\n");
 }
 
-std::string QueueJsonLine(const v1::ListedMessage& message) {
+namespace {
+
+std::string JsonLine(const v1::ListedMessage& message, std::string_view queue_name) {
   std::string json = "{";
-  AppendJsonMember(&json, "queue_name", QueueNameText(message.queue()));
+  AppendJsonMember(&json, "queue_name", queue_name);
   json.append(", ");
   AppendJsonMember(&json, "queue_id", Showable(message.queue_id()));
   ConcatTo(&json, ", \"arrival_time\": ", message.arrival_ms() / 1000,
@@ -197,6 +199,16 @@ std::string QueueJsonLine(const v1::ListedMessage& message) {
   }
   json.append("}\n");
   return json;
+}
+
+}  // namespace
+
+std::string QueueJsonLine(const v1::ListedMessage& message) {
+  return JsonLine(message, QueueNameText(message.queue()));
+}
+
+std::string MaildropJsonLine(const v1::ListedMessage& message) {
+  return JsonLine(message, "maildrop");
 }
 
 }  // namespace postfleet::commands

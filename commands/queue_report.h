@@ -40,6 +40,8 @@ class QueueTable {
 
 // One object and a newline.
 std::string QueueJsonLine(const queue::v1::ListedMessage& message);
+// The same of mail that is in no queue yet.
+std::string MaildropJsonLine(const queue::v1::ListedMessage& message);
 
 // "incoming", "active", "deferred", "hold", "corrupt".
 std::string_view QueueNameText(queue::v1::QueueName name);

@@ -1,16 +1,12 @@
-// sendmail(1) as far as the queue goes, and mailq, which is sendmail -bp.
+// What of sendmail(1) has to do with the queue, and mailq, which is sendmail -bp.
 //
 //   sendmail -bp | -q | -qIqueueid | -qRsite     postqueue -p | -f | -i queueid | -s site
 //   mailq
 //
-// Options are read as Postfix reads them: they end at the first operand, "-q" is a word of its own,
-// an id or a site stands in the same word as -qI or -qR, the last of -bp, -q, ... decides. Those
-// that tell how mail is submitted change nothing here; -bh, -bH and -qINTERVAL do nothing at all,
-// with success. What postqueue says and its exit status are the command's.
-//
-// Everything else (mail on standard input, -bs, -bd, -bi, ...) is not supported yet: a fatal line
-// and exit status 69 (EX_UNAVAILABLE); nothing of the input is read. Wrong arguments: Postfix's
-// words and 75 (EX_TEMPFAIL).
+// Arguments: sendmail_options.h. Options that tell how mail is submitted change nothing here. What
+// postqueue says and its exit status are the command's. Mail itself (-bm, -t, -bs) is handed to the
+// program sendmail (sendmail_main.cc), which lies beside this one; -bd is `postfix start`, -bi and
+// -I are newaliases. Wrong arguments: Postfix's words and 75 (EX_TEMPFAIL).
 #pragma once
 
 #include "commands/command_table.h"

@@ -122,33 +122,14 @@ TEST_F(SendmailTest, WrongFormsAreRefusedInPostfixsWords) {
             "sendmail: fatal: usage: sendmail [options]\n");
 }
 
-TEST_F(SendmailTest, EverythingElseIsNotSupportedYetAndReadsNoInput) {
-  const std::vector<std::pair<Words, std::string>> rows = {
-      {{}, "submission of mail"},
-      {{"x@example.org"}, "submission of mail"},
-      {{"-t"}, "submission of mail"},
-      {{"x", "-bp"}, "submission of mail"},
-      {{"--", "-bp"}, "submission of mail"},
-      {{"-bp", "-bm"}, "submission of mail"},
-      {{"-bv", "x"}, "submission of mail"},
-      {{"-bs"}, "option -bs"},
-      {{"-bd"}, "option -bd"},
-      {{"-bd", "-q1h"}, "option -bd"},
-      {{"-bd", "-q"}, "option -bd"},
-      {{"-bi"}, "option -bi"},
-      {{"-I"}, "option -bi"},
-  };
-  for (const auto& [arguments, what] : rows) {
-    EXPECT_EQ(Asked(arguments), Concat("69: sendmail: fatal: ", what, ": not supported yet\n"));
-    EXPECT_THAT(queue_.asked_, IsEmpty());
+TEST_F(SendmailTest, AliasesAreNewaliases) {
+  WriteMainCf("alias_database = hash:" + folder_ + "/none\n");
+  const CommandResult direct = Run({"newaliases"});
+  EXPECT_NE(direct.status, 0);
+  for (const Words& arguments : std::vector<Words>{{"-bi"}, {"-I"}, {"-bp", "-bi"}}) {
+    EXPECT_EQ(RunSendmail(arguments).err, direct.err);
+    EXPECT_EQ(RunSendmail(arguments).status, direct.status);
   }
-  const std::string input = "Subject: x\n\nbody\n";
-  const CommandResult result = Capture(input, [&](const Streams& streams) {
-    const int status = RunCommandLine({"sendmail", "x@example.org"}, folder_, streams);
-    EXPECT_EQ(fgetc(streams.in), 'S');
-    return status;
-  });
-  EXPECT_EQ(result.status, 69);
 }
 
 TEST_F(SendmailTest, ConfigurationIsNamedByItsFolderOrItsFile) {

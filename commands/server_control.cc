@@ -147,12 +147,16 @@ absl::Status StopServer(const RunningServer& server, const std::function<void()>
   return absl::DeadlineExceededError(Concat(lock_path, " is still locked"));
 }
 
-absl::Status ReloadServer(const RunningServer& server) {
+static absl::Status Signal(const RunningServer& server, int signal) {
   if (const absl::Status owner = CheckOwner(server.pid, server.lock_path); !owner.ok()) {
     return owner;
   }
-  if (kill(server.pid, SIGHUP) != 0) return Failed(Concat("signal process ", server.pid), errno);
+  if (kill(server.pid, signal) != 0) return Failed(Concat("signal process ", server.pid), errno);
   return absl::OkStatus();
 }
+
+absl::Status ReloadServer(const RunningServer& server) { return Signal(server, SIGHUP); }
+
+absl::Status AbortServer(const RunningServer& server) { return Signal(server, SIGTERM); }
 
 }  // namespace postfleet::commands

@@ -29,4 +29,7 @@ absl::Status StopServer(const RunningServer& server, const std::function<void()>
 // SIGHUP.
 absl::Status ReloadServer(const RunningServer& server);
 
+// SIGTERM, without waiting for the end.
+absl::Status AbortServer(const RunningServer& server);
+
 }  // namespace postfleet::commands

@@ -85,17 +85,18 @@ absl::Status ServiceEntry::SetCommand(std::string_view text) {
   if (program.empty()) return absl::InvalidArgumentError("bad field count");
   fields.back() = program;
   arguments.clear();
+  bool options = true;  // up to the first word that is none
   while (!text.empty()) {
-    std::string_view word = TakeWord(&text);
-    if (word == "-o") {
-      if (text.empty()) return absl::InvalidArgumentError("-o needs a name=value");
+    const std::string word = Unbraced(TakeWord(&text));
+    options &= word.starts_with('-');
+    if (options && word == "-o" && !text.empty()) {
       arguments.emplace_back("-o");
       arguments.push_back(Assignment(Unbraced(TakeWord(&text))));
-    } else if (word.starts_with("-o") && word.find('=') != word.npos) {
+    } else if (options && word.starts_with("-o") && word.find('=') != word.npos) {
       arguments.emplace_back("-o");
-      arguments.push_back(Assignment(word.substr(2)));
+      arguments.push_back(Assignment(Trimmed(std::string_view(word).substr(2))));
     } else {
-      arguments.push_back(Unbraced(word));
+      arguments.push_back(word);
     }
   }
   return absl::OkStatus();
@@ -109,37 +110,41 @@ std::string ServiceEntry::Command() const {
   return text;
 }
 
+size_t ServiceEntry::OptionsEnd() const {
+  size_t i = 0;
+  while (i < arguments.size() && arguments[i].starts_with('-')) {
+    i += arguments[i] == "-o" && i + 1 < arguments.size() ? 2 : 1;
+  }
+  return i;
+}
+
 std::vector<std::pair<std::string, std::string>> ServiceEntry::Parameters() const {
   std::vector<std::pair<std::string, std::string>> found;
-  for (size_t i = 0; i + 1 < arguments.size(); ++i) {
+  for (size_t i = 0; i + 1 < OptionsEnd(); ++i) {
     if (arguments[i] != "-o") continue;
     const std::string& text = arguments[++i];
-    const size_t equals = std::min(text.find('='), text.size());
-    found.emplace_back(text.substr(0, equals), text.substr(std::min(equals + 1, text.size())));
+    const size_t equals = text.find('=');
+    if (equals == text.npos || equals == 0) continue;
+    found.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
   return found;
 }
 
 void ServiceEntry::SetParameter(std::string_view name, std::string_view value) {
   const std::string text = Concat(name, '=', value);
-  size_t options_end = 0;
+  const size_t options_end = OptionsEnd();
   bool found = false;
-  for (size_t i = 0; i < arguments.size() && arguments[i].starts_with('-'); options_end = i) {
-    if (arguments[i] == "-o" && i + 1 < arguments.size()) {
-      if (arguments[i + 1].starts_with(Concat(name, '='))) {
-        arguments[i + 1] = text;
-        found = true;
-      }
-      ++i;
-    }
-    ++i;
+  for (size_t i = 0; i + 1 < options_end; ++i) {
+    if (arguments[i] != "-o" || !arguments[++i].starts_with(Concat(name, '='))) continue;
+    arguments[i] = text;
+    found = true;
   }
   if (found) return;
   arguments.insert(arguments.begin() + static_cast<std::ptrdiff_t>(options_end), {"-o", text});
 }
 
 void ServiceEntry::RemoveParameter(std::string_view name) {
-  for (size_t i = 0; i + 1 < arguments.size();) {
+  for (size_t i = 0; i + 1 < OptionsEnd();) {
     if (arguments[i] == "-o" && arguments[i + 1].starts_with(Concat(name, '='))) {
       arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i),
                       arguments.begin() + static_cast<std::ptrdiff_t>(i) + 2);
@@ -156,9 +161,10 @@ std::string ServiceEntry::ToString(bool folded) const {
     out += fields[i];
   }
   size_t column = out.size();
+  const size_t options_end = OptionsEnd();
   bool after_option = false;  // a parameter has a line of its own
   for (size_t i = 0; i < arguments.size(); ++i) {
-    const bool parameter = arguments[i] == "-o" && i + 1 < arguments.size();
+    const bool parameter = arguments[i] == "-o" && i + 1 < options_end;
     const std::string word =
         parameter ? Concat("-o ", Quoted(arguments[++i])) : Quoted(arguments[i]);
     if (folded && (parameter || after_option)) {

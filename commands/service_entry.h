@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,9 @@ struct ServiceEntry {
   // Program and arguments.
   std::string Command() const;
   absl::Status SetCommand(std::string_view text);
+
+  // Behind the last option: what is behind the first word that is none is the program's own.
+  size_t OptionsEnd() const;
 
   // {name, value} of each -o, in their order.
   std::vector<std::pair<std::string, std::string>> Parameters() const;

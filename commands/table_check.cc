@@ -98,8 +98,7 @@ std::string Advice(const config::TableReference& table) {
   if (errno != ENOENT) return "make the folders above it searchable for mail_owner";
   if (!file.built) return Concat("create ", file.path);
   if (table.argument == "/etc/aliases") {
-    return "build it with Postfix's newaliases, or set alias_maps to nothing: aliases are not "
-           "expanded yet";
+    return "build it with newaliases, or set alias_maps to nothing where there are no aliases";
   }
   if (stat(std::string(table.argument).c_str(), &status) == 0) {
     return Concat("run `postmap ", name, "`");

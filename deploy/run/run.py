@@ -51,6 +51,7 @@ virtual_gid_maps = static:{owner.pw_gid}
 def master_cf(port):
     return f"""# service type private unpriv chroot wakeup maxproc command
 127.0.0.1:{port} inet n - n - - smtpd
+pickup    unix n - n 60 1 pickup
 smtp      unix - - n - - smtp
 relay     unix - - n - - smtp
 virtual   unix - - n - - virtual

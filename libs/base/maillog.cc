@@ -1,86 +1,107 @@
 #include "libs/base/maillog.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
+#include <signal.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
+#include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "libs/base/log_sink.h"
+#include "libs/base/log_text.h"
 
 namespace postfleet::maillog {
 namespace {
 
-constexpr std::chrono::milliseconds kFlushInterval{100};
+constexpr std::chrono::milliseconds kGatherTime{20};
+constexpr std::chrono::milliseconds kFlushWait{1000};
 constexpr size_t kBufferBytesMax = 64 * 1024;
-// Past this a writer waits for the file: the log does not grow in memory when the disk is slow.
 constexpr size_t kBufferBytesLimit = 4 * 1024 * 1024;
-constexpr size_t kLineBytesMax = 4096;
 
-void WriteAll(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(fd, bytes.data(), bytes.size());
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      if (fd != STDERR_FILENO) WriteAll(STDERR_FILENO, bytes);
-      return;
-    }
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
-}
-
-// -1: this machine has none.
-int ConnectSyslog() {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strcpy(address.sun_path, "/dev/log");
-  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0)
-    return fd;
-  if (fd >= 0) close(fd);
-  return -1;
-}
-
-// One datagram a line: the priority, then the line without its host name (syslogd adds it).
-void SendToSyslog(int fd, std::string_view lines, size_t hostname_bytes) {
-  constexpr size_t kTimestampBytes = 16;  // with the blank behind it
-  constexpr int kMailInfo = LOG_MAIL | LOG_INFO;
-  while (!lines.empty()) {
-    const std::string_view line = lines.substr(0, lines.find('\n'));
-    lines.remove_prefix(line.size() + 1);
-    const std::string datagram = Concat("<", kMailInfo, ">", line.substr(0, kTimestampBytes),
-                                        line.substr(kTimestampBytes + hostname_bytes + 1));
-    if (send(fd, datagram.data(), datagram.size(), MSG_NOSIGNAL) < 0)
-      WriteAll(STDERR_FILENO, Concat(line, "\n"));
-  }
-}
-
-// "Nov 22 17:28:50", formatted once a second.
+// What stands in front of a line: of Postfix's file, of syslog, of JSON. Formatted once a second.
 class Timestamp {
  public:
-  const std::string& Now() {
+  // "Nov 05 17:28:50": two digits, as postlogd writes it; syslog has a blank there (RFC 3164).
+  const std::string& Local(bool syslog) {
     const time_t now = time(nullptr);
-    if (now != at_) {
-      at_ = now;
+    if (now != local_at_) {
+      local_at_ = now;
       struct tm local;
       localtime_r(&now, &local);
       char text[32];
-      text_.assign(text, strftime(text, sizeof(text), "%b %e %H:%M:%S", &local));
+      local_.assign(
+          text, strftime(text, sizeof(text), syslog ? "%b %e %H:%M:%S" : "%b %d %H:%M:%S", &local));
     }
-    return text_;
+    return local_;
   }
 
+  // "2026-11-22T16:28:50.123456Z" (RFC 3339).
+  const std::string& Utc() {
+    timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (now.tv_sec != utc_at_) {
+      utc_at_ = now.tv_sec;
+      struct tm utc;
+      gmtime_r(&now.tv_sec, &utc);
+      char text[32];
+      utc_.assign(text, strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S.000000Z", &utc));
+    }
+    long microseconds = now.tv_nsec / 1000;
+    for (size_t digit = 0; digit < 6; ++digit, microseconds /= 10) {
+      utc_[utc_.size() - 2 - digit] = static_cast<char>('0' + microseconds % 10);
+    }
+    return utc_;
+  }
+
+  void Forget() { local_at_ = utc_at_ = -1; }
+
  private:
-  time_t at_ = -1;
-  std::string text_;
+  time_t local_at_ = -1;
+  time_t utc_at_ = -1;
+  std::string local_;
+  std::string utc_;
 };
+
+int PriorityOf(int facility, Severity severity) {
+  switch (severity) {
+    case Severity::kWarning:
+      return facility | LOG_WARNING;
+    case Severity::kError:
+      return facility | LOG_ERR;
+    case Severity::kFatal:
+    case Severity::kPanic:
+      return facility | LOG_CRIT;
+    case Severity::kInfo:
+      break;
+  }
+  return facility | LOG_INFO;
+}
+
+absl::StatusOr<LogSink> OpenSink(const Options& options) {
+  if (options.path.empty()) {
+    LogSink syslog = LogSink::OfSyslog(options.syslog_path);
+    // A machine without syslog is told once, by where the lines are.
+    if (syslog.fd() >= 0) return syslog;
+    return access(options.syslog_path.c_str(), F_OK) == 0 ? std::move(syslog) : LogSink();
+  }
+  int fd = options.fd;
+  if (fd < 0 && options.path == "/dev/stdout") fd = dup(STDOUT_FILENO);
+  if (fd < 0) {
+    fd = open(options.path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, options.mode);
+  }
+  if (fd < 0) return absl::ErrnoToStatus(errno, Concat("open logfile '", options.path, "'"));
+  return LogSink::OfDescriptor(fd);
+}
 
 class Log {
  public:
@@ -97,113 +118,159 @@ class Log {
   }
 
   absl::Status Open(const Options& options) {
-    std::lock_guard write_lock(write_mutex_);
-    const int fd = options.fd >= 0 ? options.fd : OpenFile(options);
-    struct stat kind;
-    const bool to_syslog =
-        fd >= 0 && fstat(fd, &kind) == 0 && S_ISSOCK(kind.st_mode) && options.path.empty();
-    if (fd < 0) {
-      return absl::ErrnoToStatus(errno, Concat("open logfile '", options.path, "'"));
+    absl::StatusOr<LogSink> sink = OpenSink(options);
+    if (!sink.ok()) return sink.status();
+    Flush();  // where and how they were meant
+    std::unique_lock lock(mutex_);
+    if (!WaitForWriter(lock, std::chrono::steady_clock::now() + kFlushWait)) {
+      return absl::UnavailableError("the old log is stuck");
     }
-    std::lock_guard lock(mutex_);
-    Replace(fd);
-    to_syslog_ = to_syslog;
+    lost_before_ += sink_.lost_lines();
+    sink_ = *std::move(sink);
     options_ = options;
     options_.fd = -1;  // of this opening only
-    suffix_ = Concat("[", getpid(), "]: ");
+    pid_ = Concat(getpid());
+    timestamp_.Forget();
+    KeepFacts(options.format == Format::kJson);
     if (!writer_.joinable()) writer_ = std::thread([this] { Run(); });
     return absl::OkStatus();
   }
 
   absl::Status Reopen() {
-    Flush();
-    return Open(options_);
-  }
-
-  void Write(std::string_view program, std::string_view line) {
-    if (line.size() > kLineBytesMax) line = line.substr(0, kLineBytesMax);
-    bool full;
+    Options options;
     {
       std::lock_guard lock(mutex_);
-      ConcatTo(&buffer_, timestamp_.Now(), " ", options_.hostname, " ");
-      if (program.starts_with('/')) {
-        ConcatTo(&buffer_, program.substr(1), suffix_);
-      } else {
-        ConcatTo(&buffer_, options_.syslog_name, "/", program, suffix_);
-      }
-      const size_t start = buffer_.size();
-      buffer_.append(line);
-      for (size_t i = start; i < buffer_.size(); ++i) {
-        const unsigned char c = static_cast<unsigned char>(buffer_[i]);
-        if (c < 0x20 || c == 0x7F) buffer_[i] = '?';
-      }
-      buffer_.push_back('\n');
-      full = buffer_.size() >= kBufferBytesMax;
-      if (buffer_.size() < kBufferBytesLimit && writer_.joinable()) {
-        if (full) wake_.notify_one();
+      options = options_;
+    }
+    return Open(options);
+  }
+
+  void Write(std::string_view program, const Line& line) {
+    const Severity severity = SeverityOf(line.text());
+    bool wake, unwatched;
+    {
+      std::lock_guard lock(mutex_);
+      if (buffer_.size() >= kBufferBytesLimit) {
+        ++dropped_;
         return;
       }
+      const size_t before = buffer_.size();
+      AppendLine(program, severity, line);
+      wake = before == 0 || (before < kBufferBytesMax && buffer_.size() >= kBufferBytesMax);
+      unwatched = !writer_.joinable();
     }
-    Flush();
+    if (unwatched) return Flush();
+    if (wake) wake_.notify_one();
   }
 
   void Flush() {
-    std::lock_guard write_lock(write_mutex_);  // keeps lines in order
-    std::string lines;
-    int fd;
-    bool to_syslog;
-    size_t hostname_bytes;
-    {
-      std::lock_guard lock(mutex_);
-      lines.swap(buffer_);
-      fd = fd_;
-      to_syslog = to_syslog_;
-      hostname_bytes = options_.hostname.size();
-    }
-    if (lines.empty()) return;
-    if (to_syslog) {
-      SendToSyslog(fd, lines, hostname_bytes);
-    } else {
-      WriteAll(fd, lines);
+    const auto until = std::chrono::steady_clock::now() + kFlushWait;
+    std::unique_lock lock(mutex_);
+    if (!WaitForWriter(lock, until)) return;
+    WriteOut(lock, [until] { return std::chrono::steady_clock::now() >= until; });
+  }
+
+  uint64_t LostLines() {
+    std::lock_guard lock(mutex_);
+    return lost_before_ + dropped_before_ + dropped_ + sink_lost_;
+  }
+
+  // In a signal handler: takes no lock, and is right unless another thread logs at this moment.
+  void FlushInCrash() {
+    if (!sink_.is_syslog() && !buffer_.empty()) {
+      [[maybe_unused]] const ssize_t written = write(sink_.fd(), buffer_.data(), buffer_.size());
     }
   }
 
  private:
-  static int OpenFile(const Options& options) {
-    if (options.path.empty()) {
-      const int syslog = ConnectSyslog();
-      return syslog >= 0 ? syslog : dup(STDERR_FILENO);
+  // Under mutex_.
+  void AppendLine(std::string_view program, Severity severity, const Line& line) {
+    const bool own_name = program.starts_with('/');
+    const auto process = [&] {
+      if (!own_name) ConcatTo(&buffer_, options_.syslog_name, '/');
+      buffer_.append(program.substr(own_name ? 1 : 0));
+    };
+    const bool syslog = sink_.is_syslog();
+    if (syslog) ConcatTo(&buffer_, '<', PriorityOf(options_.facility, severity), '>');
+    if (syslog || options_.format == Format::kPostfix) {
+      ConcatTo(&buffer_, timestamp_.Local(syslog), ' ');
+      if (!syslog) ConcatTo(&buffer_, options_.hostname, ' ');
+      process();
+      ConcatTo(&buffer_, '[', pid_, "]: ");
     }
-    if (options.path == "/dev/stdout") return dup(STDOUT_FILENO);
-    return open(options.path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, options.mode);
+    if (options_.format == Format::kPostfix) {
+      AppendClean(line.text(), options_.utf8, &buffer_);
+    } else {
+      ConcatTo(&buffer_, "{\"time\":\"", timestamp_.Utc(), "\",\"host\":");
+      AppendJsonString(options_.hostname, options_.utf8, &buffer_);
+      buffer_.append(",\"process\":\"");
+      process();
+      ConcatTo(&buffer_, "\",\"pid\":", pid_, ",\"severity\":\"", NameOf(severity), '"');
+      AppendJsonFacts(line, options_.utf8, &buffer_);
+      buffer_.push_back('}');
+    }
+    buffer_.push_back('\n');
   }
 
-  void Replace(int fd) {
-    if (fd_ != STDERR_FILENO) close(fd_);
-    fd_ = fd;
+  // False: somebody still writes at `until`. The lock is held at both ends.
+  bool WaitForWriter(std::unique_lock<std::mutex>& lock,
+                     std::chrono::steady_clock::time_point until) {
+    return written_.wait_until(lock, until, [this] { return !writing_; });
+  }
+
+  // One at a time, which keeps lines in order; without the lock while it writes.
+  void WriteOut(std::unique_lock<std::mutex>& lock, const std::function<bool()>& give_up) {
+    std::string lines;
+    lines.swap(buffer_);
+    dropped_before_ += dropped_;
+    lost_unsaid_ += std::exchange(dropped_, 0);
+    writing_ = true;
+    lock.unlock();
+    const std::string_view rest = sink_.Write(lines, give_up);
+    lock.lock();
+    writing_ = false;
+    written_.notify_all();
+    sink_lost_ = sink_.lost_lines();
+    if (!rest.empty()) {
+      buffer_.insert(0, rest);
+    } else if (lost_unsaid_ > 0) {
+      AppendLine("master", Severity::kWarning,
+                 Line::Of("warning: the log was too slow: ", Fact("lines", lost_unsaid_),
+                          " lines of it are lost", Event("log-lines-lost")));
+      lost_unsaid_ = 0;
+    } else if (buffer_.empty() && lines.capacity() <= 2 * kBufferBytesMax) {
+      lines.clear();
+      buffer_.swap(lines);  // its memory is used again
+    }
   }
 
   void Run() {
+    pthread_setname_np(pthread_self(), "pf-log");
     std::unique_lock lock(mutex_);
     while (!stopping_) {
-      wake_.wait_for(lock, kFlushInterval);
-      if (buffer_.empty()) continue;
-      lock.unlock();
-      Flush();
-      lock.lock();
+      wake_.wait(lock, [this] { return stopping_ || !buffer_.empty(); });
+      wake_.wait_for(lock, kGatherTime,
+                     [this] { return stopping_ || buffer_.size() >= kBufferBytesMax; });
+      written_.wait(lock, [this] { return !writing_; });
+      WriteOut(lock, [this] { return stopping_.load(); });
     }
   }
 
-  std::mutex write_mutex_;  // taken before mutex_; held over the write
-  std::mutex mutex_;        // protects all below
-  std::condition_variable wake_;
+  std::mutex mutex_;                 // protects all below, but sink_ while writing_
+  std::condition_variable wake_;     // lines, or the end
+  std::condition_variable written_;  // !writing_
+  bool writing_ = false;
+  uint64_t lost_unsaid_ = 0;
   std::string buffer_;
   Timestamp timestamp_;
   Options options_;
-  std::string suffix_ = Concat("[", getpid(), "]: ");
-  int fd_ = STDERR_FILENO;
-  bool to_syslog_ = false;
-  bool stopping_ = false;
+  std::string pid_ = Concat(getpid());
+  LogSink sink_;
+  uint64_t dropped_ = 0;
+  uint64_t dropped_before_ = 0;
+  uint64_t lost_before_ = 0;
+  uint64_t sink_lost_ = 0;
+  std::atomic<bool> stopping_ = false;
   std::thread writer_;
 };
 
@@ -212,11 +279,23 @@ Log& TheLog() {
   return log;
 }
 
+void OnCrash(int signal) {
+  TheLog().FlushInCrash();
+  raise(signal);  // the handler is gone: the usual end
+}
+
 }  // namespace
 
 absl::Status Open(const Options& options) { return TheLog().Open(options); }
 absl::Status Reopen() { return TheLog().Reopen(); }
-void Write(std::string_view program, std::string_view line) { TheLog().Write(program, line); }
+void Write(std::string_view program, const Line& line) { TheLog().Write(program, line); }
+void Flush() { TheLog().Flush(); }
+uint64_t LostLines() { return TheLog().LostLines(); }
+
+void FatalLine(std::string_view program, const Line& line) {
+  Write(program, line);
+  Flush();
+}
 
 std::string ProgramOf(std::string_view syslog_name, std::string_view command) {
   constexpr std::string_view kUsual = "postfix";
@@ -226,11 +305,17 @@ std::string ProgramOf(std::string_view syslog_name, std::string_view command) {
   }
   return Concat("/", syslog_name, "/", command);
 }
-void Flush() { TheLog().Flush(); }
 
-void FatalLine(std::string_view program, std::string_view line) {
-  Write(program, line);
-  Flush();
+void FlushOnCrash() {
+  TheLog();
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+    struct sigaction now;
+    if (sigaction(signal, nullptr, &now) != 0 || now.sa_handler != SIG_DFL) continue;
+    struct sigaction action = {};
+    action.sa_handler = OnCrash;
+    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
+    sigaction(signal, &action, nullptr);
+  }
 }
 
 }  // namespace postfleet::maillog

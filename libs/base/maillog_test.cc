@@ -2,6 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -20,6 +24,7 @@ std::string ReadFile(const std::string& path) {
 
 std::string OpenLog(const std::string& name) {
   const std::string path = testing::TempDir() + "/" + name;
+  std::remove(path.c_str());
   EXPECT_TRUE(Open({.path = path, .hostname = "mx1"}).ok());
   return path;
 }
@@ -69,6 +74,86 @@ TEST(MailLog, ReopenFollowsARotation) {
 TEST(MailLog, AnUnwritablePathIsNamed) {
   const absl::Status status = Open({.path = "/nonexistent/x.log"});
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("/nonexistent/x.log"));
+}
+
+TEST(MailLog, JsonLineHasTheSameFacts) {
+  const std::string path = testing::TempDir() + "/facts.log";
+  std::remove(path.c_str());
+  ASSERT_TRUE(Open({.path = path, .hostname = "mx1", .format = Format::kJson}).ok());
+  Info("smtpd", "connect from ", Fact("client", "localhost[127.0.0.1]"), Event("connect"));
+  Warning("/own/smtpd", "plain \"text\"");
+  Flush();
+  EXPECT_THAT(ReadFile(path),
+              testing::MatchesRegex(
+                  "\\{\"time\":\"20[0-9-]+T[0-9:]+\\.[0-9]+Z\",\"host\":\"mx1\",\"process\":"
+                  "\"postfix/smtpd\",\"pid\":[0-9]+,\"severity\":\"info\",\"event\":\"connect\","
+                  "\"client\":\"localhost\\[127.0.0.1\\]\"\\}\n"
+                  "\\{.*\"process\":\"own/smtpd\",.*\"severity\":\"warning\","
+                  "\"message\":\"warning: plain \\\\\"text\\\\\"\"\\}\n"));
+}
+
+TEST(MailLog, SyslogGetsFacilityAndSeverityAndNoHost) {
+  const std::string path = testing::TempDir() + "/dev-log." + std::to_string(getpid());
+  const int syslogd = socket(AF_UNIX, SOCK_DGRAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(syslogd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_TRUE(Open({.hostname = "mx1", .facility = LOG_LOCAL3, .syslog_path = path}).ok());
+  Info("smtpd", "one");
+  Warning("smtpd", "two");
+  Fatal("smtpd", "three");
+  for (const auto& [priority, text] : {std::pair{LOG_LOCAL3 | LOG_INFO, "one"},
+                                       {LOG_LOCAL3 | LOG_WARNING, "warning: two"},
+                                       {LOG_LOCAL3 | LOG_CRIT, "fatal: three"}}) {
+    char datagram[4096];
+    const ssize_t size = recv(syslogd, datagram, sizeof(datagram), MSG_DONTWAIT);
+    ASSERT_GT(size, 0);
+    EXPECT_THAT(std::string(datagram, static_cast<size_t>(size)),
+                testing::MatchesRegex(Concat("<", priority,
+                                             ">[A-Z][a-z][a-z] [ 1-3][0-9] [0-9:]+ "
+                                             "postfix/smtpd\\[[0-9]+\\]: ",
+                                             std::string(text))));
+  }
+  OpenLog("after-syslog.log");
+  close(syslogd);
+  unlink(path.c_str());
+}
+
+// The pipe is never read while lines come: nobody waits, and what was lost is said.
+TEST(MailLog, ASlowReaderHoldsUpNobodyAndTheLossIsSaid) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_TRUE(Open({.path = "/dev/stdout", .fd = ends[1], .hostname = "mx1"}).ok());
+  const uint64_t lost = LostLines();
+  const std::string text(1900, 'x');
+  for (int i = 0; i < 10000; ++i) Info("smtpd", text);
+  EXPECT_GT(LostLines(), lost);
+  std::string all;
+  while (all.find("of it are lost") == all.npos) {
+    char bytes[65536];
+    const ssize_t size = read(ends[0], bytes, sizeof(bytes));
+    ASSERT_GT(size, 0);
+    all.append(bytes, static_cast<size_t>(size));
+  }
+  EXPECT_THAT(all, testing::HasSubstr("postfix/master["));
+  OpenLog("after.log");
+  close(ends[0]);
+}
+
+TEST(MailLogDeathTest, ACrashLosesNoLine) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const std::string path = testing::TempDir() + "/crash.log";
+  std::remove(path.c_str());
+  EXPECT_EXIT(
+      {
+        OpenLog("crash.log");
+        FlushOnCrash();
+        Info("smtpd", "last words");
+        abort();
+      },
+      testing::KilledBySignal(SIGABRT), "");
+  EXPECT_THAT(ReadFile(path), testing::HasSubstr("last words"));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "libs/config/config_values.h"
 #include "libs/config/expand.h"
 #include "libs/config/parameters.h"
+#include "libs/config/pipe_service.h"
 #include "libs/config/refusals.h"
 #include "libs/config/restrictions.h"
 #include "libs/config/values.h"
@@ -147,15 +148,21 @@ class Warner {
   Warner(const ConfigValues& values, Diagnostics& diagnostics)
       : values_(values), diagnostics_(diagnostics) {
     CollectReferencedNames();
+    CollectTransportNames();
   }
 
   void WarnOf(const ConfigValues& values, std::string_view name, std::string_view value,
               std::string_view file, std::string_view place) {
+    if (IsReadOnly(name)) {
+      diagnostics_.Warn(Concat(file, ": read-only parameter assignment: ", name, '=', value));
+      return;
+    }
     std::optional<Parameter> row = FindRow(name);
     if (FindParameter(name) == nullptr && !IsReferenced(name) && !IsOfTransport(name)) {
-      std::optional<std::string_view> nearest = NearestParameter(name);
+      std::optional<std::string_view> nearest = NearestParameter(name, of_transports_);
       std::string hint = nearest ? Concat(" (did you mean \"", *nearest, "\"?)") : "";
-      diagnostics_.Warn(Concat(file, ": unused parameter: ", name, '=', value, hint));
+      diagnostics_.Warn(Concat(file, ": unused parameter: ", name, '=', value, hint),
+                        Diagnostic::Kind::kUnused);
       return;
     }
     if (!row || !(IsIgnored(*row) || row->status == ParameterStatus::kPartly)) return;
@@ -173,10 +180,16 @@ class Warner {
     diagnostics_.Warn(Concat(place, ": parameter \"", name,
                              IsIgnored(*row) ? "\" is not supported yet; its value is ignored"
                                              : "\" is honoured in part",
-                             hint.empty() ? "" : "; ", hint));
+                             hint.empty() ? "" : "; ", hint),
+                      Diagnostic::Kind::kUnsupported);
   }
 
  private:
+  // What a program sets itself, whatever main.cf says.
+  static bool IsReadOnly(std::string_view name) {
+    return name == "process_id" || name == "process_name" || name == "service_name";
+  }
+
   static bool IsIgnored(const Parameter& row) {
     return row.status == ParameterStatus::kUnsupported ||
            row.status == ParameterStatus::kProtective;
@@ -209,9 +222,19 @@ class Warner {
     }
   }
 
+  void CollectTransportNames() {
+    for (const MasterService& service : values_.master_cf->services) {
+      if (!IsDeliveryAgent(service.command)) continue;
+      for (const TransportParameter& row : TransportParameters()) {
+        of_transports_.push_back(Concat(service.name, row.suffix));
+      }
+    }
+  }
+
   const ConfigValues& values_;
   Diagnostics& diagnostics_;
   std::set<std::string, std::less<>> referenced_;
+  std::vector<std::string> of_transports_;
 };
 
 // The part of the system that reads the overrides of a service; empty: none does.
@@ -240,6 +263,15 @@ void WarnOfIdleOverride(const ConfigValues& values, const MasterService& service
                           "main.cf"));
 }
 
+// The attributes of pipe. As with Postfix, mail for such a transport waits.
+void WarnOfPipe(const MasterService& service, Diagnostics& diagnostics) {
+  if (service.command != "pipe") return;
+  const absl::StatusOr<PipeService> pipe = ParsePipeService(service.arguments);
+  if (pipe.ok()) return;
+  diagnostics.Warn(Concat("master.cf line ", service.line, " (", service.Selector(),
+                          "): ", Text(pipe.status()), "; its mail is deferred"));
+}
+
 void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {
   Warner warner(values, diagnostics);
   for (const MainCfEntry& entry : values.main_cf->entries) {
@@ -247,6 +279,7 @@ void WarnOfAll(const ConfigValues& values, Diagnostics& diagnostics) {
                   Concat("main.cf line ", entry.line));
   }
   for (const MasterService& service : values.master_cf->services) {
+    WarnOfPipe(service, diagnostics);
     ConfigValues of_service = values.WithOverrides(service);
     for (const auto& [name, value] : service.overrides) {
       std::string place = Concat("master.cf line ", service.line, " (", service.Selector(), ")");

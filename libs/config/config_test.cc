@@ -160,9 +160,11 @@ TEST(Restrictions, AListThatStopsNobodyIsAnOpenRelay) {
 }
 
 TEST(Config, UnsupportedParameterWarnsUnlessItIsTheDefault) {
-  EXPECT_EQ(WarningsOf("luser_relay = x\n"),
-            std::vector<std::string>{"main.cf line 2: parameter \"luser_relay\" is not "
-                                     "supported yet; its value is ignored"});
+  EXPECT_EQ(
+      WarningsOf("qmqpd_error_delay = 2s\n"),
+      std::vector<std::string>{"main.cf line 2: parameter \"qmqpd_error_delay\" is not "
+                               "supported yet; its value is ignored; QMQP is not there: submit by "
+                               "SMTP"});
   EXPECT_TRUE(WarningsOf("canonical_classes = envelope_sender envelope_recipient,\n"
                          "  header_sender header_recipient\nlocal_header_rewrite_clients = "
                          "permit_inet_interfaces\nsmtp_use_tls = NO\ndelay_warning_time = 0\n")

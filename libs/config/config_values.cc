@@ -53,6 +53,18 @@ absl::Status ComputeAddresses(const HostFacts& facts, ConfigValues& values) {
   return absl::OkStatus();
 }
 
+// "$default_destination_concurrency_limit", of which there is one for each row.
+std::string_view ReferenceTo(const TransportParameter& parameter) {
+  static const Settings* const references = [] {
+    auto* made = new Settings;
+    for (const TransportParameter& row : TransportParameters()) {
+      made->emplace(row.fallback, Concat("$", row.fallback));
+    }
+    return made;
+  }();
+  return references->find(parameter.fallback)->second;
+}
+
 }  // namespace
 
 std::optional<std::string_view> ConfigValues::Default(std::string_view name) const {
@@ -60,7 +72,7 @@ std::optional<std::string_view> ConfigValues::Default(std::string_view name) con
   if (const Parameter* parameter = FindParameter(name)) return parameter->default_value;
   std::optional<TransportParameter> transport = FindTransportParameter(name);
   if (!transport) return std::nullopt;
-  return Lookup(transport->fallback);
+  return ReferenceTo(*transport);
 }
 
 std::optional<std::string_view> ConfigValues::Lookup(std::string_view name) const {
@@ -122,6 +134,9 @@ absl::Status ComputeDefaults(const HostFacts& facts, ConfigValues& values) {
   values.computed["mail_version"] = std::string(kMailVersion);
   values.computed["process_id"] = Concat(static_cast<int64_t>(getpid()));
   values.computed["process_name"] = "postfleetd";
+  for (const std::string_view own : {"process_id", "process_name", "service_name"}) {
+    if (auto set = values.set.find(own); set != values.set.end()) values.set.erase(set);
+  }
   absl::Status status = ComputeNames(facts, values);
   return status.ok() ? ComputeAddresses(facts, values) : status;
 }

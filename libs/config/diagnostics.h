@@ -13,12 +13,20 @@
 namespace postfleet::config {
 
 struct Diagnostic {
+  enum class Kind {
+    kUnused,       // a name that nobody reads
+    kUnsupported,  // a parameter that is not, or not wholly, supported
+    kOther,
+  };
   std::string text;
+  Kind kind = Kind::kOther;
 };
 
 class Diagnostics {
  public:
-  void Warn(std::string text) { warnings_.push_back({std::move(text)}); }
+  void Warn(std::string text, Diagnostic::Kind kind = Diagnostic::Kind::kOther) {
+    warnings_.push_back({std::move(text), kind});
+  }
   const std::vector<Diagnostic>& warnings() const { return warnings_; }
 
  private:

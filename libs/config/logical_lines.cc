@@ -43,4 +43,8 @@ std::vector<LogicalLine> SplitLogicalLines(std::string_view text) {
   return lines;
 }
 
+bool IsContinuationOfNothing(const LogicalLine& line) {
+  return !line.text.empty() && absl::ascii_isspace(static_cast<unsigned char>(line.text.front()));
+}
+
 }  // namespace postfleet::config

@@ -6,9 +6,9 @@
 // - Empty lines, lines of only whitespace and lines whose first non-whitespace character is '#' are
 // ignored, also between a line and
 //   its continuation.
-// A leading continuation line (nothing before it) is a logical line of its own, as in Postfix.
-// Text is bytes; CR before LF is kept (it is trimmed as whitespace by whoever reads values). Cost:
-// one pass, one copy.
+// A leading continuation line (nothing before it) is a logical line of its own, with its white
+// space: Postfix warns of it and leaves it out (IsContinuationOfNothing). Text is bytes; CR before
+// LF is kept (it is trimmed as whitespace by whoever reads values). Cost: one pass, one copy.
 #pragma once
 
 #include <string>
@@ -24,5 +24,10 @@ struct LogicalLine {
 };
 
 std::vector<LogicalLine> SplitLogicalLines(std::string_view text);
+
+bool IsContinuationOfNothing(const LogicalLine& line);
+// The words for it; the line and a quote follow.
+inline constexpr std::string_view kContinuesNothing =
+    "logical line must not start with whitespace: \"";
 
 }  // namespace postfleet::config

@@ -74,6 +74,11 @@ MainCf ParseLines(std::string_view text, std::string path, Diagnostics& diagnost
   MainCf file;
   file.path = std::move(path);
   for (const LogicalLine& line : SplitLogicalLines(text)) {
+    if (IsContinuationOfNothing(line)) {
+      diagnostics.Warn(
+          Concat(file.path, ", line ", line.first_line, ": ", kContinuesNothing, line.text, "\""));
+      continue;
+    }
     absl::StatusOr<MainCfEntry> entry = ParseAssignment(line.text);
     if (!entry.ok()) {
       on_bad_line(absl::InvalidArgumentError(

@@ -3,7 +3,8 @@
 // Logical lines (logical_lines.h) of the form `name = value`; the last definition of a name wins,
 // and an earlier one with another value is a warning "PATH, line N: overriding earlier entry:
 // name=value" as Postfix logs it. A value that contains whitespace and then '#' is kept as it is
-// and warned of ("#comment after other text is not allowed"). Errors: "open PATH: No such file or
+// and warned of ("#comment after other text is not allowed"). A first line that starts with white
+// space continues nothing and is left out, with a warning. Errors: "open PATH: No such file or
 // directory"; "PATH, line N: missing '=' after attribute name: \"text\"" and "PATH, line N: missing
 // attribute name" with what to do about it.
 #pragma once

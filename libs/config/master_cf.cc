@@ -13,6 +13,7 @@
 #include "libs/config/ip_network.h"
 #include "libs/config/logical_lines.h"
 #include "libs/config/main_cf.h"
+#include "libs/config/parameters.h"
 #include "libs/config/values.h"
 
 namespace postfleet::config {
@@ -27,9 +28,9 @@ struct Program {
   bool supported;  // or part of another service, so that naming it does no harm
 };
 constexpr std::array<Program, 29> kPrograms = {{
-    {"smtp", true, true},         {"lmtp", true, true},       {"local", true, false},
+    {"smtp", true, true},         {"lmtp", true, true},       {"local", true, true},
     {"virtual", true, true},      {"error", true, true},      {"discard", true, true},
-    {"pipe", true, false},        {"smtpd", false, true},     {"pickup", false, true},
+    {"pipe", true, true},        {"smtpd", false, true},     {"pickup", false, true},
     {"cleanup", false, true},     {"qmgr", false, true},      {"oqmgr", false, true},
     {"nqmgr", false, true},       {"bounce", false, true},    {"trivial-rewrite", false, true},
     {"showq", false, true},       {"flush", false, true},     {"anvil", false, true},
@@ -82,6 +83,18 @@ const Program* FindProgram(std::string_view name) {
     if (program.name == name) return &program;
   }
   return nullptr;
+}
+
+// Swapped letters are two changes, which is half of "smtp".
+std::optional<std::string_view> NearestProgram(std::string_view name) {
+  for (const Program& program : kPrograms) {
+    std::string sorted[] = {std::string(name), std::string(program.name)};
+    for (std::string& letters : sorted) std::sort(letters.begin(), letters.end());
+    if (sorted[0] == sorted[1]) return program.name;
+  }
+  std::vector<std::string_view> names;
+  for (const Program& program : kPrograms) names.push_back(program.name);
+  return NearestName(name, names);
 }
 
 // Words separated by whitespace; "{ ... }" is one word and keeps its braces.
@@ -180,8 +193,17 @@ class EntryParser {
 
   absl::Status ParseArguments() {
     for (size_t i = kColumns; i < words_.size(); ++i) {
-      const std::string& word = words_[i];
-      if (word == "-v" || word == "-vv" || word == "-vvv") {
+      std::string& word = words_[i];
+      // "{-o name = value}" is one argument with blanks in it.
+      if (word.starts_with('{')) {
+        absl::StatusOr<std::string> inner = StripBraces(word);
+        if (!inner.ok()) return inner.status();
+        word = *std::move(inner);
+      }
+      // What is behind the first attribute of pipe is its own: "argv=/bin/x -o y".
+      if (service_.command == "pipe" && (!service_.arguments.empty() || !word.starts_with('-'))) {
+        service_.arguments.push_back(word);
+      } else if (word == "-v" || word == "-vv" || word == "-vvv") {
         service_.verbose += static_cast<int>(word.size()) - 1;
       } else if (word == "-o") {
         if (++i == words_.size()) return absl::InvalidArgumentError("-o needs name=value after it");
@@ -215,14 +237,33 @@ class EntryParser {
   MasterService service_;
 };
 
+// What stands behind a command besides -o. The arguments of pipe are its own.
+void WarnOfArguments(std::string_view where, const MasterService& service,
+                     Diagnostics& diagnostics) {
+  if (service.verbose > 0) {
+    diagnostics.Warn(Concat(where, "-v of service ", service.Selector(),
+                            " changes nothing: follow one message by its queue id in the log"));
+  }
+  if (service.command == "pipe") return;
+  for (const std::string& argument : service.arguments) {
+    diagnostics.Warn(Concat(where, "argument \"", argument, "\" of service ", service.Selector(),
+                            " is not supported; it is ignored"));
+  }
+}
+
 void WarnUnsupported(const MasterCf& file, const MasterService& service, Diagnostics& diagnostics) {
   std::string where = Concat(file.path, ": line ", service.line, ": ");
   const Program* program = FindProgram(service.command);
   if (program == nullptr || !program->supported) {
+    const std::optional<std::string_view> nearest =
+        program == nullptr ? NearestProgram(service.command) : std::nullopt;
     diagnostics.Warn(Concat(where, "program \"", service.command, "\" of service ",
-                            service.Selector(),
-                            " is not supported yet; the service is not started"));
-  } else if (service.command == "smtpd" && service.type != ServiceType::kInet) {
+                            service.Selector(), " is not supported yet; the service is not started",
+                            nearest ? Concat(" (did you mean \"", *nearest, "\"?)") : ""));
+    return;
+  }
+  WarnOfArguments(where, service, diagnostics);
+  if (service.command == "smtpd" && service.type != ServiceType::kInet) {
     diagnostics.Warn(Concat(where, "service ", service.Selector(),
                             ": smtpd is supported on inet only; the service is not started"));
   }
@@ -298,6 +339,11 @@ absl::StatusOr<MasterCf> ParseMasterCf(std::string_view text, std::string path,
   MasterCf file;
   file.path = std::move(path);
   for (const LogicalLine& line : SplitLogicalLines(text)) {
+    if (IsContinuationOfNothing(line)) {
+      diagnostics.Warn(
+          Concat(file.path, ": line ", line.first_line, ": ", kContinuesNothing, line.text, "\""));
+      continue;
+    }
     absl::StatusOr<MasterService> service = EntryParser(line.text).Parse();
     if (!service.ok()) {
       return absl::InvalidArgumentError(

@@ -8,10 +8,11 @@
 // default_process_limit, 0 is no limit. An inet name is host:port, [host]:port, :port or port; a
 // port is a number, or a name of the built-in list (smtp 25, smtps and submissions 465, submission
 // 587, lmtp 24, qmqp 628) or of getservbyname. In Postfleet a service is a role, not a process:
-// unpriv, private and wakeup are parsed and not acted upon; chroot neither, with a warning. Errors:
-// "PATH: line N: bad field count" and the like in Postfix's words. Warnings: programs and services
-// that are not supported. Services that stock master.cf has and this one lacks are added as unix
-// transports (implied = true).
+// unpriv, private and wakeup are parsed and not acted upon; chroot and -v neither, with a warning.
+// Errors: "PATH: line N: bad field count" and the like in Postfix's words. Warnings: programs,
+// services and arguments that are not supported; a line that begins with white space and continues
+// nothing, which is left out. Services that stock master.cf has and this one lacks are added as
+// unix transports (implied = true).
 #pragma once
 
 #include <optional>

@@ -35,8 +35,11 @@ TEST(MasterCf, ReadsColumnsOptionsAndContinuations) {
   ASSERT_EQ(service->overrides.size(), 2u);
   EXPECT_EQ(service->overrides[1], std::make_pair(std::string("smtpd_banner"), std::string("a b")));
   EXPECT_EQ(service->line, 2);
-  ASSERT_EQ(diagnostics.warnings().size(), 1u);
+  ASSERT_EQ(diagnostics.warnings().size(), 2u);
   EXPECT_EQ(diagnostics.warnings()[0].text,
+            "master.cf: line 2: -v of service [::1]:submission/inet changes nothing: follow one "
+            "message by its queue id in the log");
+  EXPECT_EQ(diagnostics.warnings()[1].text,
             "master.cf: chroot is not supported yet; these services run without: "
             "[::1]:submission/inet");
 }
@@ -50,6 +53,39 @@ TEST(MasterCf, StockTransportsAreThereWithoutAnEntry) {
   }
   EXPECT_FALSE(file.FindTransport("virtual")->implied);
   EXPECT_EQ(file.FindTransport("nope"), nullptr);
+}
+
+TEST(MasterCf, ALineThatContinuesNothingIsLeftOut) {
+  Diagnostics diagnostics;
+  MasterCf file =
+      Parse("  smtp inet n - n - - smtpd\n  -o a=b\nx unix - - n - - smtp\n", diagnostics);
+  EXPECT_EQ(file.Find("smtp", ServiceType::kInet), nullptr);
+  EXPECT_NE(file.Find("x", ServiceType::kUnix), nullptr);
+  ASSERT_EQ(diagnostics.warnings().size(), 1u);
+  EXPECT_EQ(diagnostics.warnings()[0].text,
+            "master.cf: line 1: logical line must not start with whitespace: "
+            "\"  smtp inet n - n - - smtpd  -o a=b\"");
+}
+
+TEST(MasterCf, BracesKeepAnArgumentTogether) {
+  Diagnostics diagnostics;
+  MasterCf file =
+      Parse("25 inet n - n - - smtpd {-o smtpd_banner = a b} -o{ mail_name = c }\n", diagnostics);
+  const MasterService* service = file.Find("25", ServiceType::kInet);
+  ASSERT_NE(service, nullptr);
+  ASSERT_EQ(service->overrides.size(), 2u);
+  EXPECT_EQ(service->overrides[0], std::make_pair(std::string("smtpd_banner"), std::string("a b")));
+  EXPECT_EQ(service->overrides[1], std::make_pair(std::string("mail_name"), std::string("c")));
+  EXPECT_TRUE(service->arguments.empty());
+}
+
+TEST(MasterCf, ArgumentsThatNobodyReadsAreNamed) {
+  Diagnostics diagnostics;
+  Parse("25 inet n - n - - smtpd -D -x\n", diagnostics);
+  ASSERT_EQ(diagnostics.warnings().size(), 2u);
+  EXPECT_EQ(
+      diagnostics.warnings()[0].text,
+      "master.cf: line 1: argument \"-D\" of service 25/inet is not supported; it is ignored");
 }
 
 TEST(MasterCf, ErrorsSayFileAndLine) {
@@ -66,12 +102,25 @@ TEST(MasterCf, ErrorsSayFileAndLine) {
 
 TEST(MasterCf, UnsupportedProgramIsNamed) {
   Diagnostics diagnostics;
-  Parse("maildrop unix - n n - - pipe\n  flags=DRXhu user=vmail argv=/x -d ${recipient}\n",
-        diagnostics);
+  Parse("628 inet n - n - - qmqpd\n", diagnostics);
   ASSERT_EQ(diagnostics.warnings().size(), 1u);
   EXPECT_EQ(diagnostics.warnings()[0].text,
-            "master.cf: line 1: program \"pipe\" of service maildrop/unix is not supported yet; "
+            "master.cf: line 1: program \"qmqpd\" of service 628/inet is not supported yet; "
             "the service is not started");
+}
+
+TEST(MasterCf, WhatStandsBehindPipesFirstAttributeIsItsOwn) {
+  Diagnostics diagnostics;
+  const MasterCf file = Parse(
+      "x unix - n n - - pipe -o soft_bounce=yes\n"
+      "  flags=R user=vmail argv=/x -o a=b -v { two  words }\n",
+      diagnostics);
+  EXPECT_TRUE(diagnostics.warnings().empty());
+  const MasterService& service = *file.FindTransport("x");
+  EXPECT_EQ(service.overrides.size(), 1u);
+  EXPECT_EQ(service.verbose, 0);
+  EXPECT_EQ(service.arguments, (std::vector<std::string>{"flags=R", "user=vmail", "argv=/x", "-o",
+                                                         "a=b", "-v", "two  words"}));
 }
 
 TEST(MasterCf, EndpointForms) {

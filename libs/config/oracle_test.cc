@@ -6,9 +6,12 @@
 
 #include <cstdio>
 #include <fstream>
+#include <functional>
+#include <set>
 #include <sstream>
 
 #include "libs/config/config.h"
+#include "libs/config/parameters.h"
 
 namespace postfleet::config {
 namespace {
@@ -113,6 +116,77 @@ TEST_F(OracleTest, DefaultsAreTheSame) {
               "append_dot_mydomain", "mynetworks_style", "smtpd_timeout", "smtpd_hard_error_limit",
               "local_transport", "virtual_mailbox_domains", "smtpd_client_event_limit_exceptions",
               "smtp_helo_name", "syslog_name", "bounce_queue_lifetime", "smtputf8_enable"});
+}
+
+// Where the table and the `postconf -d` of Postfix 3.7 differ, and why.
+struct Difference {
+  std::string_view name;
+  std::string_view reason;
+};
+constexpr Difference kDifferences[] = {
+    {"alias_maps", "NIS maps are named as unsupported"},
+    {"config_directory", "of this machine and moment"},
+    {"enable_long_queue_ids", "queue ids are always of the long form"},
+    {"mail_release_date", "the product's own"},
+    {"mail_version", "the product's own"},
+    {"milter_default_action", "3.9.9: shutdown"},
+    {"mydomain", "of this machine and moment"},
+    {"myhostname", "of this machine and moment"},
+    {"mynetworks", "of this machine and moment"},
+    {"process_id", "of this machine and moment"},
+    {"process_name", "of this machine and moment"},
+    {"smtp_tls_dane_insecure_mx_policy", "3.9.2: dane"},
+    {"smtpd_forbid_bare_newline", "3.9.0: normalize"},
+    {"smtpd_forbid_unauth_pipelining", "3.9.0: yes"},
+    {"tls_export_cipherlist", "3.8: ignored"},
+    {"tls_high_cipherlist", "3.8: without obsolete ciphers"},
+    {"tls_low_cipherlist", "3.8: ignored"},
+    {"tls_medium_cipherlist", "3.8: without obsolete ciphers"},
+    {"tls_null_cipherlist", "3.8: without obsolete ciphers"},
+};
+constexpr Difference kNewer[] = {
+    {"allow_srv_lookup_fallback", "3.8"},
+    {"force_mime_input_conversion", "3.9"},
+    {"ignore_srv_lookup_error", "3.8"},
+    {"lmtp_sasl_password_result_delimiter", "3.9"},
+    {"lmtp_tls_enable_rpk", "3.9"},
+    {"maillog_file_permissions", "3.9"},
+    {"smtp_sasl_password_result_delimiter", "3.9"},
+    {"smtp_tls_enable_rpk", "3.9"},
+    {"smtpd_client_ipv4_prefix_length", "3.8"},
+    {"smtpd_client_ipv6_prefix_length", "3.8"},
+    {"smtpd_tls_enable_rpk", "3.9"},
+    {"tls_ffdhe_auto_groups", "3.8"},
+    {"tlsproxy_tls_enable_rpk", "3.9"},
+    {"use_srv_lookup", "3.8"},
+};
+
+template <size_t size>
+std::set<std::string, std::less<>> NamesOf(const Difference (&rows)[size]) {
+  std::set<std::string, std::less<>> names;
+  for (const Difference& row : rows) names.emplace(row.name);
+  return names;
+}
+
+TEST_F(OracleTest, TheTableHasPostfixNamesAndDefaults) {
+  std::ofstream(folder_ + "/main.cf") << "\n";
+  std::ofstream(folder_ + "/master.cf") << "\n";
+  std::istringstream theirs(
+      OutputOf("timeout 60 /usr/sbin/postconf -c " + folder_ + " -d -C builtin 2>/dev/null"));
+  std::set<std::string, std::less<>> differ, newer;
+  for (const Parameter& row : AllParameters()) newer.emplace(row.name);
+  for (std::string line; std::getline(theirs, line);) {
+    const std::string name = line.substr(0, line.find(" ="));
+    const Parameter* row = FindParameter(name);
+    ASSERT_NE(row, nullptr) << line;
+    newer.erase(name);
+    if (Squeezed(name + " = " + std::string(row->default_value)) != Squeezed(line)) {
+      differ.insert(name);
+    }
+  }
+  std::erase_if(newer, [](const std::string& name) { return name.starts_with("postfleet_"); });
+  EXPECT_EQ(differ, NamesOf(kDifferences));
+  EXPECT_EQ(newer, NamesOf(kNewer));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "libs/config/unsupported_hints.h"
+
 namespace postfleet::config {
 namespace {
 
@@ -55,7 +57,7 @@ constexpr TransportParameter kTransportRows[] = {
     {"", "_delivery_slot_loan", "default_delivery_slot_loan", "", kInt, kHonoured},
     {"", "_delivery_slot_discount", "default_delivery_slot_discount", "", kInt, kHonoured},
     {"", "_minimum_delivery_slots", "default_minimum_delivery_slots", "", kInt, kHonoured},
-    {"", "_time_limit", "command_time_limit", "", kTime, kUnsupported},
+    {"", "_time_limit", "command_time_limit", "", kTime, kHonoured},
 };
 
 // Edit distance with single insertions, deletions and replacements; rows past `most` are cut off.
@@ -107,18 +109,26 @@ std::optional<TransportParameter> FindTransportParameter(std::string_view name) 
   return found;
 }
 
-std::optional<std::string_view> NearestParameter(std::string_view name) {
+std::optional<std::string_view> NearestName(std::string_view name,
+                                            absl::Span<const std::string_view> names) {
   // A third of the letters wrong is another word.
   size_t most = std::min<size_t>(3, name.size() / 3);
   std::optional<std::string_view> nearest;
-  for (const Parameter& parameter : AllParameters()) {
-    size_t distance = Distance(name, parameter.name, most);
+  for (const std::string_view candidate : names) {
+    const size_t distance = Distance(name, candidate, most);
     if (distance > most) continue;
-    if (distance < most || !nearest) nearest = parameter.name;
+    if (distance < most || !nearest) nearest = candidate;
     if (distance == 0) break;
     most = distance;
   }
   return nearest;
+}
+
+std::optional<std::string_view> NearestParameter(std::string_view name,
+                                                 absl::Span<const std::string> others) {
+  std::vector<std::string_view> names(others.begin(), others.end());
+  for (const Parameter& parameter : AllParameters()) names.push_back(parameter.name);
+  return NearestName(name, names);
 }
 
 }  // namespace postfleet::config

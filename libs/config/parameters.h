@@ -78,7 +78,12 @@ std::optional<TransportParameter> FindTransportParameter(std::string_view name);
 // One row for each suffix, without a transport.
 absl::Span<const TransportParameter> TransportParameters();
 
-// The known name with the smallest edit distance, if it is near enough to be a misspelling.
-std::optional<std::string_view> NearestParameter(std::string_view name);
+// The known name with the smallest edit distance, if it is near enough to be a misspelling: of the
+// table, or of `others`, which are preferred and must outlive the result.
+std::optional<std::string_view> NearestParameter(std::string_view name,
+                                                 absl::Span<const std::string> others = {});
+// The same among `names` alone.
+std::optional<std::string_view> NearestName(std::string_view name,
+                                            absl::Span<const std::string_view> names);
 
 }  // namespace postfleet::config

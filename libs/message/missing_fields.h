@@ -17,6 +17,8 @@ struct MissingFields {
   std::string_view queue_id;
   std::string_view myhostname;
   std::string_view sender;                  // completed, internal form; "": the null path
+  std::string_view full_name = {};          // of the sender, for From; "": none
+  bool full_name_as_comment = false;        // header_from_format = obsolete: "addr (name)"
   std::string_view undisclosed_recipients;  // a whole field without LF; "": none
   MailTime time;
 };

@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/log/log_options.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
 
@@ -133,13 +134,10 @@ absl::Status Process::LoadConfig() {
 }
 
 absl::Status Process::OpenLog() {
-  const std::string hostname = config_->GetString("myhostname");
-  return maillog::Open({.path = config_->GetString("maillog_file"),
-                        .fd = arguments_.log_fd,
-                        .mode = static_cast<int>(std::strtol(
-                            config_->GetString("maillog_file_permissions").c_str(), nullptr, 8)),
-                        .syslog_name = config_->GetString("syslog_name"),
-                        .hostname = hostname.substr(0, hostname.find('.'))});
+  maillog::Options options = log::LogOptionsOf(*config_);
+  options.fd = arguments_.log_fd;
+  maillog::FlushOnCrash();
+  return maillog::Open(options);
 }
 
 absl::Status Process::ServeHttp() {
@@ -149,6 +147,13 @@ absl::Status Process::ServeHttp() {
       .AddGauge("build_info", "1, with the version as a label.",
                 {{"version", std::string(kVersion)}})
       .Set(1);
+  metrics::Counter& lost =
+      metrics_.AddCounter("log_lines_lost_total",
+                          "Lines that reached nobody: the log was slow, or could not be written.");
+  metrics_.OnCollect([&lost] {
+    const auto now = static_cast<double>(maillog::LostLines());
+    if (now > lost.Value()) lost.Increment(now - lost.Value());
+  });
   if (address.empty()) return absl::OkStatus();
   auto ready = [this] {
     std::lock_guard lock(ready_mutex_);
@@ -248,14 +253,24 @@ void Process::TellHealth() {
   });
 }
 
+// As master(8) does.
+void Process::SayPhase(std::string_view phase) const {
+  maillog::Info(name_, phase, " -- version ",
+                maillog::Fact("version", config_->GetString("mail_version")), ", configuration ",
+                maillog::Fact("configuration", config_->directory()));
+}
+
 void Process::WaitForStop() {
   const sigset_t signals = StopSignals();
   int signal = 0;
+  SayPhase("daemon started");
   while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
     if (const absl::Status reopened = maillog::Reopen(); !reopened.ok()) {
       maillog::Error(name_, std::string(reopened.message()));
     }
+    SayPhase("reload");
   }
+  maillog::Info(name_, "terminating on signal ", signal);
   SetReady([] { return false; });
 }
 

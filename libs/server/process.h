@@ -82,6 +82,7 @@ class Process {
   absl::Status OpenLog();
   absl::Status ServeHttp();
   void TellHealth();
+  void SayPhase(std::string_view phase) const;
 
   const std::string name_;
   const Arguments arguments_;

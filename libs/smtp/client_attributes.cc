@@ -1,5 +1,7 @@
 #include "libs/smtp/client_attributes.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -13,41 +15,68 @@ namespace {
 constexpr size_t kValueBytesMax = 255;
 constexpr size_t kProtocolBytesMax = 64;
 
-// Each makes of a decoded value what is kept; false: it is none.
-using Check = bool (*)(std::string* value);
+// Of the character of UTF-8 that `text` begins with; 0: there is none.
+size_t CharacterBytes(std::string_view text) {
+  constexpr size_t kCharacterBytesMax = 4;
+  for (size_t length = 1; length <= std::min(text.size(), kCharacterBytesMax); ++length) {
+    if (mail::IsUtf8(text.substr(0, length))) return length;
+  }
+  return 0;
+}
 
-bool IsHostName(std::string* value) {
+// Each makes of a decoded value what is kept; false: it is none.
+using Check = bool (*)(const AttributeSyntax& syntax, std::string* value);
+
+bool IsHostName(const AttributeSyntax&, std::string* value) {
   return !value->starts_with('[') && mail::IsMailDomain(*value, /*allow_non_ascii=*/false);
 }
 
 // The name's lookup failed for now: XCLIENT's way to say that there is none.
-bool IsHostNameOrLater(std::string* value) {
-  if (mail::LowerCasedAscii(*value) != "[tempunavail]") return IsHostName(value);
+bool IsHostNameOrLater(const AttributeSyntax& syntax, std::string* value) {
+  if (mail::LowerCasedAscii(*value) != "[tempunavail]") return IsHostName(syntax, value);
   value->clear();
   return true;
 }
 
-bool IsAddress(std::string* value) {
+// As it is written in one way only; an IPv4 address that is written as one of IPv6, without.
+std::string Normalized(const std::string& ipv6, bool maps_to_ipv4) {
+  in6_addr address;
+  if (inet_pton(AF_INET6, ipv6.c_str(), &address) != 1) return ipv6;
+  char text[INET6_ADDRSTRLEN];
+  constexpr size_t kIpv4At = 12;
+  if (maps_to_ipv4 && IN6_IS_ADDR_V4MAPPED(&address)) {
+    return inet_ntop(AF_INET, address.s6_addr + kIpv4At, text, sizeof(text));
+  }
+  return inet_ntop(AF_INET6, &address, text, sizeof(text));
+}
+
+bool IsAddress(const AttributeSyntax& syntax, std::string* value) {
   constexpr std::string_view kIpv6 = "ipv6:";
   const bool tagged = mail::LowerCasedAscii(value->substr(0, kIpv6.size())) == kIpv6;
   if (tagged) value->erase(0, kIpv6.size());
-  return mail::IsNetworkAddress(*value) && tagged == (value->find(':') != std::string::npos);
-}
-
-bool IsPort(std::string* value) {
-  return !value->empty() && value->find_first_not_of("0123456789") == std::string::npos;
-}
-
-bool IsAnything(std::string* value) {
-  constexpr std::string_view kSpecial = " <>()\\\";@";
-  for (char& c : *value) {
-    if (c <= ' ' || c == 127 || kSpecial.find(c) != std::string_view::npos) c = '?';
-  }
+  const bool is_ipv6 = value->find(':') != std::string::npos;
+  if (!mail::IsNetworkAddress(*value) || tagged != is_ipv6) return false;
+  if (!(is_ipv6 ? syntax.ipv6 : syntax.ipv4)) return false;
+  if (is_ipv6) *value = Normalized(*value, syntax.ipv4);
   return true;
 }
 
-bool IsProtocol(std::string* value) {
-  return value->size() <= kProtocolBytesMax && IsAnything(value);
+bool IsPort(const AttributeSyntax&, std::string* value) {
+  return !value->empty() && value->find_first_not_of("0123456789") == std::string::npos;
+}
+
+bool IsAnything(const AttributeSyntax& syntax, std::string* value) {
+  *value = WithoutSpecials(*value, syntax.utf8);
+  return true;
+}
+
+bool IsLogin(const AttributeSyntax& syntax, std::string* value) {
+  *value = Printable(*value, syntax.utf8);
+  return true;
+}
+
+bool IsProtocol(const AttributeSyntax& syntax, std::string* value) {
+  return value->size() <= kProtocolBytesMax && IsAnything(syntax, value);
 }
 
 // In capitals, one of two.
@@ -59,8 +88,10 @@ bool IsOneOf(std::string_view one, std::string_view other, std::string* value) {
   }
   return false;
 }
-bool IsSmtp(std::string* value) { return IsOneOf("SMTP", "ESMTP", value); }
-bool IsSource(std::string* value) { return IsOneOf("LOCAL", "REMOTE", value); }
+bool IsSmtp(const AttributeSyntax&, std::string* value) { return IsOneOf("SMTP", "ESMTP", value); }
+bool IsSource(const AttributeSyntax&, std::string* value) {
+  return IsOneOf("LOCAL", "REMOTE", value);
+}
 
 struct Row {
   std::string_view name;
@@ -75,7 +106,7 @@ constexpr Row kRows[] = {
     {"PORT", ClientAttribute::kPort, IsPort, IsPort},
     {"PROTO", ClientAttribute::kProto, IsSmtp, IsProtocol},
     {"HELO", ClientAttribute::kHelo, IsAnything, IsAnything},
-    {"LOGIN", ClientAttribute::kLogin, IsAnything, nullptr},
+    {"LOGIN", ClientAttribute::kLogin, IsLogin, nullptr},
     {"DESTADDR", ClientAttribute::kDestAddr, IsAddress, nullptr},
     {"DESTPORT", ClientAttribute::kDestPort, IsPort, nullptr},
     {"IDENT", ClientAttribute::kIdent, nullptr, IsAnything},
@@ -88,8 +119,8 @@ bool IsUnavailable(std::string_view value) {
   return mail::LowerCasedAscii(value) == "[unavailable]";
 }
 
-std::optional<Reply> Take(std::string_view word, Check Row::*check, std::string_view command,
-                          ClientAttributes* attributes) {
+std::optional<Reply> Take(std::string_view word, Check Row::*check, const AttributeSyntax& syntax,
+                          std::string_view command, ClientAttributes* attributes) {
   const size_t equals = word.find('=');
   if (equals == std::string_view::npos || equals + 1 == word.size()) {
     return Bad("Error: attribute=value expected");
@@ -108,20 +139,21 @@ std::optional<Reply> Take(std::string_view word, Check Row::*check, std::string_
   // There is no session without a protocol.
   if (IsUnavailable(value) && row->*check != IsSmtp) {
     value.clear();
-  } else if (!(row->*check)(&value)) {
+  } else if (!(row->*check)(syntax, &value)) {
     return Bad("Bad " + std::string(row->name) + " syntax: " + std::string(raw));
   }
   (*attributes)[row->attribute] = std::move(value);
   return std::nullopt;
 }
 
-std::optional<Reply> Parse(std::string_view arguments, Check Row::*check, std::string_view command,
+std::optional<Reply> Parse(std::string_view arguments, Check Row::*check,
+                           const AttributeSyntax& syntax, std::string_view command,
                            ClientAttributes* attributes) {
   ClientAttributes said;
   while (!arguments.empty()) {
     const size_t end = std::min(arguments.find_first_of(" \t"), arguments.size());
     if (end > 0) {
-      if (auto error = Take(arguments.substr(0, end), check, command, &said)) return error;
+      if (auto error = Take(arguments.substr(0, end), check, syntax, command, &said)) return error;
     }
     arguments.remove_prefix(std::min(end + 1, arguments.size()));
   }
@@ -131,12 +163,37 @@ std::optional<Reply> Parse(std::string_view arguments, Check Row::*check, std::s
 
 }  // namespace
 
-std::optional<Reply> ParseXclient(std::string_view arguments, ClientAttributes* attributes) {
-  return Parse(arguments, &Row::xclient, "XCLIENT", attributes);
+std::optional<Reply> ParseXclient(std::string_view arguments, const AttributeSyntax& syntax,
+                                  ClientAttributes* attributes) {
+  return Parse(arguments, &Row::xclient, syntax, "XCLIENT", attributes);
 }
 
-std::optional<Reply> ParseXforward(std::string_view arguments, ClientAttributes* attributes) {
-  return Parse(arguments, &Row::xforward, "XFORWARD", attributes);
+std::optional<Reply> ParseXforward(std::string_view arguments, const AttributeSyntax& syntax,
+                                   ClientAttributes* attributes) {
+  return Parse(arguments, &Row::xforward, syntax, "XFORWARD", attributes);
+}
+
+std::string Printable(std::string_view text, bool utf8) {
+  std::string printable(text);
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const size_t length = utf8 ? CharacterBytes(text.substr(at)) : byte < 128;
+    if (length == 0 || byte < 32 || byte == 127) {
+      printable[at] = '?';
+    } else {
+      at += length - 1;
+    }
+  }
+  return printable;
+}
+
+std::string WithoutSpecials(std::string_view text, bool utf8) {
+  constexpr std::string_view kSpecial = " <>()\\\";@";
+  std::string rest = Printable(text, utf8);
+  for (char& c : rest) {
+    if (kSpecial.find(c) != std::string_view::npos) c = '?';
+  }
+  return rest;
 }
 
 }  // namespace postfleet::smtp

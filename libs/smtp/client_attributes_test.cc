@@ -5,12 +5,13 @@
 namespace postfleet::smtp {
 namespace {
 
-using Parser = std::optional<Reply> (*)(std::string_view, ClientAttributes*);
+using Parser = decltype(&ParseXclient);
 
 // The value of one attribute, or the reply.
-std::string Value(Parser parse, std::string_view arguments, ClientAttribute attribute) {
+std::string Value(Parser parse, std::string_view arguments, ClientAttribute attribute,
+                  const AttributeSyntax& syntax = {}) {
   ClientAttributes attributes;
-  if (const auto error = parse(arguments, &attributes)) return error->ToLogText();
+  if (const auto error = parse(arguments, syntax, &attributes)) return error->ToLogText();
   const auto found = attributes.find(attribute);
   return found == attributes.end() ? "(not said)" : found->second;
 }
@@ -44,7 +45,8 @@ TEST(Xforward, UnavailableIsEmpty) {
 TEST(Xforward, ValuesAreXtextAndHarmless) {
   EXPECT_EQ(Forwarded("HELO=a+2Eb", ClientAttribute::kHelo), "a.b");
   EXPECT_EQ(Forwarded("HELO=a+20b+0D+0A", ClientAttribute::kHelo), "a?b??");
-  EXPECT_EQ(Forwarded("IDENT=<(x)>+C3+A4", ClientAttribute::kIdent), "??x????");
+  EXPECT_EQ(Forwarded("IDENT=<(x)>+C3+A4+FF", ClientAttribute::kIdent), "??x??\xc3\xa4?");
+  EXPECT_EQ(Value(ParseXforward, "HELO=a+C3+A4", ClientAttribute::kHelo, {.utf8 = false}), "a??");
   EXPECT_EQ(Forwarded("HELO=+zz", ClientAttribute::kHelo), "+zz") << "no xtext, from old servers";
 }
 
@@ -54,6 +56,25 @@ TEST(Xforward, Ipv6AddressesHaveTheirPrefix) {
             "501 5.5.4 Bad ADDR syntax: 2001:db8::9");
   EXPECT_EQ(Forwarded("ADDR=IPv6:192.0.2.1", ClientAttribute::kAddr),
             "501 5.5.4 Bad ADDR syntax: IPv6:192.0.2.1");
+}
+
+TEST(Xforward, AddressesAreWrittenInOneWay) {
+  EXPECT_EQ(Forwarded("ADDR=IPV6:2001:DB8:0::9", ClientAttribute::kAddr), "2001:db8::9");
+  EXPECT_EQ(Forwarded("ADDR=IPV6:::ffff:10.0.0.1", ClientAttribute::kAddr), "10.0.0.1");
+  EXPECT_EQ(
+      Value(ParseXclient, "ADDR=IPV6:::ffff:10.0.0.1", ClientAttribute::kAddr, {.ipv4 = false}),
+      "::ffff:10.0.0.1");
+}
+
+TEST(Xforward, AddressesAreOfProtocolsInUse) {
+  EXPECT_EQ(Value(ParseXforward, "ADDR=IPV6:2001:db8::9", ClientAttribute::kAddr, {.ipv6 = false}),
+            "501 5.5.4 Bad ADDR syntax: IPV6:2001:db8::9");
+  EXPECT_EQ(Value(ParseXclient, "DESTADDR=192.0.2.1", ClientAttribute::kDestAddr, {.ipv4 = false}),
+            "501 5.5.4 Bad DESTADDR syntax: 192.0.2.1");
+}
+
+TEST(Xclient, ALoginKeepsWhatIsPrintable) {
+  EXPECT_EQ(Value(ParseXclient, "LOGIN=a+20b+3Cc+07", ClientAttribute::kLogin), "a b<c?");
 }
 
 TEST(Xforward, ErrorsInPostfixsWords) {
@@ -84,7 +105,7 @@ TEST(Xclient, KnowsItsOwnAttributes) {
 
 TEST(Xclient, NothingOfACommandWithAnErrorIsUsed) {
   ClientAttributes attributes = {{ClientAttribute::kName, "before.example"}};
-  EXPECT_TRUE(ParseXclient("NAME=a.example FOO=x", &attributes));
+  EXPECT_TRUE(ParseXclient("NAME=a.example FOO=x", {}, &attributes));
   EXPECT_EQ(attributes.at(ClientAttribute::kName), "before.example");
 }
 

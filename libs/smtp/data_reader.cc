@@ -34,6 +34,13 @@ bool ParseBareNewline(std::string_view value, BareNewline* mode) {
   return false;
 }
 
+void DataReader::CountInLine(size_t bytes) {
+  piece_bytes_ += bytes;
+  if (piece_bytes_ < line_bytes_max_) return;
+  line_pieces_ += piece_bytes_ / line_bytes_max_;
+  piece_bytes_ %= line_bytes_max_;
+}
+
 // `in` holds no LF and is not empty. Returns the bytes taken: not all if held CRs must go out
 // first.
 size_t DataReader::TakeSpan(std::string_view in, char* out, size_t* produced) {
@@ -41,6 +48,7 @@ size_t DataReader::TakeSpan(std::string_view in, char* out, size_t* produced) {
   if (at_ == At::kStart && held_crs_ == 0 && framing_ == Framing::kData && in.front() == '.') {
     at_ = At::kDot;
     taken = 1;
+    CountInLine(1);
   }
   size_t end = in.size();
   const size_t crs_max = standard_end() ? 1 : in.size();
@@ -62,6 +70,7 @@ size_t DataReader::TakeSpan(std::string_view in, char* out, size_t* produced) {
   if (end > taken) at_ = At::kMiddle;
   std::memcpy(out + *produced, in.data() + taken, end - taken);
   *produced += end - taken;
+  CountInLine(end - taken);
   held_crs_ = crs;
   return in.size();
 }
@@ -74,6 +83,7 @@ bool DataReader::EndLine(char* out, size_t* produced) {
   saw_bare_lf_ |= bare;
   previous_bare_lf_ = bare;
   held_crs_ = 0;
+  piece_bytes_ = 0;
   at_ = At::kStart;
   if (!lone_dot) {
     out[(*produced)++] = '\n';
@@ -91,6 +101,7 @@ DataReader::Progress DataReader::Read(std::string_view in, char* out, size_t out
     const size_t released = std::min(released_crs_, out_size - progress.produced);
     std::memset(out + progress.produced, '\r', released);
     progress.produced += released;
+    CountInLine(released);
     released_crs_ -= released;
 
     const size_t room = out_size - progress.produced;
@@ -121,8 +132,11 @@ size_t DataReader::FinishChunks(char* out) {
   // A CR without its LF is content; more than a few can only be held with kNo.
   size_t produced = std::min(held_crs_ + released_crs_, kHeldBytesMax - 1);
   std::memset(out, '\r', produced);
+  CountInLine(produced);
   out[produced++] = '\n';
   ++lines_;
+  // A last line of full pieces has no other end than its last piece's.
+  if (piece_bytes_ == 0 && line_pieces_ > 0) --line_pieces_;
   content_bytes_ += produced;
   return produced;
 }
@@ -136,6 +150,8 @@ void DataReader::Reset() {
   saw_bare_lf_ = false;
   content_bytes_ = 0;
   lines_ = 0;
+  line_pieces_ = 0;
+  piece_bytes_ = 0;
 }
 
 }  // namespace postfleet::smtp

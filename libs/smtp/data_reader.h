@@ -23,6 +23,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "libs/smtp/line_reader.h"
+
 namespace postfleet::smtp {
 
 enum class BareNewline { kNormalize, kNo, kReject, kNote };
@@ -41,8 +43,10 @@ class DataReader {
              // last one
   };
 
-  explicit DataReader(BareNewline mode = BareNewline::kNormalize, Framing framing = Framing::kData)
-      : mode_(mode), framing_(framing) {}
+  // `line_bytes_max`: of a piece of a line, for wire_bytes().
+  explicit DataReader(BareNewline mode = BareNewline::kNormalize, Framing framing = Framing::kData,
+                      size_t line_bytes_max = kLineBytesMaxDefault)
+      : mode_(mode), framing_(framing), line_bytes_max_(line_bytes_max > 0 ? line_bytes_max : 1) {}
 
   struct Progress {
     size_t consumed = 0;  // of `in`; the rest belongs to the next command, or waits for room
@@ -59,8 +63,9 @@ class DataReader {
   bool saw_bare_lf() const { return saw_bare_lf_; }
   // Bytes given out so far. Size limits are the caller's: go on reading, throw away.
   uint64_t content_bytes() const { return content_bytes_; }
-  // The same with each line ended by CRLF, which is how Postfix counts.
-  uint64_t wire_bytes() const { return content_bytes_ + lines_; }
+  // The same with each line ended by CRLF, and each full piece of a longer line, too: how Postfix,
+  // which reads long lines in pieces of line_length_limit, counts.
+  uint64_t wire_bytes() const { return content_bytes_ + lines_ + 2 * line_pieces_; }
   // kChunk only: gives out what was held back and ends an unfinished last line. At most
   // kHeldBytesMax bytes; sets done().
   size_t FinishChunks(char* out);
@@ -71,12 +76,14 @@ class DataReader {
   // What of the current line has been seen, held CRs aside.
   enum class At { kStart, kDot, kMiddle };
 
+  void CountInLine(size_t bytes);
   size_t TakeSpan(std::string_view in, char* out, size_t* produced);
   bool EndLine(char* out, size_t* produced);
   bool standard_end() const { return mode_ != BareNewline::kNo; }
 
   const BareNewline mode_;
   const Framing framing_;
+  const size_t line_bytes_max_;
   At at_ = At::kStart;
   size_t held_crs_ = 0;            // CRs last seen: part of a line end, if an LF follows
   size_t released_crs_ = 0;        // CRs that turned out to be content, and wait for room
@@ -85,6 +92,8 @@ class DataReader {
   bool saw_bare_lf_ = false;
   uint64_t content_bytes_ = 0;
   uint64_t lines_ = 0;
+  uint64_t line_pieces_ = 0;
+  size_t piece_bytes_ = 0;  // of the current line, since its last full piece
 };
 
 }  // namespace postfleet::smtp

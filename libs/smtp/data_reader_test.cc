@@ -214,5 +214,49 @@ TEST(Rfc3030_2, UnfinishedLastLineIsEnded) {
   EXPECT_EQ(Chunks({}), "");
 }
 
+// What Postfix answers to BDAT with such lines.
+TEST(WireBytes, EachFullPieceOfALongerLineCountsAsALine) {
+  const struct {
+    std::string line;
+    size_t more;
+  } rows[] = {
+      {std::string(2047, 'x'), 2},        {std::string(2048, 'x'), 4},
+      {std::string(4095, 'x'), 4},        {std::string(4096, 'x'), 6},
+      {std::string(6144, 'x'), 8},        {".." + std::string(2045, 'x'), 1},
+      {".." + std::string(2046, 'x'), 3},
+  };
+  for (const auto& row : rows) {
+    for (const size_t piece_bytes : {row.line.size() + 2, size_t{7}}) {
+      DataReader reader;
+      std::string out(8192, 0);
+      const std::string in = row.line + "\r\n";
+      for (size_t at = 0; at < in.size(); at += piece_bytes) {
+        reader.Read(std::string_view(in).substr(at, piece_bytes), out.data(), out.size());
+      }
+      EXPECT_EQ(reader.wire_bytes(), row.line.size() + row.more) << row.line.size();
+    }
+  }
+}
+
+TEST(WireBytes, ALineOfChunksIsCutWhereItsBytesAre) {
+  DataReader reader(BareNewline::kNormalize, DataReader::Framing::kChunk);
+  std::string out(8192, 0);
+  reader.Read(std::string(2000, 'x'), out.data(), out.size());
+  EXPECT_EQ(reader.wire_bytes(), 2000u);
+  reader.Read(std::string(2000, 'x'), out.data(), out.size());
+  reader.Read(std::string(100, 'y') + "\r\n", out.data(), out.size());
+  EXPECT_EQ(reader.wire_bytes(), 4106u);
+}
+
+TEST(WireBytes, ALineOfChunksWithoutItsEndCountsForTheRestOfItsPieces) {
+  for (const auto& [bytes, counted] : {std::pair<size_t, size_t>{2047, 2049}, {2048, 2050}}) {
+    DataReader reader(BareNewline::kNormalize, DataReader::Framing::kChunk);
+    std::string out(4096, 0);
+    reader.Read(std::string(bytes, 'x'), out.data(), out.size());
+    reader.FinishChunks(out.data());
+    EXPECT_EQ(reader.wire_bytes(), counted);
+  }
+}
+
 }  // namespace
 }  // namespace postfleet::smtp

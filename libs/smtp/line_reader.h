@@ -35,10 +35,12 @@ class LineReader {
   bool pending() const { return !handed_out_ && (!partial_.empty() || skipped_ != 0); }
   // Forgets an unfinished line: after STARTTLS (RFC 3207, 4.2: nothing from before may count).
   void Reset();
+  // What comes is another client's, to whom another rule applies.
+  void SetNormalize(bool normalize) { normalize_ = normalize; }
 
  private:
   const size_t line_bytes_max_;
-  const bool normalize_;
+  bool normalize_;
   std::string partial_;
   size_t skipped_ = 0;
   bool last_was_cr_ = false;

@@ -162,6 +162,8 @@ class Expression {
     return (count > 0) != negated_;
   }
 
+  bool has_substitution() const { return value_.size() > 1; }
+
   std::string Value() const {
     std::string value;
     const size_t* ends = pcre2_get_ovector_pointer(found_.get());

@@ -9,12 +9,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "libs/base/concat.h"
 #include "libs/config/file_text.h"
-#include "libs/tables/table.h"
+#include "libs/tables/alias_source.h"
 #include "libs/tables/text_source.h"
 
 namespace postfleet::tables {
@@ -78,6 +79,12 @@ absl::Status WriteLmdb(const std::string& path, const std::vector<TextEntry>& en
   return error == 0 ? absl::OkStatus() : Failed("write", path, mdb_strerror(error));
 }
 
+struct BuiltTable {
+  std::string type;
+  std::string source;
+  std::string path;
+};
+
 std::string_view ErrnoText() { return strerrordesc_np(errno); }
 
 // Owner and mode follow the source; the bytes are on disk before the name is.
@@ -99,25 +106,49 @@ absl::Status Publish(const std::string& made, const std::string& path, const std
 
 }  // namespace
 
-absl::Status BuildTable(std::string_view type_and_name, config::Diagnostics& diagnostics) {
-  size_t colon = type_and_name.find(':');
-  std::string type(type_and_name.substr(0, colon));
-  if (colon == type_and_name.npos || (type != "hash" && type != "btree" && type != "lmdb")) {
+namespace {
+
+absl::StatusOr<BuiltTable> NamesOf(std::string_view type_and_name) {
+  const size_t colon = type_and_name.find(':');
+  BuiltTable table = {.type = std::string(type_and_name.substr(0, colon))};
+  if (colon == type_and_name.npos ||
+      (table.type != "hash" && table.type != "btree" && table.type != "lmdb")) {
     return absl::InvalidArgumentError(Concat("unsupported table to build: ", type_and_name,
                                              "; specify hash:, btree: or lmdb: and a file"));
   }
-  std::string source(type_and_name.substr(colon + 1));
-  absl::StatusOr<std::string> text = config::ReadFileText(source);
-  if (!text.ok()) return text.status();
-  std::vector<TextEntry> entries = ParseTextSource(*text, source, true, diagnostics);
-  std::string path = Concat(source, type == "lmdb" ? ".lmdb" : ".db");
-  std::string made = Concat(path, ".new.", static_cast<int64_t>(getpid()));
+  table.source = type_and_name.substr(colon + 1);
+  table.path = Concat(table.source, table.type == "lmdb" ? ".lmdb" : ".db");
+  return table;
+}
+
+absl::Status Build(const BuiltTable& table, const std::vector<TextEntry>& entries) {
+  const std::string made = Concat(table.path, ".new.", static_cast<int64_t>(getpid()));
   absl::Cleanup remove_made = [&] { unlink(made.c_str()); };
-  absl::Status status = type == "lmdb"
-                            ? WriteLmdb(made, entries)
-                            : WriteHash(made, type == "hash" ? DB_HASH : DB_BTREE, entries);
-  if (status.ok()) status = Publish(made, path, source);
-  return status;
+  const absl::Status status =
+      table.type == "lmdb" ? WriteLmdb(made, entries)
+                           : WriteHash(made, table.type == "hash" ? DB_HASH : DB_BTREE, entries);
+  return status.ok() ? Publish(made, table.path, table.source) : status;
+}
+
+}  // namespace
+
+absl::Status BuildTable(std::string_view type_and_name, config::Diagnostics& diagnostics) {
+  const absl::StatusOr<BuiltTable> table = NamesOf(type_and_name);
+  if (!table.ok()) return table.status();
+  const absl::StatusOr<std::string> text = config::ReadFileText(table->source);
+  if (!text.ok()) return text.status();
+  return Build(*table, ParseTextSource(*text, table->source, true, diagnostics));
+}
+
+absl::Status BuildAliasTable(std::string_view type_and_name, int64_t seconds, std::string_view host,
+                             config::Diagnostics& diagnostics) {
+  const absl::StatusOr<BuiltTable> table = NamesOf(type_and_name);
+  if (!table.ok()) return table.status();
+  const absl::StatusOr<std::string> text = config::ReadFileText(table->source);
+  if (!text.ok()) return text.status();
+  std::vector<TextEntry> entries = ParseAliasSource(*text, table->source, table->path, diagnostics);
+  for (TextEntry& entry : AliasSignature(seconds, host)) entries.push_back(std::move(entry));
+  return Build(*table, entries);
 }
 
 }  // namespace postfleet::tables

@@ -6,6 +6,7 @@
 // read, table cannot be written; the old table is then as it was.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -14,5 +15,10 @@
 namespace postfleet::tables {
 
 absl::Status BuildTable(std::string_view type_and_name, config::Diagnostics& diagnostics);
+
+// From a text of aliases(5), as postalias(1) does (alias_source.h). `seconds` since the epoch and
+// `host` go into the table.
+absl::Status BuildAliasTable(std::string_view type_and_name, int64_t seconds, std::string_view host,
+                             config::Diagnostics& diagnostics);
 
 }  // namespace postfleet::tables

@@ -17,6 +17,7 @@
 //   absl::Status TakeValue(std::string_view value)            of a rule that is no condition
 //   absl::StatusOr<bool> Matches(const Key&)
 //   std::string Value() const                                 of the match just made
+//   bool has_substitution() const                             if values may have groups
 #pragma once
 
 #include <algorithm>
@@ -44,7 +45,7 @@ class RuleTable : public Table {
                                                      const OpenOptions& options) {
     const bool in_place = argument.starts_with('{');
     std::unique_ptr<RuleTable> table(
-        new RuleTable(std::move(name), in_place ? "" : argument, options.clock));
+        new RuleTable(std::move(name), in_place ? "" : argument, options));
     if (in_place) {
       if (absl::Status status = table->ReadInPlace(argument); !status.ok()) return status;
     }
@@ -77,8 +78,10 @@ class RuleTable : public Table {
   using Rules = std::vector<Rule>;
   static constexpr std::string_view kWhitespace = " \t\r\n";
 
-  RuleTable(std::string name, std::string path, const Clock* clock)
-      : Table(std::move(name), false), watch_(std::move(path), clock) {}
+  RuleTable(std::string name, std::string path, const OpenOptions& options)
+      : Table(std::move(name), false),
+        watch_(std::move(path), options.clock),
+        allow_substitution_(options.allow_substitution) {}
 
   static std::string_view TextOf(const absl::Status& status) {
     return {status.message().data(), status.message().size()};
@@ -129,7 +132,7 @@ class RuleTable : public Table {
     return true;
   }
 
-  static absl::StatusOr<Rule> ParseRule(std::string_view text) {
+  absl::StatusOr<Rule> ParseRule(std::string_view text) const {
     Rule rule;
     SkipWhitespace(&text);
     if (TakeKeyword("endif", &text)) {
@@ -144,13 +147,18 @@ class RuleTable : public Table {
     if (rule.kind == Kind::kMatch) {
       if (text.empty()) return absl::InvalidArgumentError("no result for the pattern");
       if (absl::Status status = rule.pattern->TakeValue(text); !status.ok()) return status;
+      if constexpr (requires { rule.pattern->has_substitution(); }) {
+        if (!allow_substitution_ && rule.pattern->has_substitution()) {
+          return absl::InvalidArgumentError("regular expression substitution is not allowed");
+        }
+      }
     } else if (!text.empty()) {
       return absl::InvalidArgumentError(Concat("text after the pattern of an if: ", text));
     }
     return rule;
   }
 
-  static absl::StatusOr<Rules> Parse(const std::vector<config::LogicalLine>& lines) {
+  absl::StatusOr<Rules> Parse(const std::vector<config::LogicalLine>& lines) const {
     Rules rules;
     std::vector<size_t> open;
     for (const config::LogicalLine& line : lines) {
@@ -174,6 +182,7 @@ class RuleTable : public Table {
   }
 
   FileWatch watch_;
+  const bool allow_substitution_;
   Rules rules_;
   absl::Status failure_;
 };

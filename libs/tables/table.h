@@ -35,6 +35,9 @@ struct OpenOptions {
   const Clock* clock = &SystemClock();  // decides when a file is looked at again
   std::string default_type = "hash";    // default_database_type
   bool fold_keys = true;
+  // Values of regexp and pcre may have $1. Not where whoever chooses the key would write commands,
+  // files or owners (Postfix's local and virtual): such a rule makes every lookup fail.
+  bool allow_substitution = true;
 };
 
 class Table {

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "libs/tables/alias_source.h"
 #include "libs/tables/maps.h"
 #include "libs/tables/match_list.h"
 #include "libs/tables/postmap.h"
@@ -326,6 +327,35 @@ TEST_F(MatchListTest, HostBitsAreAnErrorWithTheRightNetwork) {
 TEST_F(MatchListTest, UnreadableTableIsNotANonMatch) {
   MatchList list = List("hash:" + folder_ + "/absent", MatchKind::kString);
   EXPECT_FALSE(list.Matches("a.example").ok());
+}
+
+TEST(PatternTable, SubstitutionIsRefusedWhereTheKeyIsAStrangers) {
+  const OpenOptions options = {.allow_substitution = false};
+  EXPECT_FALSE(OpenTable("regexp:{{/^(.*)$/ |$1}}", options).ok());
+  EXPECT_TRUE(OpenTable("regexp:{{/^(.*)$/ |$$1}}", options).ok());
+  EXPECT_TRUE(OpenTable("pcre:{{/^(.*)$/ x}}", options).ok());
+}
+
+TEST(AliasSource, IsReadAsPostaliasDoes) {
+  config::Diagnostics diagnostics;
+  const std::vector<TextEntry> entries = ParseAliasSource(
+      "# all\nRoot: Alice\n\"a b\": x@y, \"|cmd arg\"\n cont\nnocolon\n: novalue\nx:\n"
+      "a@b: c\ndup: one\ndup: two\nesc: \\alice, (comment) \"Name\" <a@b>\nempty: \"\"\n",
+      "/a", "/a.db", diagnostics);
+  std::vector<std::pair<std::string, std::string>> found;
+  for (const TextEntry& entry : entries) found.emplace_back(entry.key, entry.value);
+  EXPECT_EQ(found, (std::vector<std::pair<std::string, std::string>>{
+                       {"root", "Alice"},
+                       {"a b", "x@y, \"|cmd arg\" cont"},
+                       {"dup", "one"},
+                       {"esc", "alice, (comment) \"Name\" <a@b>"},
+                       {"empty", "\"\""}}));
+  std::vector<std::string> warnings;
+  for (const config::Diagnostic& warning : diagnostics.warnings()) warnings.push_back(warning.text);
+  EXPECT_EQ(warnings, (std::vector<std::string>{
+                          "/a, line 5: need name:value pair", "/a, line 6: need name:value pair",
+                          "/a, line 7: need name:value pair", "/a, line 8: name must be local",
+                          "/a.db: duplicate entry: \"dup\""}));
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "services/delivery/transports.h"
 #include "services/ingress/ingress.h"
 #include "services/ingress/listeners.h"
+#include "services/ingress/pickup/pickup.h"
 #include "services/lookup/core/resolver_parameters.h"
 #include "services/lookup/lookup_service.h"
 #include "services/queue/public_queue.h"
@@ -121,7 +122,10 @@ int Run(server::Process& process) {
        .queue = channel,
        .transports = server::OrDie(delivery::TransportsFrom(
            process.config(),
-           {.helper_fds = process.arguments().helper_fds, .metrics = &process.metrics()})),
+           {.helper_fds = process.arguments().helper_fds,
+            .queue = channel,
+            .lookup = channel,
+            .metrics = &process.metrics()})),
        .metrics = &process.metrics()});
   delivery.Start();
   scheduler.Start(channel, channel);
@@ -129,10 +133,15 @@ int Run(server::Process& process) {
   process.SetReady([&] { return queue->Ready() && ingress->Ready(); },
                    /*up=*/[&] { return ingress->Ready(); });
 
+  const std::unique_ptr<ingress::Pickup> pickup =
+      server::OrDie(ingress::StartPickup(process.config(), channel));
+
   process.WaitForStop();
+  if (pickup != nullptr) pickup->Drain(kSessionsGrace);
   ingress->Drain(kSessionsGrace);
   DrainScheduler(scheduler);
   delivery.Stop();
+  if (pickup != nullptr) pickup->Stop();
   ingress->Stop();
   scheduler.Stop();
   everybody.reset();

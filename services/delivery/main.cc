@@ -9,13 +9,18 @@ namespace postfleet {
 namespace {
 
 int Run(server::Process& process) {
+  const std::shared_ptr<grpc::Channel> queue =
+      server::OrDie(process.Channel("postfleet_queue_address"));
   delivery::DeliveryService delivery(
       {.name = "delivery@" + process.config().GetString("myhostname"),
        .scheduler = server::OrDie(process.Channel("postfleet_scheduler_address")),
-       .queue = server::OrDie(process.Channel("postfleet_queue_address")),
+       .queue = queue,
        .transports = server::OrDie(delivery::TransportsFrom(
            process.config(),
-           {.helper_fds = process.arguments().helper_fds, .metrics = &process.metrics()})),
+           {.helper_fds = process.arguments().helper_fds,
+            .queue = queue,
+            .lookup = server::OrDie(process.Channel("postfleet_lookup_address")),
+            .metrics = &process.metrics()})),
        .metrics = &process.metrics()});
   delivery.Start();
   process.SetReady([&delivery] { return delivery.Ready(); });

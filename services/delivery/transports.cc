@@ -11,10 +11,14 @@
 #include "libs/dns/native_resolver.h"
 #include "libs/dns/unbound_resolver.h"
 #include "services/delivery/bounce/bounce_agent.h"
-#include "services/delivery/core/absent_agent.h"
 #include "services/delivery/core/answering_agent.h"
+#include "services/delivery/local/local_agent.h"
+#include "services/delivery/lookup_routes.h"
 #include "services/delivery/mailbox/virtual_agent.h"
+#include "services/delivery/pipe/pipe_agent.h"
+#include "services/delivery/privileged/helper_actions.h"
 #include "services/delivery/privileged/helper_connections.h"
+#include "services/delivery/queue_forwarder.h"
 #include "services/delivery/smtp/smtp_agent.h"
 
 namespace postfleet::delivery {
@@ -71,17 +75,65 @@ class SharedResolver {
 // One set of connections to the privileged helper, for all agents that write mailboxes.
 class SharedMailboxes {
  public:
-  explicit SharedMailboxes(std::vector<int> sockets) : sockets_(std::move(sockets)) {}
+  // `host`: in the names of files in Maildirs.
+  SharedMailboxes(std::vector<int> sockets, std::string host)
+      : sockets_(std::move(sockets)), host_(std::move(host)) {}
   std::shared_ptr<privileged::HelperConnections> Get(runtime::EventLoop& loop) {
     if (connections_ == nullptr) {
       connections_ = std::make_shared<privileged::HelperConnections>(loop, sockets_);
     }
     return connections_;
   }
+  // What agents have done with users' rights.
+  std::shared_ptr<UserActions> Actions(runtime::EventLoop& loop, const Clock& clock) {
+    if (actions_ == nullptr) {
+      actions_ = std::make_shared<privileged::HelperActions>(loop, Get(loop), host_, clock);
+    }
+    return actions_;
+  }
 
  private:
   const std::vector<int> sockets_;
+  const std::string host_;
   std::shared_ptr<privileged::HelperConnections> connections_;
+  std::shared_ptr<UserActions> actions_;
+};
+
+// What forwards mail and asks for routes: made for the first agent that does, gone with the last.
+class SharedSubmission {
+ public:
+  SharedSubmission(const config::Config& config, TransportWorld& world)
+      : options_{.name = Concat("delivery@", config.GetString("myhostname")),
+                 .myhostname = config.GetString("myhostname"),
+                 .mail_name = config.GetString("mail_name"),
+                 .queue = world.queue,
+                 .clock = world.clock},
+        lookup_(world.lookup) {}
+
+  // nullptr: there is no queue.
+  std::shared_ptr<Forwarder> ForwarderFor(runtime::EventLoop& loop) {
+    if (options_.queue == nullptr) return nullptr;
+    std::shared_ptr<QueueForwarder> forwarder = forwarder_.lock();
+    if (forwarder == nullptr) {
+      forwarder_ = forwarder = std::make_shared<QueueForwarder>(loop, options_);
+    }
+    return forwarder;
+  }
+  // nullptr: there is no lookup.
+  std::shared_ptr<Routes> RoutesFor(runtime::EventLoop& loop) {
+    if (lookup_ == nullptr) return nullptr;
+    std::shared_ptr<LookupRoutes> routes = routes_.lock();
+    if (routes == nullptr) {
+      routes_ = routes = std::make_shared<LookupRoutes>(loop, lookup_, *options_.clock);
+    }
+    return routes;
+  }
+
+ private:
+  const ForwarderOptions options_;
+  const std::shared_ptr<grpc::Channel> lookup_;
+  std::weak_ptr<QueueForwarder> forwarder_;
+  std::weak_ptr<LookupRoutes> routes_;
 };
 
 smtp::Random SystemRandom() {
@@ -103,17 +155,31 @@ std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedRes
                    .random = SystemRandom()});
 }
 
+std::unique_ptr<Agent> MakeLocalAgent(const LocalOptions& options, SharedMailboxes& mailboxes,
+                                      SharedSubmission& submission, const Clock* clock,
+                                      runtime::EventLoop& loop) {
+  return std::make_unique<LocalAgent>(options,
+                                      LocalWorld{.actions = mailboxes.Actions(loop, *clock),
+                                                 .forwarder = submission.ForwarderFor(loop),
+                                                 .routes = submission.RoutesFor(loop),
+                                                 .accounts = std::make_shared<SystemAccounts>(),
+                                                 .clock = clock});
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config& config,
                                                            TransportWorld world) {
   std::vector<TransportAgent> transports;
   const auto resolver = std::make_shared<SharedResolver>(world.metrics);
-  const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds));
+  const auto submission = std::make_shared<SharedSubmission>(config, world);
+  const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds),
+                                                           VirtualOptions::FromConfig(config).host);
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;
     const absl::StatusOr<config::Config> own = config.WithOverrides(service);
     if (!own.ok()) return own.status();
+    const std::string program = maillog::ProgramOf(own->GetString("syslog_name"), service.command);
     TransportAgent transport{.transport = service.name, .slots = SlotsOf(config, service)};
     if (service.command == "smtp" || service.command == "lmtp") {
       const absl::StatusOr<smtp::SmtpOptions> options = smtp::SmtpOptions::FromConfig(
@@ -127,10 +193,33 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
     } else if (service.command == "virtual") {
       VirtualOptions options = VirtualOptions::FromConfig(*own);
       options.service = service.name;
+      options.program = program;
+      if (!options.problem.ok()) return options.problem;
       const auto filter = StatusFilter::Open(options.status_filter);
       if (!filter.ok()) return filter.status();
       transport.make = [options, mailboxes, clock = world.clock](runtime::EventLoop& loop) {
-        return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop), *clock);
+        return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop),
+                                              mailboxes->Actions(loop, *clock), *clock);
+      };
+    } else if (service.command == "local") {
+      absl::StatusOr<LocalOptions> options = LocalOptions::FromConfig(*own);
+      if (!options.ok()) return options.status();
+      options->service = service.name;
+      options->program = program;
+      const auto filter = StatusFilter::Open(options->status_filter);
+      if (!filter.ok()) return filter.status();
+      transport.make = [options = *std::move(options), mailboxes, submission,
+                        clock = world.clock](runtime::EventLoop& loop) {
+        return MakeLocalAgent(options, *mailboxes, *submission, clock, loop);
+      };
+    } else if (service.command == "pipe") {
+      const absl::StatusOr<PipeOptions> options = PipeOptions::FromConfig(*own, service);
+      if (!options.ok()) return options.status();
+      const auto filter = StatusFilter::Open(options->status_filter);
+      if (!filter.ok()) return filter.status();
+      transport.make = [options = *options, mailboxes,
+                        clock = world.clock](runtime::EventLoop& loop) {
+        return std::make_unique<PipeAgent>(options, mailboxes->Actions(loop, *clock), *clock);
       };
     } else if (service.command == "bounce" && service.name == "bounce") {
       transport.make = [options = BounceOptions::FromConfig(*own),
@@ -141,16 +230,10 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
       continue;
     } else if (service.command == "error" || service.command == "discard") {
       using Kind = AnsweringAgent::Kind;
-      transport.make = [kind = service.command == "error" ? Kind::kError : Kind::kDiscard,
+      transport.make = [kind = service.command == "error" ? Kind::kError : Kind::kDiscard, program,
                         soft_bounce = own->GetBool("soft_bounce"),
                         clock = world.clock](runtime::EventLoop&) {
-        return std::make_unique<AnsweringAgent>(kind, soft_bounce, *clock);
-      };
-    } else if (config::IsDeliveryAgent(service.command)) {
-      // config has said that it is not supported; mail that is routed there must not wait in
-      // silence
-      transport.make = [program = service.command, clock = world.clock](runtime::EventLoop&) {
-        return std::make_unique<AbsentAgent>(program, *clock);
+        return std::make_unique<AnsweringAgent>(kind, soft_bounce, *clock, program);
       };
     } else {
       continue;

@@ -118,6 +118,7 @@ class Ingress::Impl {
   Impl(IngressOptions options, std::vector<std::vector<int>> fds_of_loops)
       : shared_(options.ingress_buffer_bytes_max, options.sessions_max),
         own_registry_(options.metrics == nullptr ? new metrics::Registry : nullptr) {
+    shared_.ReportStatistics(options.statistics_every, options.rate_unit_ms);
     metrics::Registry& registry = own_registry_ != nullptr ? *own_registry_ : *options.metrics;
     for (size_t i = 0; i < fds_of_loops.size(); ++i) {
       auto lane = std::make_unique<Lane>(i);
@@ -152,6 +153,7 @@ class Ingress::Impl {
     if (std::exchange(stopped_, true)) return;
     for (const auto& lane : lanes_) lane->server->Stop();
     for (const auto& lane : lanes_) lane->loop.Stop();
+    for (const std::string& line : shared_.Statistics()) maillog::Info("anvil", line);
   }
 
   std::vector<uint16_t> ports() const { return lanes_.front()->server->ports(); }

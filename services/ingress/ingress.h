@@ -62,6 +62,9 @@ struct IngressOptions {
   metrics::Registry* metrics = nullptr;  // outlives the Ingress; nullptr: nobody counts
   // Contents of all sessions in memory; past it sessions send what they have, new DATA gets 452.
   size_t ingress_buffer_bytes_max = 64u << 20;
+  // Between two reports of what clients did most (anvil_status_update_time).
+  std::chrono::milliseconds statistics_every{600'000};
+  int64_t rate_unit_ms = 60'000;  // anvil_rate_time_unit
   // Sessions at once over all listeners; the next ones wait in the kernel.
   size_t sessions_max = 20'000;
 };

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "libs/base/maillog.h"
-#include "services/ingress/fake_services.h"
+#include "libs/submission/fake_services.h"
 #include "services/ingress/ingress.h"
 
 extern char** environ;
@@ -70,7 +70,7 @@ int Main(int argc, char** argv) {
     return std::string(argc > i ? argv[i] : otherwise);
   };
   const std::string messages = argument(1, "20000");
-  FakeServices services(false);
+  submission::FakeServices services(false);
   (void)maillog::Open({.path = "/dev/null"});
   IngressOptions options;
   ListenerOptions listener;

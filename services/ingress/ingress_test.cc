@@ -19,7 +19,7 @@
 #include <thread>
 
 #include "libs/base/crc32c.h"
-#include "services/ingress/fake_services.h"
+#include "libs/submission/fake_services.h"
 
 namespace postfleet::ingress {
 namespace {
@@ -124,7 +124,7 @@ class IngressTest : public testing::Test {
   size_t sessions_max_ = 0;
   std::shared_ptr<SessionConfig> stressed_;
   metrics::Registry registry_;
-  FakeServices services_;
+  submission::FakeServices services_;
   std::unique_ptr<Ingress> ingress_;
   uint16_t port_ = 0;
 };
@@ -183,7 +183,7 @@ TEST_F(IngressTest, AMessageReachesTheQueueWhole) {
               StartsWith("250 2.0.0 Ok: queued as "));
   EXPECT_EQ(peer.Say("QUIT"), "221 2.0.0 Bye\r\n");
   EXPECT_EQ(peer.Read(), "");
-  const std::vector<FakeServices::Message> messages = services_.messages();
+  const std::vector<submission::FakeServices::Message> messages = services_.messages();
   ASSERT_EQ(messages.size(), 1u);
   EXPECT_THAT(messages[0].content, EndsWith("\nSubject: x\n\nhello\n"));
   EXPECT_EQ(messages[0].message.recipients(0).address(), "user@here.example");
@@ -222,7 +222,7 @@ TEST_F(IngressTest, FiftyMegabytesTakeBoundedMemory) {
   uint32_t crc = 0;
   for (int i = 0; i < 50; ++i) peer.Write(block);
   EXPECT_THAT(peer.Say("."), StartsWith("250 2.0.0 Ok: queued as "));
-  const std::vector<FakeServices::Message> messages = services_.messages();
+  const std::vector<submission::FakeServices::Message> messages = services_.messages();
   ASSERT_EQ(messages.size(), 1u);
   std::string stored;
   for (size_t i = 0; i + 1 < block.size(); ++i) {

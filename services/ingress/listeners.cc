@@ -81,6 +81,9 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
 absl::Status AddListeners(const config::Config& config,
                           const std::multimap<std::string, int>& listen_fds, int cores_divisor,
                           IngressOptions* options) {
+  options->statistics_every =
+      absl::ToChronoMilliseconds(config.GetTime("anvil_status_update_time"));
+  options->rate_unit_ms = absl::ToInt64Milliseconds(config.GetTime("anvil_rate_time_unit"));
   int64_t loops = config.GetInt("postfleet_ingress_loops");
   if (loops == 0) {
     loops = std::max<int64_t>(1, std::thread::hardware_concurrency() / cores_divisor);

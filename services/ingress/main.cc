@@ -4,6 +4,7 @@
 #include "libs/server/process.h"
 #include "services/ingress/ingress.h"
 #include "services/ingress/listeners.h"
+#include "services/ingress/pickup/pickup.h"
 
 namespace postfleet {
 namespace {
@@ -18,14 +19,20 @@ int Run(server::Process& process) {
       !status.ok()) {
     server::Process::Die(status);
   }
-  options.queue = server::OrDie(process.Channel("postfleet_queue_address"));
+  const std::shared_ptr<grpc::Channel> queue =
+      server::OrDie(process.Channel("postfleet_queue_address"));
+  options.queue = queue;
   options.lookup = server::OrDie(process.Channel("postfleet_lookup_address"));
   options.metrics = &process.metrics();
   const std::unique_ptr<ingress::Ingress> ingress =
       server::OrDie(ingress::Ingress::Start(std::move(options)));
   process.SetReady([&ingress] { return ingress->Ready(); });
+  const std::unique_ptr<ingress::Pickup> pickup =
+      server::OrDie(ingress::StartPickup(process.config(), queue));
   process.WaitForStop();
+  if (pickup != nullptr) pickup->Drain(kDrainGrace);
   ingress->Drain(kDrainGrace);
+  if (pickup != nullptr) pickup->Stop();
   ingress->Stop();
   process.End();
   return 0;

@@ -30,6 +30,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,19 @@ constexpr rlim_t kOpenFilesWanted = 65'536;
 using launcher::Owner;
 using server::ServerProgram;
 
+// nullopt: users cannot send by sendmail.
+std::optional<gid_t> FindSubmitters(const config::Config& config) {
+  const std::string name = config.GetString("setgid_group");
+  const group* entry = getgrnam(name.c_str());
+  if (entry != nullptr) return entry->gr_gid;
+  const std::string line = Concat(
+      "postfix/master: warning: main.cf configuration error: setgid_group: unknown group name "
+      "value: ",
+      name, "; until it exists, only root and mail_owner can send mail by sendmail\n");
+  std::fputs(line.c_str(), stderr);
+  return std::nullopt;
+}
+
 // Whom the server runs as: mail_owner when started by root, else whoever started it.
 Owner FindOwner(const config::Config& config) {
   if (geteuid() != 0) return {.name = "", .uid = geteuid(), .gid = getegid()};
@@ -70,7 +84,10 @@ Owner FindOwner(const config::Config& config) {
     Die(Concat("main.cf configuration error: mail_owner = ", name,
                " is root; the server never runs as root: name another user"));
   }
-  return {.name = name, .uid = entry->pw_uid, .gid = entry->pw_gid};
+  return {.name = name,
+          .uid = entry->pw_uid,
+          .gid = entry->pw_gid,
+          .submitters = FindSubmitters(config)};
 }
 
 // What the server cannot start without, if it keeps the queue. Another one may run where nothing
@@ -181,7 +198,9 @@ std::vector<char*> Argv(std::vector<std::string>& arguments) {
 void StartHelper(const config::Config& config, std::vector<std::string>* arguments) {
   const std::string path = Beside("postfleet-delivery-helper");
   const delivery::privileged::HelperProcess helper = delivery::privileged::SpawnHelper(
-      {.path = path, .minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"))});
+      {.path = path,
+       .minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid")),
+       .mail_spool = config.GetString("mail_spool_directory")});
   if (!helper.error.empty()) Die(Concat("start ", path, ": ", helper.error));
   for (int socket : helper.sockets) {
     PassOn(socket);

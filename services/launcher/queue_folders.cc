@@ -12,6 +12,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "libs/base/concat.h"
+#include "libs/maildrop/files.h"
 
 namespace postfleet::launcher {
 namespace {
@@ -47,6 +48,13 @@ absl::Status MakeFolder(const std::string& path, mode_t mode, const Owner& owner
     return Failed("change the owner of " + path);
   }
   return absl::OkStatus();
+}
+
+absl::Status MakeMaildrop(const std::string& queue_directory, const Owner& owner) {
+  Owner shared = owner;
+  shared.gid = owner.submitters.value_or(owner.gid);
+  return MakeFolder(Concat(queue_directory, maildrop::kFolder),
+                    owner.submitters ? maildrop::kFolderMode : 0700, shared);
 }
 
 // The owner's rights for a while: the folder is the owner's, and what it makes of the file must not
@@ -92,6 +100,7 @@ absl::Status MakeQueueFolders(const std::string& queue_directory, const Owner& o
   }
   absl::Status made = MakeFolder(Concat(queue_directory, server::kOwnFolder), 0700, owner);
   if (made.ok()) made = MakeFolder(Concat(queue_directory, server::kPublicFolder), 0755, owner);
+  if (made.ok()) made = MakeMaildrop(queue_directory, owner);
   if (made.ok()) made = SyncFolder(queue_directory + "/..");
   return made.ok() ? SyncFolder(queue_directory) : made;
 }

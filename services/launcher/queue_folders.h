@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -18,11 +19,13 @@ struct Owner {
   std::string name;  // empty: the user who starts
   uid_t uid = 0;
   gid_t gid = 0;
+  // setgid_group, if there is one: who has it may put mail into maildrop. Else only the owner may.
+  std::optional<gid_t> submitters = std::nullopt;
 };
 
-// Makes queue_directory and both folders in it, gives the folders to the owner, and syncs their
-// names: mail is not more durable than those, and an earlier start may have been cut off before it
-// synced them.
+// Makes queue_directory and the folders in it, maildrop (libs/maildrop/files.h) among them, gives
+// the folders to the owner, and syncs their names: mail is not more durable than those, and an
+// earlier start may have been cut off before it synced them.
 absl::Status MakeQueueFolders(const std::string& queue_directory, const Owner& owner);
 
 // Locks the program's pid file and writes this process's id and the program's name into it. The

@@ -49,6 +49,22 @@ TEST_F(QueueFoldersTest, OthersMayEnterOnlyThePublicFolderAndWriteNone) {
   EXPECT_EQ(ModeOf(queue_) & 022, 0u);
 }
 
+TEST_F(QueueFoldersTest, MaildropIsTheOwnersAlone) {
+  ASSERT_TRUE(MakeQueueFolders(queue_, owner_).ok());
+  EXPECT_EQ(ModeOf(queue_ + "/maildrop"), 0700u);
+}
+
+TEST_F(QueueFoldersTest, SubmittersMayMakeFilesInMaildropAndSeeNone) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const Owner owner = {.name = "nobody", .uid = 65534, .gid = 65534, .submitters = 8};
+  ASSERT_TRUE(MakeQueueFolders(queue_, owner).ok());
+  struct stat status;
+  ASSERT_EQ(stat((queue_ + "/maildrop").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 01730u);
+  EXPECT_EQ(status.st_uid, owner.uid);
+  EXPECT_EQ(status.st_gid, 8u);
+}
+
 TEST_F(QueueFoldersTest, FoldersOfRootsBecomeTheOwners) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
   const Owner owner = {.name = "nobody", .uid = 65534, .gid = 65534};

@@ -105,10 +105,10 @@ class FiguresTest(unittest.TestCase):
 class CheckTest(unittest.TestCase):
     """What makes a run's figures worthless."""
 
-    def check(self, row, received=None, files=0, **counts):
+    def check(self, row, received=None, messages=0, **counts):
         tail = types.SimpleNamespace(**{"sent": 0, "deferred": 0, "bounced": 0} | counts)
         node = types.SimpleNamespace(
-            name="x", mailbox_files=lambda: files, last_words=lambda: "")
+            name="x", mailbox_messages=lambda: messages, last_words=lambda: "")
         sink = None if received is None else types.SimpleNamespace(messages=lambda: received)
         return measure.check(rows.row_named(row), node, sink, tail, 10)
 
@@ -127,9 +127,10 @@ class CheckTest(unittest.TestCase):
             with self.assertRaises(measure.RunError):
                 self.check("relay_4k", received=received, sent=10)
 
-    def test_a_missing_mailbox_file_fails(self):
-        with self.assertRaises(measure.RunError):
-            self.check("maildir_4k", files=9, sent=10)
+    def test_a_message_that_is_not_in_its_mailbox_fails(self):
+        for row in ("maildir_4k", "mbox_4k"):
+            with self.assertRaises(measure.RunError):
+                self.check(row, messages=9, sent=10)
 
     def test_accepted_mail_that_was_sent_fails(self):
         with self.assertRaises(measure.RunError):

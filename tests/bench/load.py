@@ -135,6 +135,7 @@ class Source(Tool):
                    "-l", str(row.content_bytes), "-M", "client.example", "-f", self.SENDER,
                    "-t", recipient]
         options += ["-d"] if row.reuse else []
+        options += ["-N"] if row.end == "mbox" else []  # 1user@, 2user@, ...
         options += ["-c"] if counter else []
         super().__init__([program("smtp-source"), *options, f"inet:127.0.0.1:{port}"], enter)
 

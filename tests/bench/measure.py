@@ -148,8 +148,8 @@ def check(row, node, sink, tail, count):
         problems.append(f"{tail.sent} recipients of {count} were sent")
     if row.end == "relay" and sink is not None and sink.messages() != count:
         problems.append(f"the sink has {sink.messages()} messages of {count}")
-    if row.end == "maildir" and node.mailbox_files() != count:
-        problems.append(f"{node.mailbox_files()} files in the Maildir, sent {count}")
+    if row.end in ("maildir", "mbox") and (found := node.mailbox_messages()) != count:
+        problems.append(f"{found} messages in mailboxes, sent {count}")
     if row.end == "accept":
         if tail.sent:
             problems.append(f"{tail.sent} were sent, none should be")

@@ -42,7 +42,7 @@ class Node(stock.Node):
         """Where the row's mail goes; {} is the message's number."""
         if self._row.destinations > 1:
             return "d{}." + RELAY_DOMAIN
-        return MAILBOX_DOMAIN if self._row.end == "maildir" else RELAY_DOMAIN
+        return MAILBOX_DOMAIN if self._row.end in ("maildir", "mbox") else RELAY_DOMAIN
 
     def _transport_maps(self):
         """All destinations are one sink, which is reached by an address for each of them."""
@@ -53,6 +53,16 @@ class Node(stock.Node):
             f"{self.domain.format(number)} smtp:[127.1.{number // 250}.{number % 250 + 1}]:{self._sink_port}\n"
             for number in range(self._row.destinations)))
         return f"texthash:{table}"
+
+    def _mailbox_maps(self):
+        """One Maildir, or an mbox for each number of two digits before the user's name (smtp-source -N)."""
+        if self._row.end != "mbox":
+            return "static:box/"
+        table = self.config / "boxes"
+        table.write_text("".join(
+            f"if /{last}user@/\n" + "".join(f"/(^|{tens}){last}user@/ box{tens}{last}\n" for tens in range(10)) + "endif\n"
+            for last in range(10)))
+        return f"regexp:{table}"
 
     def parameters(self):
         """main.cf of both MTAs. README.md, "The best Postfix", gives the reasons."""
@@ -79,7 +89,7 @@ class Node(stock.Node):
             "smtpd_client_message_rate_limit": 0,
             "smtpd_client_recipient_rate_limit": 0,
             "virtual_mailbox_domains": MAILBOX_DOMAIN,
-            "virtual_mailbox_maps": "static:box/",
+            "virtual_mailbox_maps": self._mailbox_maps(),
         }
         if self._row.big_recipients:
             found["smtpd_recipient_limit"] = found["smtpd_recipient_overshoot_limit"] = self._row.big_recipients
@@ -113,9 +123,17 @@ class Node(stock.Node):
         except NodeError:
             pass
 
-    def mailbox_files(self):
-        """Messages that are in the Maildir."""
+    def mailbox_messages(self):
+        """Messages that are in the Maildir, or in the mbox files."""
+        if self._row.end == "mbox":
+            return sum(_messages_of(path) for path in self.mail.glob("box*"))
         try:
             return sum(1 for _ in os.scandir(self.mail / "box" / "new"))
         except FileNotFoundError:
             return 0
+
+
+def _messages_of(mbox):
+    """smtp-source sends no line that would be quoted."""
+    with open(mbox, "rb") as lines:
+        return sum(line.startswith(b"From ") for line in lines)

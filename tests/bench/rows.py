@@ -5,6 +5,7 @@ A row's end says what "done" means:
            The deferring itself goes on behind; its CPU is counted too.
   relay    smtp-sink has received every message.
   maildir  the log says "sent" for every message, and new/ holds that many files.
+  mbox     the log says "sent" for every message, and the mbox files hold that many.
   logged   the log says "sent" for every recipient; smtp-sink receives them in as few messages as the MTA likes.
 """
 
@@ -42,6 +43,7 @@ ROWS = (
     Row("relay_10k", "relay", 10 * KIB, meaning="relay, 10 KiB"),
     Row("relay_100k", "relay", 100 * KIB, sessions=20, meaning="relay, 100 KiB, 20 sessions"),
     Row("maildir_4k", "maildir", 4 * KIB, meaning="into one virtual Maildir"),
+    Row("mbox_4k", "mbox", 4 * KIB, meaning="into a hundred virtual mbox files in turn"),
     Row("mixed_4k", "relay", 4 * KIB, paced=True, meaning="relay at 80 % of the own relay_4k rate"),
     Row("many_destinations", "relay", 4 * KIB, count=10_000, destinations=10_000,
         meaning="relay, 10,000 messages to a destination each"),

@@ -19,6 +19,7 @@ constexpr size_t kReplyLineBytesMax = 512;
 // A completed address is longer than it was, for each comma of a header field.
 constexpr size_t kFieldGrowthMax = 64;
 constexpr size_t kSlackBytes = 64 << 10;
+constexpr size_t kRecipientBytes = 256;  // of one, without its texts
 
 void Check(bool holds, int line = __builtin_LINE()) {
   if (holds) return;
@@ -137,7 +138,9 @@ void WatchedSession::ReadWire() {
   if (session_.InData()) raw_content_ += piece;
   Happens([&](Actions* actions) { session_.OnBytes(piece, actions); });
   const size_t bytes_max = config_.chunk_bytes + kFieldGrowthMax * config_.header_size_limit +
-                           piece.size() + kSlackBytes;
+                           piece.size() + kSlackBytes +
+                           static_cast<size_t>(config_.recipient_limit) *
+                               (kRecipientBytes + 3 * config_.line_length_limit);
   Check(session_.buffered_bytes() <= bytes_max);
 }
 
@@ -250,7 +253,7 @@ lookup::v1::Answer WatchedSession::Answer(const Resolve& resolve) const {
 
 void WatchedSession::Take(const Actions& actions) {
   for (const LogLine& line : actions.log) {
-    if (line.text.starts_with("disconnect from ")) ++ends_logged_;
+    if (line.text.text().starts_with("disconnect from ")) ++ends_logged_;
   }
   // What was replied to RCPT comes before the message, what is replied to it behind it.
   CheckLines(actions.reply);

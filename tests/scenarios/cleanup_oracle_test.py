@@ -8,6 +8,7 @@ SHOW=name prints what both did in the cases whose names begin so.
 """
 
 import codecs
+import concurrent.futures
 import dataclasses
 import os
 import pathlib
@@ -200,10 +201,14 @@ def _difference(theirs, ours, whole=False):
 
 def fact(group):
     def test(self):
-        theirs, ours = (Side(self.enterContext, group.parameters, oracle) for oracle in (True, False))
+        def outcomes(oracle):
+            side = Side(self.enterContext, group.parameters, oracle)
+            return [side.run(case) for case in group.cases]
         wrong = []
-        for case in group.cases:
-            told, said = theirs.run(case), ours.run(case)
+        # The two beside each other.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            theirs, ours = pool.map(outcomes, (True, False))
+        for case, told, said in zip(group.cases, theirs, ours):
             if os.environ.get("SHOW") and case.name.startswith(os.environ["SHOW"]):
                 print(f"{case.name}:{_difference(told, said, whole=True)}", flush=True)
             if bool(case.why) != (told != said):
@@ -263,6 +268,35 @@ class NeedOfSmtpUtf8(unittest.TestCase):
                 theirs, ours = self.parameters_of_mail(classes, options)
                 self.assertEqual(ours, theirs)
                 self.assertEqual("SMTPUTF8" in theirs[1], classes != "sendmail, verify" or bool(options))
+
+    def parameters_of_notices(self, classes):
+        """{who gets it: what MAIL says}, at both."""
+        told = []
+        for oracle in (True, False):
+            with RecordingServer() as peer, machine.folder() as folder:
+                peer.answer("EHLO", _UTF8_EHLO)
+                with harness.Instance(folder, {**_PARAMETERS, "defer_transports": "", "relay_domains": "", "mydestination": "",
+                                               "relayhost": f"[127.0.0.1]:{peer.port}", "notify_classes": "bounce",
+                                               "smtpd_reject_unlisted_recipient": "no",
+                                               "bounce_notice_recipient": "post\u00e4master@client.example",
+                                               "transport_maps": "inline:{ { bad.example = error:no such host } }",
+                                               "smtputf8_autodetect_classes": classes}, oracle=oracle) as mta:
+                    with smtp_client.Client(mta.port) as client:
+                        sender = "s\u00e4nder@client.example".encode().decode("latin-1")
+                        reply = client.send(sender, ["r@bad.example"], b"Subject: x\n")
+                        self.assertEqual(reply.code, 250, reply)
+                        client.quit()
+                    found = {message.recipients[0]: re.sub(r"SIZE=\d+", "SIZE", str(message.parameters))
+                             for message in peer.wait_for(2)}
+            told.append(found)
+        return told
+
+    def test_of_notices_is_detected_as_by_postfix(self):
+        for classes in ("sendmail, verify", "bounce", "notify", "all"):
+            with self.subTest(classes):
+                theirs, ours = self.parameters_of_notices(classes)
+                self.assertEqual(len(theirs), 2)
+                self.assertEqual(ours, theirs)
 
 
 _GROUPS = read(FILE.read_text())

@@ -114,39 +114,57 @@ def all_clients():
     return [Swaks("swaks"), Swaks("swaks-pipelined", "--pipeline"), Curl("curl"), Curl("curl-some", "--mail-rcpt-allowfails"),
             Msmtp(), Snail(), Script("smtplib", "/usr/bin/python3", "-B", _SCRIPTS / "send_mail.py"),
             Script("net-smtp", "perl", _SCRIPTS / "send.pl"), Script("ruby", "ruby", _SCRIPTS / "send.rb", all_or_nothing=True),
-            Script("nodemailer", "node", nodemailer() / "send.js")]
+            Script("go", go_client(), all_or_nothing=True), Script("nodemailer", "node", nodemailer() / "send.js")]
 
 
-# nodemailer, of the registry
+# What is made before it runs
 
-def nodemailer():
-    """A folder of the user's cache where it is installed, as the lock file says, beside the script that uses it."""
+def _made_folder():
+    """Of the user's cache, for the clients."""
     home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     folder = pathlib.Path(cache, "postfleet", "clients")
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def go_client():
+    """send.go, compiled."""
+    folder, source = _made_folder(), (_SCRIPTS / "send.go").read_bytes()
+    program, done = folder / "send-go", folder / "compiled.go"
+    with _locked(folder):
+        if not program.is_file() or not done.is_file() or done.read_bytes() != source:
+            _run_maker(["go", "build", "-o", str(program), str(_SCRIPTS / "send.go")], folder, "Install golang-go",
+                       GOCACHE=str(folder / "go"), GO111MODULE="off")
+            done.write_bytes(source)
+    return program
+
+
+def nodemailer():
+    """A folder where it is installed, as the lock file says, beside the script that uses it."""
+    folder = _made_folder()
     with _locked(folder):
         wanted = (_SCRIPTS / "package-lock.json").read_bytes()
         done = folder / "installed-lock.json"
         if not done.is_file() or done.read_bytes() != wanted:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(_SCRIPTS / name, folder)
-            _install(folder)
+            _run_maker(["npm", "ci", "--loglevel=error", "--no-audit", "--no-fund", "--ignore-scripts"], folder,
+                       "Install npm and give it a registry")
             done.write_bytes(wanted)
         shutil.copy(_SCRIPTS / "send.js", folder)
     return folder
 
 
-def _install(folder):
-    command = ["npm", "ci", "--loglevel=error", "--no-audit", "--no-fund", "--ignore-scripts"]
+def _run_maker(command, folder, advice, **environment):
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_FETCH_SECONDS_MAX,
-                              stdin=subprocess.DEVNULL, check=False, env={**os.environ, "HOME": pwd.getpwuid(os.geteuid()).pw_dir})
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_FETCH_SECONDS_MAX, check=False,
+                              stdin=subprocess.DEVNULL, env={**os.environ, "HOME": pwd.getpwuid(os.geteuid()).pw_dir, **environment})
         problem = " ".join(done.stderr.split()) if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = str(error)
-    if problem or not (folder / "node_modules/nodemailer").is_dir():
-        raise Missing(f"no nodemailer: `{' '.join(command)}` in {folder} failed ({problem[:300]}). Install npm and give it a registry")
+    if problem:
+        raise Missing(f"`{' '.join(command)}` in {folder} failed ({problem[:300]}). {advice}")
 
 
 @contextlib.contextmanager

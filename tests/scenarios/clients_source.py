@@ -60,9 +60,9 @@ class SmtpSource(Both):
         super().setUpClass()
         cls.file = cls.sides[0].mta.folder / "file"
         cls.file.write_bytes(_FILE)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            cls.said = {side.label: dict(zip(MODES, pool.map(lambda name, side=side: cls.send(side, name), MODES)))
-                        for side in cls.sides}
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            said = {side.label: pool.map(lambda name, side=side: cls.send(side, name), MODES) for side in cls.sides}
+            cls.said = {label: dict(zip(MODES, ends)) for label, ends in said.items()}
         count = sum(mode.taken for mode in MODES.values())
         cls.arrived = {side.label: side.wait_for_arrivals(count) for side in cls.sides}
 

@@ -1,15 +1,8 @@
-"""A real Dovecot behind LMTP (RFC 2033): each recipient has a fate of its own, and real mail arrives unchanged.
-
-The Dovecot is private to the test: its own folder, socket and port, users from a file, nothing of /etc/dovecot.
-"""
+"""A real Dovecot behind LMTP (RFC 2033): each recipient has a fate of its own, and real mail arrives unchanged."""
 
 import collections
 import os
-import pathlib
-import pwd
 import re
-import shutil
-import subprocess
 import time
 import unittest
 
@@ -19,115 +12,17 @@ import harness
 import machine
 import postfix_form
 import smtp_client
-import stock
 from deadlines import wait_until
+from dovecot_server import Dovecot
 
 CONTENT = b"From: alice@client.example\nTo: bob@box.example\nSubject: by LMTP\n\nHello\n.\nlast line\n"
-USERS = ("bob", "carol", "corpus", "full", "corpusunix")
 QUOTA_BYTES = 200
+USERS = {**dict.fromkeys(("bob", "carol", "corpus", "corpusunix"), ""),
+         "full": f"userdb_quota_rule=*:bytes={QUOTA_BYTES}"}
 # Over the socket go fewer: what differs from TCP is the connection.
 SOCKET_MESSAGES = 1000
 _ARRIVAL_SECONDS_MAX = 90.0
 _SHOWN_MAX = 3
-
-_CONF = """\
-base_dir = {folder}/run
-state_dir = {folder}/state
-log_path = {folder}/log
-instance_name = test
-protocols = lmtp
-ssl = no
-default_internal_user = {owner}
-default_internal_group = {group}
-default_login_user = {owner}
-first_valid_uid = 1
-first_valid_gid = 1
-mail_uid = {mail_owner}
-mail_gid = {mail_group}
-mail_location = maildir:{folder}/mail/%n
-mail_fsync = never
-auth_username_format = %n
-lmtp_save_to_detail_mailbox = no
-hostname = dovecot.example
-postmaster_address = postmaster@dovecot.example
-mail_plugins = quota
-userdb {{
-  driver = passwd-file
-  args = username_format=%n {folder}/users
-}}
-passdb {{
-  driver = passwd-file
-  args = username_format=%n {folder}/users
-}}
-plugin {{
-  quota = count:User quota
-  quota_vsizes = yes
-}}
-service lmtp {{
-  unix_listener {folder}/lmtp.sock {{
-    mode = 0666
-  }}
-  inet_listener lmtp {{
-    address = 127.0.0.1
-    port = {port}
-  }}
-}}
-"""
-
-
-class Dovecot:
-    """port and socket take LMTP; maildir(user) has what came."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._port = machine.Port()
-        self.port = self._port.number
-        self.socket = folder / "lmtp.sock"
-
-    def __enter__(self):
-        folder = self._folder
-        owner = pwd.getpwnam("nobody")
-        (folder / "mail").mkdir()
-        os.chown(folder / "mail", owner.pw_uid, owner.pw_gid)
-        (folder / "users").write_text("".join(
-            f"{user}:{{PLAIN}}x:{owner.pw_uid}:{owner.pw_gid}::{folder}/mail/{user}::"
-            + (f"userdb_quota_rule=*:bytes={QUOTA_BYTES}" if user == "full" else "") + "\n" for user in USERS))
-        (folder / "dovecot.conf").write_text(_CONF.format(
-            folder=folder, port=self.port, owner="nobody", group="nogroup", mail_owner="nobody", mail_group="nogroup"))
-        program = shutil.which("dovecot", path=os.environ.get("PATH", "") + ":/usr/sbin")
-        if not program:
-            raise AssertionError("dovecot is not installed: ./dev installs what deploy/packages lists")
-        with open(folder / "output", "ab") as output:
-            self._process = subprocess.Popen([program, "-F", "-c", folder / "dovecot.conf"], stdin=subprocess.DEVNULL,
-                                             stdout=output, stderr=output, start_new_session=True)
-        try:
-            stock.wait_for_greeting(self.port, lambda: self._process.poll() is not None and "it ended" or None)
-        except BaseException:
-            self.__exit__()
-            print(self.last_words())
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._port.close()
-
-    def last_words(self):
-        return "\n".join(path.read_text(errors="replace")[-3000:] for path in (self._folder / "output", self._folder / "log")
-                         if path.exists())
-
-    def maildir(self, user):
-        new = pathlib.Path(self._folder, "mail", user, "new")
-        return [path.read_bytes() for path in sorted(new.glob("*"))] if new.exists() else []
-
-    def count(self, user):
-        new = pathlib.Path(self._folder, "mail", user, "new")
-        return len(os.listdir(new)) if new.exists() else 0
 
 
 class ADovecot(unittest.TestCase):
@@ -140,9 +35,9 @@ class ADovecot(unittest.TestCase):
         folder = enter(machine.folder())
         (folder / "dovecot").mkdir()
         (folder / "dovecot").chmod(0o755)
-        cls.dovecot = enter(Dovecot(folder / "dovecot"))
+        cls.dovecot = enter(Dovecot(folder / "dovecot", USERS))
         routes = folder / "routes"
-        routes.write_text(f"box.example lmtp:inet:127.0.0.1:{cls.dovecot.port}\n"
+        routes.write_text(f"box.example lmtp:inet:127.0.0.1:{cls.dovecot.ports['lmtp']}\n"
                           f"unix.example lmtp:unix:{cls.dovecot.socket}\n")
         cls.mta = enter(harness.Instance(folder, {
             "transport_maps": f"texthash:{routes}",
@@ -173,7 +68,7 @@ class ADovecot(unittest.TestCase):
         self.assertTrue(any(CONTENT in content for content in self.dovecot.maildir(user)))
 
     def test_gets_mail_over_tcp(self):
-        self.assert_delivered("bob", "box.example", f"127.0.0.1[127.0.0.1]:{self.dovecot.port}")
+        self.assert_delivered("bob", "box.example", f"127.0.0.1[127.0.0.1]:{self.dovecot.ports['lmtp']}")
 
     def test_gets_mail_over_its_socket(self):
         self.assert_delivered("carol", "unix.example", f"mta.example[{self.dovecot.socket}]")

@@ -30,6 +30,8 @@ MAILBOX_OWNER = "nobody" if IS_ROOT else MAIL_OWNER
 # As dist/bin has them; the programs find one another there. Copies, because they ask /proc/self/exe.
 _PROGRAMS = {
     "postfleet": "commands/postfleet",
+    "sendmail": "commands/sendmail",
+    "postdrop": "commands/postdrop",
     "postfleetd": "services/all/postfleetd",
     "postfleet-launcher": "services/launcher/launcher",
     "postfleet-delivery-helper": "services/delivery/privileged/helper",

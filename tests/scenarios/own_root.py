@@ -48,7 +48,7 @@ class OwnRoot:
         for name in ("bin", "sbin", "lib", "lib64"):
             (folder / name).symlink_to(f"usr/{name}")
         (folder / "var/run").symlink_to("../run")
-        self._copy_programs(_unpacked(package))
+        self._copy_programs(unpacked(package))
         self.ids = {name: _FIRST_ID + number for number, name in enumerate(users)}
         self.write("etc/passwd", "root:x:0:0::/:/bin/sh\n" + "".join(
             f"{name}:x:{number}:{number}::/var/mail:/bin/sh\n" for name, number in self.ids.items()))
@@ -150,7 +150,7 @@ class Server:
         return [path.read_bytes() for path in new.glob("*")] if new.is_dir() else []
 
 
-def _unpacked(package):
+def unpacked(package):
     home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     folder = pathlib.Path(cache, "postfleet", "unpacked", package)

@@ -1,6 +1,7 @@
 """`postconf` beside Postfix's own: what it prints and what it makes of main.cf and master.cf."""
 
 import difflib
+import itertools
 import os
 import re
 import shutil
@@ -49,6 +50,7 @@ SHOWN = (
     "-M", "-Mf", "-Mx relay", "-M submission", "-M smtp/inet relay nosuch", "-M */inet", "-F", "-Ff verylongservicename",
     "-F submission/inet/chroot", "-Fh smtp/inet", "-FH smtp", "-F */*/chroot", "-P", "-Ph", "-PH", "-Pf", "-Px relay/unix",
     "-P submission/inet/syslog_name", "-P smtp", "-P */inet/mynetworks",
+    "-a -n", "-t", "-b", "-b a b", "-bt", "-M -C user", "-d -C service", "-C service", "-Cservice -x", "-x mailbox_command smtpd_expansion_filter",
     "-nd", "-de", "-hH", "-e", "-Mn", "-FX a/b/c", "-P# a/b/c", "-C foo", "-ne a=b", "-MF")
 EDITS = (
     ("-e", "mydestination=a, b"), ("newone = x  y", "myorigin = z"), ("-e", "relay_domains=q"), ("-X", "mydestination", "nosuch"),
@@ -62,6 +64,22 @@ EDITS = (
     ("-P", "submission/inet/syslog_name=foo"), ("-P", "smtp/inet/new=a b"), ("-P", "127.0.0.1:10025/inet/mynetworks=x"),
     ("-PX", "submission/inet/syslog_name", "submission/inet/nosuch"), ("-Pe", "*/unix/x=y"),
     ("-PX", "submission/inet/smtpd_client_restrictions"))
+# Of master.cf: each alone.
+MASTER_LINES = (
+    "smtp inet n - n - - smtpd -o a = b", "smtp inet n - n - - smtpd -o", "smtp inet n - n - - smtpd -o {a = b} -v -v",
+    "smtp inet n - n - - smtpd -oa=b", "smtp unix - - n - - smtp -o {a}",
+    "smtp inet n - n - - smtpd -o =b", "smtp inet n - n - - smtpd -o a=", "smtp inet n - n 1000? - /bin/x",
+    "  smtp inet n - n - - smtpd", "[::1]:smtp inet n - n - - smtpd",
+    "x unix - n n - 10 pipe flags=F user=a argv=/bin/x { a b } ${recipient} -o q=r",
+    "x unix - n n - 10 pipe -v -o a=b flags=F -o q=r user=a argv=/bin/x",
+    "submission inet n - y - - smtpd -o { smtpd_banner = a b } -o b={c d}")
+# Each pair of these is taken, or refused in the same words.
+LETTERS = ("-a", "-b", "-d", "-e", "-f", "-h", "-M", "-oused=b", "-P", "-t", "-x", "-X")
+TEMPLATES = (
+    "failure_template = <<EOF\nSubject: mine\nFrom: me\n\nOn $myhostname, $maximal_queue_lifetime_hours ${mail_name} $$ $(used)\nmore\nEOF\n",
+    "# comment\n\nnosuch_template = <<EOF\nSubject: x\n\nt\nEOF\ndelay_template = <<END\n\nonly text\nEND\n",
+    "success_template = <<EOF\nSubject: x\nEOF\n", "failure_template = <<EOF\nNosuch: x\n\ntext\nEOF\n",
+    "verify_template = <<EOF\nSubject: \u00f6\n\ntext\nEOF\n", "failure_template = <<EOF\n\n$nosuch\nEOF\n", "")
 # Both say it; what else they warn of is their own.
 _SAID = re.compile(r": unknown parameter|: unmatched request|: fatal: |: multiple entries")
 # -c is a parameter of main.cf there, and none here.
@@ -74,6 +92,7 @@ class Side:
 
     def run(self, folder, arguments):
         """(status, standard output, standard error) in what both are meant to have."""
+        os.utime(folder / "main.cf", (1, 1))  # Postfix waits for a young file
         result = subprocess.run([*self._command, "-c", str(folder), *arguments], executable=self._executable,
                                 capture_output=True, text=True, check=False)
         return (result.returncode, [line for line in result.stdout.splitlines()
@@ -106,6 +125,33 @@ class Postconf(unittest.TestCase):
             with self.subTest(line):
                 theirs, ours = self.both(*line.split())
                 self.assertEqual(ours, theirs, "\n".join(difflib.unified_diff(theirs[1], ours[1], lineterm="", n=0)))
+
+    def test_prints_lines_of_master_cf_as_postfix_does(self):
+        for line in MASTER_LINES:
+            for folder in self.folders.values():
+                (folder / "master.cf").write_text(line + "\n")
+            for option in ("-M", "-Mf", "-P", "-F"):
+                with self.subTest((option, line)):
+                    theirs, ours = self.both(option)
+                    self.assertEqual(ours[:2], theirs[:2])
+
+    def test_takes_and_refuses_options_together_as_postfix_does(self):
+        for pair in itertools.combinations(LETTERS, 2):
+            with self.subTest(pair):
+                theirs, ours = self.both(*pair)
+                self.assertEqual((ours[0], ours[2]), (theirs[0], theirs[2]))
+
+    def test_shows_the_texts_of_notices_as_postfix_does(self):
+        for text in TEMPLATES:
+            for folder in self.folders.values():
+                (folder / "notices").write_text(text)
+                with open(folder / "main.cf", "a") as main_cf:
+                    main_cf.write(f"bounce_template_file = {folder}/notices\n")
+            for option in ("-t", "-b"):
+                with self.subTest((option, text)):
+                    theirs, ours = self.both(option)
+                    self.assertEqual(ours[:2], theirs[:2])
+            self.assertEqual(*(side[:2] for side in self.both("-t", "")))
 
     def test_edits_as_postfix_does(self):
         for arguments in EDITS:

@@ -1,7 +1,9 @@
 """scenario_test: one <name>.py of facts, run against all programs."""
 
 _PROGRAMS = [
+    "//commands:postdrop",
     "//commands:postfleet",
+    "//commands:sendmail",
     "//services/all:postfleetd",
     "//services/delivery/privileged:helper",
     "//services/delivery:deliveryd",

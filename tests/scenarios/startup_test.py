@@ -92,8 +92,8 @@ class StartUp(unittest.TestCase):
                          r"\(did you mean \"relayhost\"\?\)")
 
     def test_warns_of_a_parameter_that_it_does_not_support(self):
-        mta = self.started({"anvil_status_update_time": "60s"})
-        mta.wait_for_log(r"warning: main\.cf line \d+: parameter \"anvil_status_update_time\" is not supported yet; "
+        mta = self.started({"qmqpd_error_delay": "2s"})
+        mta.wait_for_log(r"warning: main\.cf line \d+: parameter \"qmqpd_error_delay\" is not supported yet; "
                          r"its value is ignored")
 
     def test_refuses_to_leave_out_a_protection_that_is_asked_for(self):

@@ -94,6 +94,14 @@ NoticeTemplates ReadTemplates(const config::Config& config) {
   return templates;
 }
 
+// Of all notices: what smtpd would tell a postmaster of a session (class notify) is not ours.
+bool DetectsSmtputf8(const config::Config& config) {
+  const std::vector<std::string> classes = config.GetList("smtputf8_autodetect_classes");
+  return config.GetBool("smtputf8_enable") &&
+         std::any_of(classes.begin(), classes.end(),
+                     [](const std::string& name) { return name == "bounce" || name == "all"; });
+}
+
 // The parameter's address, whole.
 std::string NoticeRecipient(const config::Config& config, const char* parameter) {
   std::string recipient = config.GetString(parameter);
@@ -122,6 +130,7 @@ BounceOptions BounceOptions::FromConfig(const config::Config& config) {
       {"2bounce", "2bounce_notice_recipient", &options.double_bounce_recipient},
       {"delay", "delay_notice_recipient", &options.delay_recipient},
   };
+  options.detect_smtputf8 = DetectsSmtputf8(config);
   for (const std::string& name : config.GetList("notify_classes")) {
     for (const auto& row : classes) {
       if (!message::EqualsIgnoreCase(name, row.name)) continue;
@@ -272,7 +281,10 @@ void BounceAgent::Submit(const Running& running, const NoticeRequest& request, b
   // Where its header says 8bit, whether or not a byte is.
   envelope->set_body_8bitmime(options_.names.smtputf8 || delivery.envelope().body_8bitmime() ||
                               HasEightBit(text));
-  envelope->set_smtputf8(delivery.envelope().smtputf8());
+  const bool needs_utf8 = HasEightBit(HeaderOf(text)) || HasEightBit(request.recipient);
+  envelope->set_smtputf8(delivery.envelope().smtputf8() ||
+                         (options_.detect_smtputf8 && needs_utf8));
+  envelope->set_content_lines(static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n')));
   message->add_recipients()->set_address(std::string(request.recipient));
 
   maillog::Info("cleanup", request.queue_id,

@@ -36,6 +36,7 @@ struct BounceOptions {
   // Who is told in the null sender's place of what arrived: as above, of class 2bounce alone.
   std::string null_success_recipient;
   std::string delay_recipient;
+  bool detect_smtputf8 = false;  // smtputf8_autodetect_classes has bounce
 
   // A bounce_template_file that is wrong is warned of; what is built in takes its place.
   static BounceOptions FromConfig(const config::Config& config);

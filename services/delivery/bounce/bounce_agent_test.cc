@@ -108,6 +108,8 @@ TEST_F(BounceAgentTest, TheNoticeIsOneChunkForTheSender) {
   EXPECT_EQ(notice.payload_crc32c(), Crc32c(Notice()));
   EXPECT_FALSE(notice.abandon());
   EXPECT_EQ(notice.message().content_bytes(), Notice().size());
+  EXPECT_EQ(notice.message().envelope().content_lines(),
+            static_cast<uint64_t>(std::ranges::count(Notice(), '\n')));
   EXPECT_EQ(notice.message().envelope().sender(), "");
   EXPECT_TRUE(notice.message().envelope().is_notice());
   EXPECT_TRUE(notice.message().envelope().body_8bitmime());
@@ -364,6 +366,13 @@ TEST(BounceOptions, TheClassOfDoubleBouncesImpliesNoOther) {
   EXPECT_EQ(options.bounce_recipient, "");
   EXPECT_EQ(options.double_bounce_recipient, "postmaster@o.test");
   EXPECT_EQ(options.null_success_recipient, "postmaster@o.test");
+}
+
+TEST(BounceOptions, SmtpUtf8IsDetectedInTheClassesThatAreNamed) {
+  EXPECT_FALSE(Read("smtputf8_autodetect_classes = sendmail, verify\n").detect_smtputf8);
+  EXPECT_TRUE(Read("smtputf8_autodetect_classes = smtpd, bounce\n").detect_smtputf8);
+  EXPECT_TRUE(Read("smtputf8_autodetect_classes = all\n").detect_smtputf8);
+  EXPECT_FALSE(Read("smtputf8_autodetect_classes = all\nsmtputf8_enable = no\n").detect_smtputf8);
 }
 
 TEST_F(BounceAgentTest, UnreadableContentsFailTheNotice) {

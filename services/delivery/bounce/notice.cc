@@ -104,6 +104,11 @@ std::string_view ActionOf(NoticeKind kind, const mail::v1::Outcome& outcome) {
 
 std::string Date(int64_t ms) { return message::FormatMailDate({.seconds = ms / 1000}); }
 
+// A command that fails may have said a status and nothing else.
+std::string TextOf(const mail::v1::Outcome& outcome) {
+  return outcome.text().empty() ? "(description unavailable)" : outcome.text();
+}
+
 class Notice {
  public:
   Notice(const scheduler::v1::Delivery& delivery, const NoticeRequest& request,
@@ -221,7 +226,7 @@ std::string Notice::RecipientText(const queue::v1::BouncedRecipient& bounced, si
   if (original != bounced.recipient().address()) {
     ConcatTo(&text, " (expanded from <", Quoted(original), ">)");
   }
-  ConcatTo(&text, ": ", PrintableText(bounced.outcome().text(), detail));
+  ConcatTo(&text, ": ", PrintableText(TextOf(bounced.outcome()), detail));
   std::string wrapped;
   AppendWrapped(text, &wrapped);
   return wrapped;
@@ -258,9 +263,13 @@ std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
   if (!outcome.remote_mta().empty()) {
     ConcatTo(&report, "Remote-MTA: dns; ", PrintableText(outcome.remote_mta(), 255), "\n");
   }
-  const bool by_server = !outcome.diagnostic().empty();
-  AppendWrapped(Concat("Diagnostic-Code: ", by_server ? "smtp; " : "X-Postfix; ",
-                       PrintableText(by_server ? outcome.diagnostic() : outcome.text(), detail)),
+  // A server's words, a command's, or our own.
+  const bool is_own = outcome.diagnostic().empty();
+  AppendWrapped(Concat("Diagnostic-Code: ",
+                       is_own                         ? "X-Postfix; "
+                       : outcome.remote_mta().empty() ? "x-unix; "
+                                                      : "smtp; ",
+                       PrintableText(is_own ? TextOf(outcome) : outcome.diagnostic(), detail)),
                 &report);
   if (request_.kind == NoticeKind::kDelay) {
     ConcatTo(&report, "Will-Retry-Until: ", Date(delivery_.retry_until_ms()), "\n");

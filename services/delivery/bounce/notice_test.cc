@@ -278,6 +278,18 @@ Diagnostic-Code: smtp; 550-5.1.1 first line  with  blanks?tab and
   EXPECT_THAT(notice, HasSubstr("\nReturn-Path: <\"a b\"@v.test>\nA: b\n\n--"));
 }
 
+TEST(Notice, ACommandsWordsAreSaidToBeSo) {
+  scheduler::v1::Delivery delivery = Delivery();
+  *delivery.add_bounced() =
+      Bounced("r@v.test", "5.1.1", "user unknown. Command output: who?", "", "who?");
+  *delivery.add_bounced() = Bounced("q@v.test", "5.7.1", "");
+  const std::string notice = Compose(delivery, {});
+  EXPECT_THAT(notice, HasSubstr("<r@v.test>: user unknown. Command output: who?\n"));
+  EXPECT_THAT(notice, HasSubstr("Status: 5.1.1\nDiagnostic-Code: x-unix; who?\n"));
+  EXPECT_THAT(notice, HasSubstr("<q@v.test>: (description unavailable)\n"));
+  EXPECT_THAT(notice, HasSubstr("Diagnostic-Code: X-Postfix; (description unavailable)\n"));
+}
+
 TEST(Notice, TheAddressBeforeAliasingIsNamed) {
   scheduler::v1::Delivery delivery = Delivery();
   auto* bounced = delivery.add_bounced();

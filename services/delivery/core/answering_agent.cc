@@ -39,15 +39,14 @@ void AnsweringAgent::Start(std::unique_ptr<Attempt> attempt) {
                               .start_ms = now_ms,
                               .connected_ms = now_ms,
                               .end_ms = now_ms};
-  const std::string_view program = kind_ == Kind::kDiscard ? "discard" : "error";
   AttemptResult result;
   result.result.set_id(delivery.id());
   for (const mail::v1::Recipient& recipient : delivery.recipients()) {
     mail::v1::Outcome& outcome = *result.result.add_outcomes();
     outcome = AnswerOf(kind_, delivery.nexthop());
     outcome.set_recipient_number(recipient.number());
-    maillog::Write(program, LineAndFinalOutcome(delivery.queue_id(), recipient, "none", times,
-                                                soft_bounce_, &outcome));
+    maillog::Write(program_, LineAndFinalOutcome(delivery.queue_id(), recipient, "none", times,
+                                                 soft_bounce_, &outcome));
   }
   attempt->done(std::move(result));
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "libs/base/clock.h"
 #include "services/delivery/core/agent.h"
@@ -18,8 +19,14 @@ class AnsweringAgent final : public Agent {
  public:
   enum class Kind { kError, kDiscard };
 
-  AnsweringAgent(Kind kind, bool soft_bounce, const Clock& clock)
-      : kind_(kind), soft_bounce_(soft_bounce), clock_(clock) {}
+  // `program` as maillog takes it; empty: the usual one.
+  AnsweringAgent(Kind kind, bool soft_bounce, const Clock& clock, std::string program = {})
+      : kind_(kind),
+        program_(!program.empty()       ? std::move(program)
+                 : kind == Kind::kError ? "error"
+                                        : "discard"),
+        soft_bounce_(soft_bounce),
+        clock_(clock) {}
 
   void Start(std::unique_ptr<Attempt> attempt) override;
   void Cancel(uint64_t) override {}
@@ -27,6 +34,7 @@ class AnsweringAgent final : public Agent {
 
  private:
   const Kind kind_;
+  const std::string program_;
   const bool soft_bounce_;
   const Clock& clock_;
 };

@@ -10,6 +10,11 @@
 namespace postfleet::delivery {
 namespace {
 
+using maillog::Event;
+using maillog::Fact;
+using maillog::Line;
+using maillog::NumberText;
+
 // "x y"@d: as a log reader would give it back to a command.
 std::string Quoted(const std::string& address) { return mail::SplitAddress(address).ToSmtp(); }
 
@@ -24,40 +29,43 @@ std::string_view StatusWord(mail::v1::Outcome::Action action) {
   }
 }
 
-std::string Line(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                 std::string_view relay, const AttemptTimes& times,
-                 const mail::v1::Outcome& outcome, std::string_view word) {
+Line MakeLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
+              std::string_view relay, const AttemptTimes& times, const mail::v1::Outcome& outcome,
+              std::string_view word) {
   const int64_t start = std::max(times.start_ms, times.active_ms);
   const int64_t connected = std::max(times.connected_ms, start);
   const int64_t end = std::max(times.end_ms, connected);
-  std::string line = Concat(queue_id, ": to=<", Quoted(recipient.address()), ">");
+  Line line = Line::Of(Fact("queue_id", queue_id), ": to=<",
+                       Fact("to", Quoted(recipient.address())), '>', Event("delivery"));
   if (!recipient.original_address().empty() &&
       recipient.original_address() != recipient.address()) {
-    ConcatTo(&line, ", orig_to=<", Quoted(recipient.original_address()), ">");
+    line.Add(", orig_to=<", Fact("orig_to", Quoted(recipient.original_address())), '>');
   }
-  ConcatTo(&line, ", relay=", relay);
-  if (times.connection_use > 1) ConcatTo(&line, ", conn_use=", times.connection_use);
-  ConcatTo(&line, ", delay=", DelayText(end - times.arrival_ms),
-           ", delays=", DelayText(times.active_ms - times.arrival_ms), "/",
-           DelayText(start - times.active_ms), "/", DelayText(connected - start), "/",
-           DelayText(end - connected), ", dsn=", outcome.status(), ", status=", word, " (",
-           outcome.text(), ")");
+  line.Add(", relay=", Fact("relay", relay));
+  if (times.connection_use > 1) line.Add(", conn_use=", Fact("conn_use", times.connection_use));
+  const std::string delay = DelayText(end - times.arrival_ms);
+  const std::string delays =
+      Concat(DelayText(times.active_ms - times.arrival_ms), '/', DelayText(start - times.active_ms),
+             '/', DelayText(connected - start), '/', DelayText(end - connected));
+  line.Add(", delay=", NumberText{"delay", delay}, ", delays=", Fact("delays", delays),
+           ", dsn=", Fact("dsn", outcome.status()), ", status=", Fact("status", word), " (",
+           Fact("text", outcome.text()), ')');
   return line;
 }
 
 }  // namespace
 
-std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                          std::string_view relay, const AttemptTimes& times,
-                          const mail::v1::Outcome& outcome) {
-  return Line(queue_id, recipient, relay, times, outcome, StatusWord(outcome.action()));
+Line RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                   std::string_view relay, const AttemptTimes& times,
+                   const mail::v1::Outcome& outcome) {
+  return MakeLine(queue_id, recipient, relay, times, outcome, StatusWord(outcome.action()));
 }
 
-std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                                std::string_view relay, const AttemptTimes& times, bool soft_bounce,
-                                mail::v1::Outcome* outcome) {
+Line LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                         std::string_view relay, const AttemptTimes& times, bool soft_bounce,
+                         mail::v1::Outcome* outcome) {
   if (!soft_bounce || outcome->action() != mail::v1::Outcome::ACTION_BOUNCED) {
-    std::string line = RecipientLine(queue_id, recipient, relay, times, *outcome);
+    Line line = RecipientLine(queue_id, recipient, relay, times, *outcome);
     constexpr uint32_t kTold = mail::v1::NOTIFY_FLAG_SUCCESS | mail::kNotifyFlagToldHere;
     if (outcome->action() == mail::v1::Outcome::ACTION_SENT &&
         (recipient.dsn_notify() & kTold) != 0) {
@@ -67,7 +75,7 @@ std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recip
   }
   outcome->set_action(mail::v1::Outcome::ACTION_DEFERRED);
   if (!outcome->status().empty()) outcome->mutable_status()->front() = '4';
-  return Line(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
+  return MakeLine(queue_id, recipient, relay, times, *outcome, "SOFTBOUNCE");
 }
 
 }  // namespace postfleet::delivery

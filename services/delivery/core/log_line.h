@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "libs/base/log_line.h"
 #include "proto/postfleet/mail/v1/mail.pb.h"
 
 namespace postfleet::delivery {
@@ -25,15 +26,15 @@ struct AttemptTimes {
 };
 
 // `relay` is "none", "host[address]:port", "virtual".
-std::string RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                          std::string_view relay, const AttemptTimes& times,
-                          const mail::v1::Outcome& outcome);
+maillog::Line RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                            std::string_view relay, const AttemptTimes& times,
+                            const mail::v1::Outcome& outcome);
 
 // The line, and what follows of it. With soft_bounce, what would be returned is deferred, 4.x: the
 // line says status=SOFTBOUNCE. The outcome of
 // mail that was sent, and of which the sender wants to know, names the relay as notices do.
-std::string LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
-                                std::string_view relay, const AttemptTimes& times, bool soft_bounce,
-                                mail::v1::Outcome* outcome);
+maillog::Line LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
+                                  std::string_view relay, const AttemptTimes& times,
+                                  bool soft_bounce, mail::v1::Outcome* outcome);
 
 }  // namespace postfleet::delivery

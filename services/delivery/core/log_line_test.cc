@@ -42,7 +42,7 @@ TEST(RecipientLine, TimesThatWereNotReachedAreZero) {
 TEST(RecipientLine, ALocalPartThatNeedsQuotesHasThem) {
   mail::v1::Recipient recipient;
   recipient.set_address("x y@d");
-  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {}, Sent()).substr(0, 16),
+  EXPECT_EQ(RecipientLine("4fX", recipient, "none", {}, Sent()).text().substr(0, 16),
             "4fX: to=<\"x y\"@d");
 }
 
@@ -50,9 +50,11 @@ TEST(RecipientLine, SaysWhichUseOfAConnectionItWas) {
   mail::v1::Recipient recipient;
   recipient.set_address("a@b");
   EXPECT_NE(RecipientLine("4fX", recipient, "mx[192.0.2.1]:25", {.connection_use = 2}, Sent())
+                .text()
                 .find("relay=mx[192.0.2.1]:25, conn_use=2, delay=0, "),
             std::string::npos);
   EXPECT_EQ(RecipientLine("4fX", recipient, "mx[192.0.2.1]:25", {.connection_use = 1}, Sent())
+                .text()
                 .find("conn_use"),
             std::string::npos);
 }

@@ -1,12 +1,14 @@
 #include "services/delivery/mailbox/virtual_agent.h"
 
 #include <cerrno>
+#include <cstring>
 #include <utility>
 #include <variant>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
-#include "libs/mail/address.h"
+#include "services/delivery/core/mailbox_fields.h"
+#include "services/delivery/core/mbox_contents.h"
 
 namespace postfleet::delivery {
 namespace {
@@ -15,14 +17,24 @@ using mail::v1::Outcome;
 
 // Leaves room in privileged::kRequestBytesMax for one more target.
 constexpr size_t kTargetBytesMax = 4 << 20;
+constexpr char kNotOwned[] = "is not owned by recipient";
 
-// Quoted as in SMTP; the domain stays as it was written. Nothing in it can end a header line.
-std::string InHeader(const std::string& address) {
-  std::string text = address.empty() ? "" : mail::QuoteAddress(address);
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 32 || c == 127) c = '?';
+// Of the file system.
+Outcome OutcomeOfError(int error_number, const std::string& text) {
+  switch (error_number) {
+    case EFBIG:
+    case EDQUOT:
+      return MakeOutcome(Outcome::ACTION_BOUNCED, "5.2.2", text);
+    case ENOSPC:
+    case EIO:
+    case EROFS:
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+      return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.0", text);
+    default:
+      return MakeOutcome(Outcome::ACTION_DEFERRED, "4.2.0", text);
   }
-  return text;
 }
 
 Outcome Failed(const absl::Status& status) {
@@ -38,8 +50,9 @@ Outcome Failed(const absl::Status& status) {
 std::string MailboxHeader(const std::string& sender, const mail::v1::Recipient& recipient) {
   const std::string& original =
       recipient.original_address().empty() ? recipient.address() : recipient.original_address();
-  return Concat("Return-Path: <", InHeader(sender), ">\nX-Original-To: ", InHeader(original),
-                "\nDelivered-To: ", InHeader(recipient.address()), "\n");
+  return Concat("Return-Path: <", AddressInHeader(sender),
+                ">\nX-Original-To: ", AddressInHeader(original),
+                "\nDelivered-To: ", AddressInHeader(recipient.address()), "\n");
 }
 
 Outcome OutcomeOf(const privileged::TargetResult& result) {
@@ -57,27 +70,42 @@ Outcome OutcomeOf(const privileged::TargetResult& result) {
     case privileged::Code::kFailed:
       break;
   }
-  switch (result.error_number) {
-    case EFBIG:
-    case EDQUOT:
-      return MakeOutcome(Outcome::ACTION_BOUNCED, "5.2.2", text);
-    case ENOSPC:
-    case EIO:
-    case EROFS:
-    case ENOMEM:
-    case EMFILE:
-    case ENFILE:
-      return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.0", text);
-    default:
-      return MakeOutcome(Outcome::ACTION_DEFERRED, "4.2.0", text);
+  return OutcomeOfError(result.error_number, text);
+}
+
+Outcome OutcomeOfMbox(const std::string& path, const ActionFailure& failure) {
+  using Kind = ActionFailure::Kind;
+  switch (failure.kind) {
+    case Kind::kNone: {
+      Outcome delivered = MakeOutcome(Outcome::ACTION_SENT, "2.0.0", "delivered to mailbox");
+      delivered.set_success(Outcome::SUCCESS_DELIVERED);
+      return delivered;
+    }
+    case Kind::kCancelled:
+      return Failed(absl::CancelledError());
+    case Kind::kUnavailable:
+    case Kind::kContents:
+      return Failed(absl::UnavailableError(failure.text));
+    case Kind::kRefused:
+    case Kind::kFailed:
+      break;
   }
+  std::string text = Concat("delivery failed to mailbox ", path, ": ", failure.text);
+  if (failure.kind == Kind::kRefused && !failure.text.ends_with(kNotOwned)) {
+    return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.5", text);
+  }
+  if (failure.error_number != 0) {
+    ConcatTo(&text, ": ", std::string_view(strerror(failure.error_number)));
+  }
+  return OutcomeOfError(failure.error_number, text);
 }
 
 VirtualAgent::VirtualAgent(VirtualOptions options,
                            std::shared_ptr<privileged::HelperConnections> connections,
-                           const Clock& clock)
+                           std::shared_ptr<UserActions> actions, const Clock& clock)
     : options_(std::move(options)),
       connections_(std::move(connections)),
+      actions_(std::move(actions)),
       clock_(clock),
       mailboxes_(options_) {
   // TransportsFrom has opened it.
@@ -102,10 +130,14 @@ void VirtualAgent::Start(std::unique_ptr<Attempt> attempt) {
                    .end_ms = now_ms};
   running.result.result.set_id(id);
   privileged::Request request = RequestFor(running);
-  if (request.targets.empty()) return Finish(id);
+  if (!running.mboxes.empty()) {
+    running.shared = std::make_unique<SharedContents>(std::move(running.attempt->contents));
+  }
+  if (request.targets.empty()) return WriteMbox(id);
   privileged::Handover handover;
   handover.request = std::move(request);
-  handover.contents = std::move(running.attempt->contents);
+  handover.contents =
+      running.shared ? running.shared->Open() : std::move(running.attempt->contents);
   handover.done = [this, alive = std::weak_ptr(alive_), id](
                       const absl::Status& status, std::vector<privileged::TargetResult> results) {
     if (!alive.expired()) OnAnswer(id, status, results);
@@ -130,6 +162,10 @@ privileged::Request VirtualAgent::RequestFor(Running& running) {
       continue;
     }
     Mailbox& mailbox = std::get<Mailbox>(found);
+    if (mailbox.is_mbox) {
+      running.mboxes.emplace_back(i, std::move(mailbox));
+      continue;
+    }
     privileged::Target target = {.uid = mailbox.uid,
                                  .gid = mailbox.gid,
                                  .path = std::move(mailbox.path),
@@ -164,7 +200,57 @@ void VirtualAgent::OnAnswer(uint64_t delivery_id, const absl::Status& status,
     }
     Decide(running, running.recipients[i], OutcomeOf(results[i]));
   }
-  Finish(delivery_id);
+  running.handover = 0;
+  WriteMbox(delivery_id);
+}
+
+void VirtualAgent::WriteMbox(uint64_t delivery_id) {
+  Running& running = running_.at(delivery_id);
+  while (running.is_cancelled && !running.mboxes.empty()) {
+    Decide(running, running.mboxes.back().first, Failed(absl::CancelledError()));
+    running.mboxes.pop_back();
+  }
+  if (running.mboxes.empty()) return Finish(delivery_id);
+  const auto [recipient, mailbox] = std::move(running.mboxes.back());
+  running.mboxes.pop_back();
+  const scheduler::v1::Delivery& sent = running.attempt->delivery;
+  std::vector<std::string> components;
+  const std::string refusal = privileged::CheckPath(mailbox.path, &components);
+  if (!refusal.empty()) {
+    return OnMbox(delivery_id, recipient, Concat(mailbox.base, "/", mailbox.path),
+                  {.kind = ActionFailure::Kind::kRefused, .text = refusal});
+  }
+  MailboxDelivery delivery;
+  delivery.kind = MailboxDelivery::Kind::kMbox;
+  delivery.user = {.uid = mailbox.uid, .gid = mailbox.gid};
+  delivery.path = Concat(mailbox.base, mailbox.base.ends_with('/') ? "" : "/", mailbox.path);
+  delivery.header = MboxFromLine(sent.envelope().sender(), clock_.WallMillis()) +
+                    MailboxHeader(sent.envelope().sender(), sent.recipients(recipient));
+  delivery.file_bytes_max = options_.file_bytes_max;
+  delivery.locks = options_.locks;
+  delivery.must_be_owned = options_.strict_mailbox_ownership;
+  const std::string path = delivery.path;
+  running.action = actions_->Deliver(std::move(delivery), MboxContents(running.shared->Open()),
+                                     [this, alive = std::weak_ptr(alive_), delivery_id,
+                                      recipient = recipient, path](const ActionFailure& failure) {
+                                       if (!alive.expired())
+                                         OnMbox(delivery_id, recipient, path, failure);
+                                     });
+}
+
+void VirtualAgent::OnMbox(uint64_t delivery_id, int recipient, const std::string& path,
+                          const ActionFailure& failure) {
+  Running& running = running_.at(delivery_id);
+  running.action = 0;
+  if (failure.text.ends_with(kNotOwned)) {
+    maillog::Warning(options_.program,
+                     "specify \"strict_mailbox_ownership = no\" to ignore mailbox ownership "
+                     "mismatch");
+  } else if (failure.kind == ActionFailure::Kind::kRefused) {
+    maillog::Warning(options_.program, "the delivery helper refused: ", failure.text);
+  }
+  Decide(running, recipient, OutcomeOfMbox(path, failure));
+  WriteMbox(delivery_id);
 }
 
 void VirtualAgent::Decide(Running& running, int recipient, Outcome outcome) {
@@ -188,7 +274,10 @@ void VirtualAgent::Finish(uint64_t delivery_id) {
 
 void VirtualAgent::Cancel(uint64_t delivery_id) {
   const auto running = running_.find(delivery_id);
-  if (running != running_.end()) connections_->Cancel(running->second.handover);
+  if (running == running_.end()) return;
+  running->second.is_cancelled = true;
+  if (running->second.handover != 0) connections_->Cancel(running->second.handover);
+  if (running->second.action != 0) actions_->Cancel(running->second.action);
 }
 
 }  // namespace postfleet::delivery

@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "libs/base/maillog.h"
+#include "services/delivery/privileged/helper_actions.h"
 #include "services/delivery/privileged/spawn.h"
 
 namespace postfleet::delivery {
@@ -24,6 +25,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
 constexpr char kContents[] = "Subject: hello\n\nbody\n";
@@ -31,7 +33,11 @@ constexpr char kContents[] = "Subject: hello\n\nbody\n";
 class OnePiece : public ContentReader {
  public:
   OnePiece(runtime::EventLoop& loop, std::string text, absl::Status status = {})
-      : loop_(loop), text_(std::move(text)), status_(std::move(status)) {}
+      : loop_(loop), all_(std::move(text)), text_(all_), status_(std::move(status)) {}
+  bool Restart() override {
+    text_ = all_;
+    return true;
+  }
   void Next(Done done) override {
     loop_.Post([this, alive = std::weak_ptr(alive_), done] {
       if (alive.expired()) return;
@@ -43,6 +49,7 @@ class OnePiece : public ContentReader {
 
  private:
   runtime::EventLoop& loop_;
+  const std::string all_;
   std::string text_;
   absl::Status status_;
   const std::shared_ptr<char> alive_ = std::make_shared<char>();
@@ -76,7 +83,8 @@ class VirtualAgentTest : public ::testing::Test {
         " {@catch.test = catch/}, {mbox@v.test = v.test/mbox}, {dots@v.test = ../dots/},"
         " {lowuid@v.test = l/}, {nouid@v.test = l/}, {baduid@v.test = l/}, {nogid@v.test = l/} }"};
     options_.uid_maps = {"inline:{ {alice@v.test = " + uids + "}, {@catch.test = " + uids +
-                         "}, {dots@v.test = " + uids + "}, {nogid@v.test = " + uids +
+                         "}, {mbox@v.test = " + uids + "}, {dots@v.test = " + uids +
+                         "}, {nogid@v.test = " + uids +
                          "}, {lowuid@v.test = 50}, {baduid@v.test = bad} }"};
     options_.gid_maps = {"inline:{ {@v.test = " + std::to_string(gid_) +
                          "}, {@catch.test = " + std::to_string(gid_) + "}, {nogid@v.test = 0} }"};
@@ -84,10 +92,14 @@ class VirtualAgentTest : public ::testing::Test {
         {.path = "services/delivery/privileged/helper", .connections = 2, .minimum_uid = 100});
     ASSERT_EQ(helper_.error, "");
     connections_ = std::make_shared<privileged::HelperConnections>(loop_, helper_.sockets);
+    actions_ = std::make_shared<privileged::HelperActions>(loop_, connections_, "mx1", clock_);
+    while (connections_->worker() == 0) loop_.io().run_one();
+    loop_.io().restart();
   }
 
   void TearDown() override {
     agent_.reset();
+    actions_.reset();
     connections_.reset();
     loop_.Stop();
     waitpid(helper_.pid, nullptr, 0);
@@ -115,7 +127,8 @@ class VirtualAgentTest : public ::testing::Test {
   }
 
   std::vector<Outcome> Run(std::unique_ptr<Attempt> attempt) {
-    if (agent_ == nullptr) agent_ = std::make_unique<VirtualAgent>(options_, connections_, clock_);
+    if (agent_ == nullptr)
+      agent_ = std::make_unique<VirtualAgent>(options_, connections_, actions_, clock_);
     AttemptResult answer;
     int answers = 0;
     const uint64_t id = attempt->delivery.id();
@@ -159,6 +172,7 @@ class VirtualAgentTest : public ::testing::Test {
   gid_t gid_ = getgid();
   privileged::HelperProcess helper_;
   std::shared_ptr<privileged::HelperConnections> connections_;
+  std::shared_ptr<UserActions> actions_;
   std::unique_ptr<VirtualAgent> agent_;
   uint64_t last_id_ = 0;
   std::function<void(uint64_t)> during_;
@@ -234,11 +248,36 @@ TEST_F(VirtualAgentTest, TextAndStaticTablesWork) {
   fs::remove(base_ + ".maps");
 }
 
-TEST_F(VirtualAgentTest, AnMboxFileIsNamedAsNotSupported) {
-  const Outcome outcome = RunOne("mbox@v.test");
+TEST_F(VirtualAgentTest, APathWithoutASlashIsAnMboxFile) {
+  fs::create_directories(base_ + "/v.test");
+  ASSERT_EQ(chown((base_ + "/v.test").c_str(), uid_, gid_), 0);
+  const auto outcomes =
+      Run(NewAttempt({"alice@v.test", "mbox@v.test"}, "Subject: x\n\nFrom here\nno newline"));
+  ASSERT_EQ(outcomes.size(), 2u);
+  EXPECT_EQ(outcomes[0].text(), "delivered to maildir");
+  EXPECT_EQ(outcomes[1].text(), "delivered to mailbox");
+  EXPECT_EQ(Messages("v.test/alice").size(), 1u);
+  const std::string mbox = Read(base_ + "/v.test/mbox");
+  EXPECT_THAT(mbox, StartsWith("From \"a b\"@sender.test  "));
+  EXPECT_THAT(mbox, HasSubstr("\nDelivered-To: mbox@v.test\nSubject: x\n"));
+  EXPECT_THAT(mbox, EndsWith("\n>From here\nno newline\n\n"));
+}
+
+TEST_F(VirtualAgentTest, AnMboxFileThatCannotBeWrittenIsTriedAgain) {
+  const Outcome outcome = RunOne("mbox@v.test");  // there is no folder
+  EXPECT_EQ(outcome.action(), Outcome::ACTION_DEFERRED);
+  EXPECT_EQ(outcome.status(), "4.2.0");
+  const std::string path = base_ + "/v.test/mbox";
+  EXPECT_EQ(outcome.text(), "delivery failed to mailbox " + path + ": unable to create lock file " +
+                                path + ".lock: No such file or directory");
+}
+
+TEST_F(VirtualAgentTest, AnMboxFileOutOfTheBaseIsRefused) {
+  options_.mailbox_maps = {"inline:{ {alice@v.test = ../alice} }"};
+  const Outcome outcome = RunOne("alice@v.test");
   EXPECT_EQ(outcome.action(), Outcome::ACTION_DEFERRED);
   EXPECT_EQ(outcome.status(), "4.3.5");
-  EXPECT_THAT(outcome.text(), HasSubstr("mbox"));
+  EXPECT_THAT(outcome.text(), EndsWith("mailbox path with \"..\""));
 }
 
 TEST_F(VirtualAgentTest, APathOutOfTheBaseIsRefusedByTheHelper) {

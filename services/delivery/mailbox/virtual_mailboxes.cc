@@ -29,10 +29,35 @@ std::optional<uint32_t> ParseId(const std::string& text) {
   return id;
 }
 
+absl::StatusOr<MailboxLocks> LocksFrom(const config::Config& config) {
+  constexpr char kParameter[] = "virtual_mailbox_lock";
+  MailboxLocks locks{.fcntl = false, .flock = false, .dotlock = false};
+  const std::pair<std::string_view, bool*> words[] = {
+      {"fcntl", &locks.fcntl}, {"flock", &locks.flock}, {"dotlock", &locks.dotlock}};
+  for (const std::string& given : config.GetList(kParameter)) {
+    const auto* word = std::find_if(std::begin(words), std::end(words),
+                                    [&](const auto& known) { return known.first == given; });
+    if (word == std::end(words)) {
+      return absl::InvalidArgumentError(Concat("unknown ", kParameter, " value \"", given,
+                                               "\" in \"", config.GetString(kParameter), "\""));
+    }
+    *word->second = true;
+  }
+  locks.tries = static_cast<int>(config.GetInt("deliver_lock_attempts"));
+  const auto seconds = [&config](const char* parameter) {
+    return std::chrono::seconds(absl::ToInt64Seconds(config.GetTime(parameter)));
+  };
+  locks.delay = seconds("deliver_lock_delay");
+  locks.stale_after = seconds("stale_lock_time");
+  return locks;
+}
+
 }  // namespace
 
 VirtualOptions VirtualOptions::FromConfig(const config::Config& config) {
   VirtualOptions options;
+  const absl::StatusOr<MailboxLocks> locks = LocksFrom(config);
+  locks.ok() ? void(options.locks = *locks) : void(options.problem = locks.status());
   options.host = HostName();
   options.base = config.GetString("virtual_mailbox_base");
   options.mailbox_maps = config.GetList("virtual_mailbox_maps");
@@ -40,8 +65,10 @@ VirtualOptions VirtualOptions::FromConfig(const config::Config& config) {
   options.gid_maps = config.GetList("virtual_gid_maps");
   options.minimum_uid = static_cast<uid_t>(config.GetInt("virtual_minimum_uid"));
   options.file_bytes_max = static_cast<uint64_t>(config.GetSize("virtual_mailbox_limit"));
+  options.strict_mailbox_ownership = config.GetBool("strict_mailbox_ownership");
   options.recipient_delimiter = config.GetString("recipient_delimiter");
   options.soft_bounce = config.GetBool("soft_bounce");
+  options.tables.allow_substitution = false;
   options.tables.default_type = config.GetString("default_database_type");
   options.status_filter = {.parameter = "virtual_delivery_status_filter",
                            .program = options.program,
@@ -116,14 +143,8 @@ std::variant<Mailbox, Outcome> VirtualMailboxes::Find(const std::string& given) 
 
 std::variant<Mailbox, Outcome> VirtualMailboxes::PlaceOf(const std::string& result,
                                                          const std::string& address) const {
-  if (!result.ends_with('/')) {
-    maillog::Warning(options_.program, "recipient ", address, ": ", result,
-                     " has no \"/\" at its end: mbox files are not supported");
-    return MakeOutcome(Outcome::ACTION_DEFERRED, "4.3.5",
-                       "mailbox files (mbox) are not supported, only Maildir: a result of "
-                       "virtual_mailbox_maps must end in \"/\"");
-  }
   Mailbox mailbox;
+  mailbox.is_mbox = !result.ends_with('/');
   mailbox.base = options_.base.empty() ? "/" : options_.base;
   if (!mailbox.base.starts_with('/') || (options_.base.empty() && !result.starts_with('/'))) {
     return Misconfigured(Concat("recipient ", address, ": mailbox ", options_.base, "/", result,

@@ -6,7 +6,7 @@
 //
 // Errors are outcomes, in Postfix's words: no mailbox is bounced, 5.1.1, `unknown user: "x@d"`;
 // everything that is wrong with our tables is deferred, 4.3.5, with a warning in the log that says
-// what. A path without "/" at its end is an mbox file: not supported, deferred, and said so.
+// what. A path without "/" at its end is an mbox file.
 //
 // Lookups happen on the caller's thread, which is the delivery loop: right for tables in files and
 // memory, which is all there are. A table of a remote server would need a thread of its own.
@@ -24,6 +24,7 @@
 #include "libs/tables/maps.h"
 #include "proto/postfleet/mail/v1/mail.pb.h"
 #include "services/delivery/core/status_filter.h"
+#include "services/delivery/core/user_actions.h"
 
 namespace postfleet::delivery {
 
@@ -37,6 +38,9 @@ struct VirtualOptions {
   std::vector<std::string> gid_maps;
   uid_t minimum_uid = 100;
   uint64_t file_bytes_max = 51200000;  // virtual_mailbox_limit; 0: no limit
+  MailboxLocks locks;                  // virtual_mailbox_lock and its kin
+  bool strict_mailbox_ownership = true;
+  absl::Status problem;  // not OK: what is set cannot be
   std::string recipient_delimiter;
   bool soft_bounce = false;
   StatusFilterOptions status_filter;
@@ -46,6 +50,7 @@ struct VirtualOptions {
 };
 
 struct Mailbox {
+  bool is_mbox = false;
   std::string base;
   std::string path;  // relative
   uid_t uid = 0;

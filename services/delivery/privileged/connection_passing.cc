@@ -24,7 +24,7 @@ struct Packet {
 
   pid_t worker = 0;
   struct iovec bytes = {&worker, sizeof(worker)};
-  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * kConnectionsMax)] = {};
+  alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * (kConnectionsMax + 1))] = {};
   struct msghdr header = {};
 };
 

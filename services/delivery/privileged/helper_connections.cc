@@ -1,6 +1,7 @@
 #include "services/delivery/privileged/helper_connections.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <asio/buffer.hpp>
 #include <asio/local/stream_protocol.hpp>
@@ -8,11 +9,13 @@
 #include <asio/read.hpp>
 #include <asio/write.hpp>
 #include <cerrno>
+#include <cstring>
 #include <deque>
 #include <utility>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "services/delivery/privileged/action_server.h"
 #include "services/delivery/privileged/connection_passing.h"
 
 namespace postfleet::delivery::privileged {
@@ -61,6 +64,7 @@ struct HelperConnections::Core : std::enable_shared_from_this<Core> {
   bool given_up = false;  // nothing waits for a worker any more
   std::deque<Waiting> waiting;
   uint64_t last_number = 0;
+  int control = -1;  // of the worker that came last: where actions begin
 };
 
 // Carries one message at a time: request, contents, answer.
@@ -285,6 +289,9 @@ void HelperConnections::Core::TakeWorker(const std::shared_ptr<Supervisor>& supe
     case Received::kNothingYet:
       break;
     case Received::kConnections:
+      if (control >= 0) close(control);
+      control = received.sockets.back();
+      received.sockets.pop_back();
       for (int socket : received.sockets) {
         connections.push_back(
             std::make_shared<Connection>(shared_from_this(), received.worker, socket));
@@ -366,6 +373,7 @@ HelperConnections::~HelperConnections() {
   asio::error_code ignored;
   for (const auto& supervisor : core_->supervisors) supervisor->socket.close(ignored);
   for (const auto& connection : core_->connections) connection->Close();
+  if (core_->control >= 0) close(core_->control);
 }
 
 uint64_t HelperConnections::Deliver(Handover handover) {
@@ -385,6 +393,20 @@ void HelperConnections::Cancel(uint64_t number) {
   for (const auto& connection : core_->connections) {
     if (connection->number() == number) return connection->Cancel();
   }
+}
+
+absl::StatusOr<int> HelperConnections::OpenAction() {
+  if (core_->control < 0) return NoHelper();
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return absl::UnavailableError(Concat("no socket for the privileged delivery helper: ",
+                                         std::string_view(strerror(errno))));
+  }
+  const bool sent = SendAction(core_->control, ends[1]);
+  close(ends[1]);
+  if (sent) return ends[0];
+  close(ends[0]);
+  return NoHelper();
 }
 
 size_t HelperConnections::connections() const { return core_->connections.size(); }

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "libs/runtime/event_loop.h"
 #include "services/delivery/core/agent.h"
 #include "services/delivery/privileged/protocol.h"
@@ -61,6 +62,10 @@ class HelperConnections {
   // Ends it unless the end of the contents has been sent. It is answered all the same. An unknown
   // number is ignored.
   void Cancel(uint64_t number);
+
+  // A connection of its own for one action (action_protocol.h): the descriptor, the caller's.
+  // Unavailable: there is no worker now.
+  absl::StatusOr<int> OpenAction();
 
   size_t connections() const;
   size_t waiting() const;

@@ -280,7 +280,7 @@ TEST_F(HelperConnectionsTest, WithoutAWorkerForTooLongEverythingIsUnavailableUnt
   }
   helper_ = SpawnWorker({.path = kHelper, .connections = 1});
   ASSERT_TRUE(SendConnections(pair[1], {helper_.pid, helper_.sockets}));
-  close(helper_.sockets[0]);
+  for (int socket : helper_.sockets) close(socket);
   while (connections_->connections() == 0) loop_.io().run_one();
   EXPECT_TRUE(Deliver(Message("a/", {"x\n"})).status.ok());
   close(pair[1]);

@@ -28,6 +28,8 @@ class SocketReader {
   bool Read(size_t bytes, std::string* out);
   // At least one byte, at most `bytes_max`; valid until the next call. Empty: the end.
   std::string_view ReadSome(size_t bytes_max);
+  // ReadSome would not have to wait.
+  bool HasBuffered() const { return begin_ < end_; }
 
  private:
   static constexpr size_t kBufferBytes = 128 << 10;

@@ -194,6 +194,7 @@ std::string Maildir::PathOf(const std::string& folder, const std::string& name) 
 
 bool Maildir::Fail(const std::string& what, int error_number) {
   error_ = {Code::kFailed, error_number, what + ": " + ErrorText(error_number)};
+  failed_step_ = what;
   return false;
 }
 

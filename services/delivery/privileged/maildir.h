@@ -47,6 +47,8 @@ class Maildir {
   void Abandon();
 
   const TargetResult& error() const { return error_; }
+  // Its text without the reason.
+  const std::string& failed_step() const { return failed_step_; }
 
  private:
   bool Fail(const std::string& what, int error_number);
@@ -71,6 +73,7 @@ class Maildir {
   bool in_tmp_ = false;
   std::string tmp_name_;
   TargetResult error_;
+  std::string failed_step_;
 };
 
 }  // namespace postfleet::delivery::privileged

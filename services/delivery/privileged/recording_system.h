@@ -2,6 +2,8 @@
 // credentials can be imagined.
 #pragma once
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <map>
 #include <mutex>
@@ -66,6 +68,35 @@ class RecordingSystem : public System {
   }
   int Remove(int at, const char* name) override {
     return Do("remove", NameOf(at), [&] { return System::Remove(at, name); });
+  }
+  int OpenFile(const char* path, int flags) override {
+    const int fd = Do((flags & O_CREAT) != 0 ? "make" : "open", "mbox",
+                      [&] { return System::OpenFile(path, flags); });
+    std::lock_guard lock(mutex_);
+    names_[fd] = "mbox";
+    return fd;
+  }
+  int StatPath(const char* path, struct stat* stat) override {
+    return Do("", "", [&] { return System::StatPath(path, stat); });
+  }
+  int Truncate(int fd, off_t bytes) override {
+    return Do("truncate", NameOf(fd), [&] { return System::Truncate(fd, bytes); });
+  }
+  int GiveTo(int fd, uid_t uid, gid_t gid) override {
+    return Do("give", NameOf(fd),
+              [&] { return imagine_credentials ? 0 : System::GiveTo(fd, uid, gid); });
+  }
+  int LockByFcntl(int fd) override {
+    return Do("fcntl", NameOf(fd), [&] { return System::LockByFcntl(fd); });
+  }
+  int LockByFlock(int fd) override {
+    return Do("flock", NameOf(fd), [&] { return System::LockByFlock(fd); });
+  }
+  int CreateLockFile(const char* path) override {
+    return Do("dotlock", "", [&] { return System::CreateLockFile(path); });
+  }
+  int RemovePath(const char* path) override {
+    return Do("unlock", "", [&] { return System::RemovePath(path); });
   }
   uid_t RealUid() override { return real_uid; }
   gid_t RealGid() override { return real_gid; }

@@ -42,9 +42,10 @@ int Exec(const SpawnOptions& options, const char* role, char* const* environment
   const std::string name = "postfleet-delivery-helper";
   const std::string connections = "--connections=" + std::to_string(options.connections);
   const std::string minimum = "--minimum-uid=" + std::to_string(options.minimum_uid);
+  const std::string spool = "--mail-spool=" + options.mail_spool;
   const std::string as = role;
   std::vector<char*> arguments;
-  for (const std::string* argument : {&name, &as, &connections, &minimum}) {
+  for (const std::string* argument : {&name, &as, &connections, &minimum, &spool}) {
     arguments.push_back(const_cast<char*>(argument->c_str()));
   }
   arguments.push_back(nullptr);
@@ -91,7 +92,7 @@ HelperProcess SpawnHelper(const SpawnOptions& options) {
 }
 
 HelperProcess SpawnWorker(const SpawnOptions& options) {
-  return Spawn(options, "--serve", environ, SOCK_STREAM, options.connections);
+  return Spawn(options, "--serve", environ, SOCK_STREAM, options.connections + 1);
 }
 
 }  // namespace postfleet::delivery::privileged

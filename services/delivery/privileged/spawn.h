@@ -24,6 +24,7 @@ struct SpawnOptions {
   std::string path;  // of the helper's program
   int connections = kConnectionsDefault;
   uid_t minimum_uid = 100;  // virtual_minimum_uid
+  std::string mail_spool;   // mail_spool_directory, where root writes mailboxes
 };
 
 struct HelperProcess {
@@ -35,7 +36,8 @@ struct HelperProcess {
 // The supervisor, with an empty environment. One socket: the one for HelperConnections.
 HelperProcess SpawnHelper(const SpawnOptions& options);
 
-// A worker, with the caller's environment; for the supervisor. Its connections.
+// A worker, with the caller's environment; for the supervisor. Its connections, and behind them one
+// more, over which actions begin (action_protocol.h).
 HelperProcess SpawnWorker(const SpawnOptions& options);
 
 }  // namespace postfleet::delivery::privileged

@@ -48,11 +48,11 @@ class SupervisorTest : public ::testing::Test {
 
 TEST_F(SupervisorTest, AKilledWorkerIsFollowedByAnotherOne) {
   const WorkerConnections first = NextWorker();
-  EXPECT_EQ(first.sockets.size(), 2u);
+  EXPECT_EQ(first.sockets.size(), 3u);
   ASSERT_EQ(kill(first.worker, SIGKILL), 0);
   const WorkerConnections second = NextWorker();
   EXPECT_NE(second.worker, first.worker);
-  EXPECT_EQ(second.sockets.size(), 2u);
+  EXPECT_EQ(second.sockets.size(), 3u);
   EXPECT_EQ(kill(second.worker, 0), 0);
   // Reaped, not left as a zombie.
   EXPECT_EQ(kill(first.worker, 0), -1);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -42,6 +43,39 @@ int System::Rename(int from_at, const char* from, int to_at, const char* to) {
 }
 
 int System::Remove(int at, const char* name) { return unlinkat(at, name, 0); }
+
+int System::OpenFile(const char* path, int flags) {
+  return open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600);
+}
+
+int System::StatPath(const char* path, struct stat* stat) { return lstat(path, stat); }
+
+int System::Truncate(int fd, off_t bytes) { return ftruncate(fd, bytes); }
+
+int System::GiveTo(int fd, uid_t uid, gid_t gid) { return fchown(fd, uid, gid); }
+
+int System::LockByFcntl(int fd) {
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  return fcntl(fd, F_OFD_SETLK, &whole);
+}
+
+int System::LockByFlock(int fd) { return flock(fd, LOCK_EX | LOCK_NB); }
+
+void System::UnlockFile(int fd) {
+  struct flock whole = {};
+  whole.l_type = F_UNLCK;
+  whole.l_whence = SEEK_SET;
+  fcntl(fd, F_OFD_SETLK, &whole);
+  flock(fd, LOCK_UN);
+}
+
+int System::CreateLockFile(const char* path) {
+  return open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+int System::RemovePath(const char* path) { return unlink(path); }
 
 void System::Close(int fd) { close(fd); }
 

@@ -35,6 +35,19 @@ class System {
   // To a name that must be new (RENAME_NOREPLACE; link and unlink where the file system lacks it).
   virtual int Rename(int from_at, const char* from, int to_at, const char* to);
   virtual int Remove(int at, const char* name);
+  // A file by an absolute path: no symbolic link as its last part, never waits for a FIFO's other
+  // end. `flags` of open(2).
+  virtual int OpenFile(const char* path, int flags);
+  virtual int StatPath(const char* path, struct stat* stat);  // of a link: its own
+  virtual int Truncate(int fd, off_t bytes);
+  virtual int GiveTo(int fd, uid_t uid, gid_t gid);
+  // For writing, exclusive, at once or EAGAIN. The lock is the descriptor's, not the process': two
+  // threads exclude each other, and readers that use fcntl's F_SETLK are excluded, too.
+  virtual int LockByFcntl(int fd);
+  virtual int LockByFlock(int fd);
+  virtual void UnlockFile(int fd);               // of both
+  virtual int CreateLockFile(const char* path);  // must be new; the descriptor
+  virtual int RemovePath(const char* path);
   virtual void Close(int fd);
 
   // ---- Credentials of the calling thread ----

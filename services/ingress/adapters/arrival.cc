@@ -24,15 +24,27 @@ std::string EarlyBytes(int fd) {
   return count > 0 ? std::string(buffer, static_cast<size_t>(count)) : "";
 }
 
-// By its name and address.
-ClientMemberships Recognize(ClientLists& lists, ConnectionFacts* client) {
+// By which clients are told apart in counts.
+std::string CountedAs(const ClientLists& lists, const std::optional<config::IpAddress>& address) {
+  if (!address) return "unknown";
+  const auto network = lists.CountedNetwork(*address);
+  const auto& bytes = network.address().bytes();
+  return std::string(bytes.begin(), bytes.end());
+}
+
+// By its name and address. Who may take others' places is not counted: what it does is theirs.
+ClientMemberships Recognize(Listener& listener, int64_t now_ms, ConnectionFacts* client) {
   ClientMemberships on;
-  if (const auto address = config::IpAddress::Parse(client->address)) {
-    on = lists.Judge(client->name, *address);
-  }
+  const auto address = config::IpAddress::Parse(client->address);
+  if (address) on = listener.clients.Judge(client->name, *address);
   client->mynetworks = on.mynetworks;
   client->bare_newline_excluded = on.bare_newline_excluded;
   client->may_xclient = on.may_xclient;
+  client->visit.reset();
+  if (listener.rates != nullptr && !on.event_limit_excepted && !on.may_xclient) {
+    client->visit =
+        std::make_shared<ClientVisit>(listener.rates, CountedAs(listener.clients, address), now_ms);
+  }
   return on;
 }
 
@@ -127,18 +139,11 @@ void Arrival::Begin(const ClientName& name) {
   facts.address = address_.ToString();
   facts.port = std::to_string(port_);
   facts.name = name.name;
-  const ClientMemberships memberships = Recognize(listener_.clients, &facts);
-  facts.may_xforward = memberships.may_xforward;
-  facts.recognize = [&clients = listener_.clients](ConnectionFacts* changed) {
-    Recognize(clients, changed);
+  facts.may_xforward = Recognize(listener_, server_.WallMillis(), &facts).may_xforward;
+  facts.recognize = [&server = server_, &listener = listener_](ConnectionFacts* changed) {
+    Recognize(listener, server.WallMillis(), changed);
   };
   facts.early_bytes = EarlyBytes(socket_.native_handle());
-  if (listener_.rates != nullptr && !memberships.event_limit_excepted) {
-    const auto network = listener_.clients.CountedNetwork(address_);
-    const auto& bytes = network.address().bytes();
-    facts.visit = std::make_shared<ClientVisit>(
-        listener_.rates, std::string(bytes.begin(), bytes.end()), server_.WallMillis());
-  }
   server_.Begin(*this, listener_, std::move(socket_), std::move(facts));
 }
 

@@ -16,6 +16,14 @@ constexpr size_t kCommandReadBytes = 4096;
 // Reads of one client before others have their turn.
 constexpr int kReadsMax = 16;
 
+lookup::v1::Query QueryOf(const Resolve& resolve) {
+  lookup::v1::Query query;
+  query.set_recipient(resolve.recipient);
+  query.set_sender(resolve.sender);
+  query.set_check_listed(resolve.check_listed);
+  return query;
+}
+
 }  // namespace
 
 Connection::Connection(Server& server, Listener& listener, bool stressed,
@@ -94,22 +102,24 @@ void Connection::Perform(Actions& actions) {
   }
   for (Submit& submit : actions.submits) {
     const bool abandon = submit.submission.abandon();
-    server_.enqueue().Send(std::move(submit), abandon ? nullptr : shared_from_this());
+    server_.enqueue().Send(std::move(submit.submission), std::move(submit.content),
+                           abandon ? nullptr : shared_from_this());
   }
-  if (actions.resolve) server_.resolve().Ask(*actions.resolve, shared_from_this());
+  if (actions.resolve) server_.resolve().Ask(QueryOf(*actions.resolve), shared_from_this());
   if (actions.flush) server_.enqueue().Flush(*actions.flush, shared_from_this());
   // A reply ends a request, and its own writing has the whole limit.
   if (config_.per_request_deadline && unsent_.empty() && !actions.reply.empty()) Touch();
   unsent_ += actions.reply;
   if (actions.close) close_after_flush_ = true;
   if (actions.delay_ms > 0) StartDelay(actions.delay_ms);
-  AccountBuffers();
   if (!session_.AwaitsService() || actions.delay_ms > 0) Flush();
-  if (!closed_) ArmRead();
+  if (closed_) return;
+  AccountBuffers();
+  ArmRead();
 }
 
 void Connection::AccountBuffers() {
-  const size_t bytes = session_.buffered_bytes();
+  const size_t bytes = session_.buffered_bytes() + unsent_.size();
   server_.budget().Add(static_cast<int64_t>(bytes) - static_cast<int64_t>(accounted_bytes_));
   accounted_bytes_ = bytes;
 }
@@ -196,7 +206,9 @@ void Connection::ArmWrite() {
                        self->writing_ = false;
                        if (error) return;
                        self->Flush();
-                       if (!self->closed_) self->ArmRead();
+                       if (self->closed_) return;
+                       self->AccountBuffers();
+                       self->ArmRead();
                      });
 }
 

@@ -1,22 +1,11 @@
-// Who waits for the answers of lookup and queue: a client's connection. Called on the loop, never
-// from within a request.
+// Who waits for the answers of lookup and queue: a client's connection.
 #pragma once
 
-#include <string>
-
-#include "proto/postfleet/lookup/v1/lookup.pb.h"
-#include "proto/postfleet/queue/v1/queue.pb.h"
+#include "libs/routing/resolve_client.h"
+#include "libs/submission/enqueue_client.h"
 
 namespace postfleet::ingress {
 
-class Requester {
- public:
-  virtual ~Requester() = default;
-  virtual void OnResolved(const lookup::v1::Answer& answer) = 0;
-  virtual void OnFlushed(bool started) = 0;
-  // `final`: the answer to the submission that has the message.
-  virtual void OnEnqueued(const std::string& queue_id, bool final,
-                          queue::v1::EnqueueResult::Code code) = 0;
-};
+class Requester : public submission::Requester, public routing::Requester {};
 
 }  // namespace postfleet::ingress

@@ -231,6 +231,9 @@ void Server::Left(Listener& listener) {
 void Server::Sweep() {
   enqueue_.GiveUpOld();
   resolve_.GiveUpOld();
+  for (const std::string& line : shared_.StatisticsDue(options_.clock->Monotonic())) {
+    maillog::Info("anvil", line);
+  }
   std::chrono::milliseconds interval = kSweepInterval;
   for (const auto& listener : listeners_) {
     for (const bool stressed : {false, true}) {

@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "libs/dns/metered_resolver.h"
+#include "libs/message/local_time.h"
+#include "libs/routing/resolve_client.h"
+#include "libs/submission/enqueue_client.h"
 #include "services/ingress/adapters/arrival.h"
 #include "services/ingress/adapters/client_names.h"
 #include "services/ingress/adapters/connection.h"
-#include "services/ingress/adapters/enqueue_client.h"
-#include "services/ingress/adapters/local_time.h"
-#include "services/ingress/adapters/resolve_client.h"
 #include "services/ingress/adapters/session_metrics.h"
 #include "services/ingress/adapters/shared_load.h"
 #include "services/ingress/ingress.h"
@@ -79,9 +79,9 @@ class Server : public Surroundings {
   const Clock& clock() const { return *options_.clock; }
   Actions& actions() { return actions_; }
   std::string& read_buffer() { return read_buffer_; }
-  EnqueueClient& enqueue() { return enqueue_; }
-  ResolveClient& resolve() { return resolve_; }
-  BufferBudget& budget() { return shared_.budget(); }
+  submission::EnqueueClient& enqueue() { return enqueue_; }
+  routing::ResolveClient& resolve() { return resolve_; }
+  submission::BufferBudget& budget() { return shared_.budget(); }
   void CountAccepted() { accepted_.fetch_add(1, std::memory_order_relaxed); }
   void Closed(Connection& connection, Listener& listener);
 
@@ -107,11 +107,11 @@ class Server : public Surroundings {
   runtime::EventLoop& loop_;
   const IngressOptions options_;
   SharedLoad& shared_;
-  EnqueueClient enqueue_;
-  ResolveClient resolve_;
+  submission::EnqueueClient enqueue_;
+  routing::ResolveClient resolve_;
   dns::MeteredResolver resolver_;
   ClientNames names_;
-  LocalTime local_time_;
+  message::LocalTime local_time_;
   std::list<std::shared_ptr<Arrival>> arrivals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   runtime::Timer sweep_;

@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "services/ingress/adapters/buffer_budget.h"
+#include "libs/submission/buffer_budget.h"
+#include "services/ingress/adapters/client_statistics.h"
 #include "services/ingress/core/client_rates.h"
 
 namespace postfleet::ingress {
@@ -51,7 +52,7 @@ class SharedLoad {
   SharedLoad(size_t buffer_bytes_max, size_t sessions_max)
       : budget_(buffer_bytes_max), all_(sessions_max) {}
 
-  BufferBudget& budget() { return budget_; }
+  submission::BufferBudget& budget() { return budget_; }
   SessionCeiling& all() { return all_; }
 
   // Before the loops run. The first caller's figures count for all.
@@ -65,6 +66,26 @@ class SharedLoad {
     if (rates == nullptr) rates = std::make_shared<ClientRates>(limits);
     return rates;
   }
+  // Before the loops run: anvil_status_update_time, anvil_rate_time_unit.
+  void ReportStatistics(std::chrono::milliseconds every, int64_t rate_unit_ms) {
+    statistics_every_ = every;
+    rate_unit_ms_ = rate_unit_ms;
+  }
+  // The lines that are due, what clients did most since the last ones. From any loop.
+  std::vector<std::string> StatisticsDue(std::chrono::steady_clock::time_point now) {
+    const int64_t now_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+    int64_t last_ms = statistics_ms_.load(std::memory_order_relaxed);
+    const bool first = last_ms < 0;
+    if (!first && now_ms - last_ms < statistics_every_.count()) return {};
+    if (!statistics_ms_.compare_exchange_strong(last_ms, now_ms) || first) return {};
+    return Statistics();
+  }
+  std::vector<std::string> Statistics() const {
+    std::vector<ServicePeaks> services;
+    for (const auto& [service, rates] : rates_) services.push_back({service, rates->TakePeaks()});
+    return StatisticsLines(services, rate_unit_ms_);
+  }
   // Called from any loop when there is room again where there was none. Before the loops run.
   void OnRoom(std::function<void()> listener) { on_room_.push_back(std::move(listener)); }
 
@@ -73,7 +94,10 @@ class SharedLoad {
   }
 
  private:
-  BufferBudget budget_;
+  std::chrono::milliseconds statistics_every_{600'000};
+  int64_t rate_unit_ms_ = 60'000;
+  std::atomic<int64_t> statistics_ms_{-1};
+  submission::BufferBudget budget_;
   SessionCeiling all_;
   absl::flat_hash_map<std::string, std::shared_ptr<SessionCeiling>> ceilings_;
   absl::flat_hash_map<std::string, std::shared_ptr<ClientRates>> rates_;

@@ -21,18 +21,19 @@ ClientRates::Connections ClientRates::Connect(const std::string& key, int64_t no
     gone_.erase(found->second.gone);
   }
   Client& client = At(key, now_ms);
-  return {.count = ++client.connected, .rate = ++client.connections};
+  const Connections now = {.count = ++client.connected, .rate = ++client.connections};
+  peaks_.connection_count.Take(now.count, key, now_ms);
+  peaks_.connection_rate.Take(now.rate, key, now_ms);
+  peaks_.clients.Take(static_cast<int>(clients_.size()), {}, now_ms);
+  return now;
 }
 
 void ClientRates::Disconnect(const std::string& key) {
   const std::lock_guard lock(mutex_);
   const auto found = clients_.find(key);
   if (found == clients_.end() || --found->second.connected > 0) return;
-  if (KeepsRates()) {
-    found->second.gone = gone_.insert(gone_.end(), key);
-  } else {
-    clients_.erase(found);
-  }
+  // Its rates are those of its unit, also where only connections at once are limited.
+  found->second.gone = gone_.insert(gone_.end(), key);
 }
 
 void ClientRates::ForgetOld(int64_t now_ms) {

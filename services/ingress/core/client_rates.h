@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 
@@ -33,8 +34,32 @@ struct ClientLimits {
   }
 };
 
+// The most that was seen of one thing, and whose it was.
+struct ClientPeak {
+  int value = 0;
+  std::string key;
+  int64_t at_ms = 0;
+
+  void Take(int seen, const std::string& whose, int64_t now_ms) {
+    if (seen <= value) return;
+    value = seen;
+    key = whose;
+    at_ms = now_ms;
+  }
+};
+
 class ClientRates {
  public:
+  // Since they were last taken.
+  struct Peaks {
+    ClientPeak connection_rate, connection_count, message_rate, recipient_rate;
+    ClientPeak clients;  // without a key
+  };
+  Peaks TakePeaks() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(peaks_, {});
+  }
+
   explicit ClientRates(ClientLimits limits, size_t clients_max = 100'000)
       : limits_(limits), clients_max_(clients_max) {}
 
@@ -56,11 +81,15 @@ class ClientRates {
   // In this unit, with this one. Only while the client is connected.
   int CountMessage(const std::string& key, int64_t now_ms) {
     const std::lock_guard lock(mutex_);
-    return ++At(key, now_ms).messages;
+    const int messages = ++At(key, now_ms).messages;
+    peaks_.message_rate.Take(messages, key, now_ms);
+    return messages;
   }
   int CountRecipient(const std::string& key, int64_t now_ms) {
     const std::lock_guard lock(mutex_);
-    return ++At(key, now_ms).recipients;
+    const int recipients = ++At(key, now_ms).recipients;
+    peaks_.recipient_rate.Take(recipients, key, now_ms);
+    return recipients;
   }
 
  private:
@@ -78,15 +107,13 @@ class ClientRates {
   Client& At(const std::string& key, int64_t now_ms);
   void ForgetOld(int64_t now_ms);
   bool UnitHasPassed(const Client& client, int64_t now_ms) const;
-  bool KeepsRates() const {
-    return limits_.connection_rate > 0 || limits_.message_rate > 0 || limits_.recipient_rate > 0;
-  }
 
   const ClientLimits limits_;
   const size_t clients_max_;
   mutable std::mutex mutex_;
   absl::flat_hash_map<std::string, Client> clients_;
   std::list<std::string> gone_;
+  Peaks peaks_;
 };
 
 // One connection's place in the counts, for as long as it lives.

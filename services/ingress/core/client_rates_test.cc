@@ -66,14 +66,31 @@ TEST(Anvil8, AVisitCountsForAsLongAsItLives) {
   EXPECT_EQ(first.CountRecipient(0), 1);
 }
 
-TEST(Bounds, WithoutRatesAClientIsForgottenWithItsLastConnection) {
-  ClientRates rates({.connection_count = 50});
-  rates.Connect("a", 0);
+TEST(Bounds, AClientIsRememberedForItsUnitWhereOnlyConnectionsAtOnceAreLimited) {
+  ClientRates rates(ClientLimits{.connection_count = 5});
   rates.Connect("a", 0);
   rates.Disconnect("a");
   EXPECT_EQ(rates.clients(), 1u);
+  EXPECT_EQ(rates.Connect("a", 1).rate, 2);
   rates.Disconnect("a");
-  EXPECT_EQ(rates.clients(), 0u);
+  rates.Connect("b", 60'000);
+  EXPECT_EQ(rates.clients(), 1u);
+}
+
+TEST(Peaks, AreTheMostSinceTheyWereTaken) {
+  ClientRates rates(ClientLimits{.connection_count = 5, .message_rate = 5});
+  rates.Connect("a", 1);
+  rates.Connect("b", 2);
+  rates.Connect("a", 3);
+  rates.CountMessage("b", 4);
+  const ClientRates::Peaks peaks = rates.TakePeaks();
+  EXPECT_EQ(peaks.connection_count.value, 2);
+  EXPECT_EQ(peaks.connection_count.key, "a");
+  EXPECT_EQ(peaks.connection_count.at_ms, 3);
+  EXPECT_EQ(peaks.message_rate.key, "b");
+  EXPECT_EQ(peaks.recipient_rate.value, 0);
+  EXPECT_EQ(peaks.clients.value, 2);
+  EXPECT_EQ(rates.TakePeaks().connection_count.value, 0);
 }
 
 TEST(Bounds, ClientsOfPassedUnitsAreForgotten) {

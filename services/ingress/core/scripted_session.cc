@@ -50,9 +50,8 @@ Answer ScriptedSession::Answer(const std::string& recipient, bool check_listed) 
   lookup::v1::Answer answer;
   const size_t at = recipient.rfind('@');
   const std::string local = recipient.substr(0, at);
-  const std::string domain = at == std::string::npos
-                                 ? "example.com"
-                                 : mail::LowerCasedAscii(recipient.substr(at + 1));
+  const std::string domain =
+      at == std::string::npos ? "example.com" : mail::LowerCasedAscii(recipient.substr(at + 1));
   struct Row {
     std::string_view domain;
     lookup::v1::AddressClass address_class;
@@ -95,7 +94,8 @@ std::string ScriptedSession::NextQueueId() {
 
 void ScriptedSession::Take(Actions& actions, std::string* out) {
   for (LogLine& line : actions.log) {
-    log.push_back(Concat(line.program == LogProgram::kSmtpd ? "smtpd: " : "cleanup: ", line.text));
+    log.push_back(
+        Concat(line.program == LogProgram::kSmtpd ? "smtpd: " : "cleanup: ", line.text.text()));
   }
   for (const RejectEvent& event : actions.rejects) rejects.push_back(event);
   for (Submit& submit : actions.submits) submits.push_back(std::move(submit));

@@ -11,6 +11,9 @@
 namespace postfleet::ingress {
 namespace {
 
+using maillog::Event;
+using maillog::Fact;
+using maillog::Line;
 using smtp::Verb;
 
 constexpr size_t kLoggedInputBytesMax = 100;
@@ -70,8 +73,7 @@ Session::Session(const SessionConfig& config, ConnectionFacts facts, Surrounding
       facts_(std::move(facts)),
       surroundings_(surroundings),
       client_(ClientText(facts_, config.client_port_logging)),
-      lines_(config.line_length_limit,
-             config.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded),
+      lines_(config.line_length_limit, NormalizesLines()),
       discarded_keywords_(config.discarded_keywords) {}
 
 Session::~Session() = default;
@@ -81,7 +83,8 @@ void Session::NameClient() { client_ = ClientText(facts_, config_.client_port_lo
 // ---- Events ----
 
 void Session::OnConnect(Actions* actions) {
-  Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
+  Log(LogProgram::kSmtpd, Line::Of("connect from ", Fact("client", client_), Event("connect")),
+      actions);
   if (TooManyConnections(actions)) return;
   FindKeywords(actions);
   if (!facts_.early_bytes.empty()) {
@@ -104,7 +107,8 @@ void Session::OnConnect(Actions* actions) {
 }
 
 void Session::OnNotReady(Actions* actions) {
-  Log(LogProgram::kSmtpd, Concat("connect from ", client_), actions);
+  Log(LogProgram::kSmtpd, Line::Of("connect from ", Fact("client", client_), Event("connect")),
+      actions);
   Reply(421, Concat("4.3.2 ", config_.myhostname, " Service currently unavailable"), actions);
   actions->rejects.push_back({"CONNECT", 421, RejectReason::kQueue});
   End("", actions);
@@ -158,9 +162,9 @@ bool Session::Paused() const {
 
 size_t Session::buffered_bytes() const {
   size_t bytes = pending_input_.size();
-  if (transaction_ != nullptr && transaction_->content != nullptr) {
-    bytes += transaction_->content->chunk.size();
-  }
+  if (transaction_ == nullptr) return bytes;
+  bytes += transaction_->recipient_bytes;
+  if (transaction_->content != nullptr) bytes += transaction_->content->chunk.size();
   return bytes;
 }
 
@@ -404,20 +408,24 @@ bool Session::Refuse(std::string_view stage, const Refusal& refusal, Actions* ac
 
 void Session::LogReject(std::string_view stage, std::string_view what, Actions* actions) {
   const bool in_queue = transaction_ != nullptr && !transaction_->queue_id.empty();
-  std::string text = Concat(in_queue ? std::string_view(transaction_->queue_id) : "NOQUEUE",
-                            ": reject: ", stage, " from ", client_, ": ", what, ';');
-  if (transaction_ != nullptr) ConcatTo(&text, " from=<", transaction_->sender.ToSmtp(), '>');
-  if (awaiting_verb_ != Verb::kUnknown) {
-    ConcatTo(&text, " to=<", asked_.recipient.ToSmtp(), '>');
-  } else if (transaction_ != nullptr && transaction_->recipients.size() == 1) {
-    ConcatTo(&text, " to=<", transaction_->recipients.front().given, '>');
+  Line text;
+  text.Add(Fact("queue_id", in_queue ? std::string_view(transaction_->queue_id) : "NOQUEUE"),
+           ": reject: ", Fact("stage", stage), " from ", Fact("client", client_), ": ",
+           Fact("text", what), ';', Event("reject"));
+  if (transaction_ != nullptr) {
+    text.Add(" from=<", Fact("from", transaction_->sender.ToSmtp()), '>');
   }
-  ConcatTo(&text, " proto=", esmtp_ ? "ESMTP" : "SMTP");
-  if (!helo_.empty()) ConcatTo(&text, " helo=<", helo_, '>');
+  if (awaiting_verb_ != Verb::kUnknown) {
+    text.Add(" to=<", Fact("to", asked_.recipient.ToSmtp()), '>');
+  } else if (transaction_ != nullptr && transaction_->recipients.size() == 1) {
+    text.Add(" to=<", Fact("to", transaction_->recipients.front().given), '>');
+  }
+  text.Add(" proto=", Fact("proto", esmtp_ ? "ESMTP" : "SMTP"));
+  if (!helo_.empty()) text.Add(" helo=<", Fact("helo", helo_), '>');
   Log(LogProgram::kSmtpd, std::move(text), actions);
 }
 
-void Session::Log(LogProgram program, std::string text, Actions* actions) {
+void Session::Log(LogProgram program, maillog::Line text, Actions* actions) {
   actions->log.push_back({program, std::move(text)});
 }
 
@@ -425,17 +433,21 @@ void Session::End(std::string_view reason, Actions* actions) {
   // A client that hangs up behind a message has all it wanted.
   const bool contented = reason == "lost connection" && where_ == "END-OF-MESSAGE";
   if (!reason.empty() && !contented) {
-    std::string text = Concat(reason, " after ", where_);
+    Line text = Line::Of(Fact("reason", reason), " after ", Fact("stage", where_));
     if (phase_ == Phase::kData) {
-      text = Concat(reason, " after ", where_, " (", transaction_->content->bytes_read, " bytes)");
+      text.Add(" (", Fact("bytes", transaction_->content->bytes_read), " bytes)");
     }
-    Log(LogProgram::kSmtpd, Concat(text, " from ", client_), actions);
+    text.Add(" from ", Fact("client", client_), Event("broken_off"));
+    Log(LogProgram::kSmtpd, std::move(text), actions);
   }
   // A message whose last part is with the queue is its now; anything less is taken back.
   if (phase_ != Phase::kAwaitingCommit) DropTransaction(actions);
-  std::string text = Concat("disconnect from ", client_);
-  counts_.AppendTo(&text);
-  if (saw_bare_lf_ && config_.bare_newline == smtp::BareNewline::kNote) text += " notes=bare_lf";
+  std::string counts;
+  counts_.AppendTo(&counts);
+  Line text = Line::Of("disconnect from ", Fact("client", client_), ' ',
+                       Fact("commands", std::string_view(counts).substr(1)), Event("disconnect"));
+  if (saw_bare_lf_ && config_.bare_newline == smtp::BareNewline::kNote)
+    text.Add(" notes=", Fact("notes", "bare_lf"));
   Log(LogProgram::kSmtpd, std::move(text), actions);
   ended_ = true;
   phase_ = Phase::kOver;

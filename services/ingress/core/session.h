@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "libs/base/log_line.h"
 #include "libs/message/cleanup.h"
 #include "libs/message/received.h"
 #include "libs/smtp/client_attributes.h"
@@ -52,7 +53,8 @@ struct ConnectionFacts {
   // smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts.
   bool may_xclient = false;
   bool may_xforward = false;
-  // Behind XCLIENT: asks the lists again, by name and address; null: there are none.
+  // Behind XCLIENT: asks the lists again, by name and address, and gives the client its own place
+  // in the counts; null: there are none.
   std::function<void(ConnectionFacts*)> recognize;
 };
 
@@ -77,7 +79,7 @@ enum class LogProgram { kSmtpd, kCleanup };
 
 struct LogLine {
   LogProgram program;
-  std::string text;
+  maillog::Line text;
 };
 
 // A refusal, for the counters.
@@ -164,7 +166,7 @@ class Session {
   bool AwaitsService() const;
   bool InData() const { return phase_ == Phase::kData || phase_ == Phase::kSkip; }
   bool ended() const { return ended_; }
-  // Contents held here; what was submitted is the caller's.
+  // Contents, recipients and input held here; what was submitted is the caller's.
   size_t buffered_bytes() const;
   const ConnectionFacts& facts() const { return facts_; }
   const CommandCounts& counts() const { return counts_; }
@@ -329,7 +331,7 @@ class Session {
   void LogReject(std::string_view stage, std::string_view what, Actions* actions);
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
-  void Log(LogProgram program, std::string text, Actions* actions);
+  void Log(LogProgram program, maillog::Line text, Actions* actions);
   std::string CompletedSender(const mail::Address& sender) const;
   absl::StatusOr<bool> HeadersAreLocal() const;
   message::CleanupOptions MakeCleanupOptions() const;
@@ -342,8 +344,12 @@ class Session {
   void NameClient();
   // Whether XCLIENT or XFORWARD may come now; else it is answered.
   bool MayForward(bool allowed, const smtp::Command& command, Actions* actions);
-  // ", orig_client=NAME[ADDR]" behind client=, by XFORWARD.
-  std::string ForwardedNote() const;
+  // Behind client=: ", sasl_username=NAME" by XCLIENT, ", orig_client=NAME[ADDR]" by XFORWARD.
+  maillog::Line ClientNote() const;
+  smtp::AttributeSyntax ForwardingSyntax() const;
+  bool NormalizesLines() const {
+    return config_.bare_newline != smtp::BareNewline::kNo && !facts_.bare_newline_excluded;
+  }
   void WriteOrigin(bool local_headers, mail::v1::Origin* origin) const;
   // nullopt: XFORWARD does not say.
   std::optional<bool> ForwardedIsLocal() const;
@@ -371,7 +377,8 @@ class Session {
   bool saw_bare_lf_ = false;            // notes=bare_lf
   std::string_view where_ = "CONNECT";  // for the line about a lost connection
 
-  std::string helo_;
+  std::string helo_;   // with `?` for what is special in headers
+  std::string login_;  // by XCLIENT; "": nobody's
   bool esmtp_ = false;
   bool greeted_ = false;
   int errors_ = 0;

@@ -10,13 +10,31 @@
 
 namespace postfleet::ingress {
 
+using maillog::Event;
+using maillog::Fact;
 using smtp::Verb;
 
 namespace {
 
+// Recipients that a message may have when all sessions together buffer as much as they may.
+constexpr size_t kRecipientBytesFree = 16 * 1024;
+
 // No "FROM:<...>" or "TO:<...>": it does not count against rates, as in Postfix.
 bool IsUnreadable(const std::optional<smtp::Reply>& error) {
   return error && !error->lines.empty() && error->lines.front().starts_with("Syntax:");
+}
+
+// A name is joined of the words of a command; what brackets hold is a word.
+std::string SingleBlanks(std::string_view text) {
+  std::string joined;
+  bool in_brackets = false;
+  for (const char c : text) {
+    const bool blank = !in_brackets && (c == ' ' || c == '\t');
+    if (blank && (joined.empty() || joined.back() == ' ')) continue;
+    in_brackets = in_brackets ? c != '>' : c == '<';
+    joined.push_back(blank ? ' ' : c);
+  }
+  return joined;
 }
 
 // `site!user` can lead to what no path may be.
@@ -32,7 +50,7 @@ bool IsMalformed(const SessionConfig& config, std::string_view completed, bool s
 }  // namespace
 
 void Session::Greet(const smtp::Command& command, bool esmtp) {
-  helo_ = std::string(command.arguments);
+  helo_ = smtp::WithoutSpecials(SingleBlanks(command.arguments), config_.smtputf8);
   esmtp_ = esmtp;
   greeted_ = true;
 }
@@ -245,6 +263,9 @@ bool Session::AskLookup(Verb verb, Actions* actions) {
 
 bool Session::AcceptRecipient(Actions* actions) {
   Transaction& transaction = *transaction_;
+  if (transaction.recipient_bytes >= kRecipientBytesFree && surroundings_.BuffersFull()) {
+    return Refuse("RCPT", RejectReason::kSpace, 452, "4.3.1 Insufficient system storage", actions);
+  }
   if (transaction.queue_id.empty() && !OpenMessage("RCPT", actions)) return false;
   std::string given = asked_.recipient.ToString();
   // A notice names the recipient as it was written.
@@ -256,6 +277,9 @@ bool Session::AcceptRecipient(Actions* actions) {
        .given = std::move(given),
        .dsn_notify = static_cast<uint32_t>(asked_.notify),
        .dsn_orcpt = std::move(asked_.orcpt)});
+  const AcceptedRecipient& last = transaction.recipients.back();
+  transaction.recipient_bytes +=
+      sizeof(last) + last.address.size() + last.given.size() + last.dsn_orcpt.size();
   Reply(250, "2.1.5 Ok", actions);
   return true;
 }
@@ -263,7 +287,9 @@ bool Session::AcceptRecipient(Actions* actions) {
 bool Session::OpenMessage(std::string_view stage, Actions* actions) {
   transaction_->queue_id = surroundings_.NextQueueId();
   if (transaction_->queue_id.empty()) return FailForQueue(stage, actions);
-  Log(LogProgram::kSmtpd, Concat(transaction_->queue_id, ": client=", client_, ForwardedNote()),
+  Log(LogProgram::kSmtpd,
+      maillog::Line::Of(Fact("queue_id", transaction_->queue_id),
+                        ": client=", Fact("client", client_), ClientNote(), Event("client")),
       actions);
   // Where Postfix does: before anything of the message is taken in.
   if (surroundings_.QueueIsBehind()) delay_owed_ms_ = config_.in_flow_delay_ms;

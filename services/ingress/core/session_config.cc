@@ -133,6 +133,15 @@ void ReadManners(const Config& config, SessionConfig* session) {
   session->replace_stray_cr = config.GetBool("cleanup_replace_stray_cr_lf");
   session->drop_headers = config.GetList("message_drop_headers");
   for (std::string& name : session->drop_headers) mail::LowerCaseAscii(&name);
+  const std::vector<std::string> protocols = config.GetList("inet_protocols");
+  const auto in_use = [&protocols](std::string_view name) {
+    return std::any_of(protocols.begin(), protocols.end(), [name](const std::string& protocol) {
+      const std::string word = mail::LowerCasedAscii(protocol);
+      return word == name || word == "all";
+    });
+  };
+  session->ipv4 = in_use("ipv4");
+  session->ipv6 = in_use("ipv6");
   session->smtputf8 = config.GetBool("smtputf8_enable");
   session->strict_smtputf8 = config.GetBool("strict_smtputf8");
   session->allow_min_user = config.GetBool("allow_min_user");

@@ -81,6 +81,9 @@ struct SessionConfig {
   ContentRules content_rules;
   std::vector<std::string> drop_headers = {"bcc", "content-length", "resent-bcc", "return-path"};
   smtp::EhloKeywords discarded_keywords;  // smtpd_discard_ehlo_keywords
+  // inet_protocols.
+  bool ipv4 = true;
+  bool ipv6 = true;
   bool smtputf8 = true;  // smtputf8_enable: it is offered, a command that is not UTF-8 is an error
   bool strict_smtputf8 = false;
   bool allow_min_user = false;

@@ -28,6 +28,14 @@ smtp::Verb VerbOf(const Content& content) {
                                                               : smtp::Verb::kData;
 }
 
+// Postfix's cleanup writes its queue file, of which the envelope is part, in blocks: whether one
+// goes beyond the limit before smtpd stops.
+bool CleanupHasSeen(uint64_t limit) {
+  constexpr uint64_t kBlockBytes = 4096;
+  constexpr uint64_t kEnvelopeBytes = 800;  // with the Received line, more or less
+  return limit % kBlockBytes + kEnvelopeBytes > kBlockBytes;
+}
+
 bool HasEightBit(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; });
 }
@@ -72,14 +80,15 @@ void Session::BeginData(smtp::DataReader::Framing framing) {
       .client_address = facts_.address,
       .myhostname = config_.myhostname,
       .mail_name = config_.mail_name,
-      .protocol = message::ProtocolName(esmtp_, false, false, transaction.smtputf8),
+      .protocol = message::ProtocolName(esmtp_, false, !login_.empty(), transaction.smtputf8),
       .queue_id = transaction.queue_id,
       .recipient = transaction.recipients.size() == 1
                        ? mail::QuoteAddress(transaction.recipients.front().given)
                        : std::string(),
       .time = surroundings_.MailTimeAt(surroundings_.WallMillis()),
   });
-  transaction.content = std::make_unique<Content>(mode, framing, MakeCleanupOptions(), received);
+  transaction.content = std::make_unique<Content>(mode, framing, config_.line_length_limit,
+                                                  MakeCleanupOptions(), received);
   size_t capacity = kFirstChunkCapacity;
   if (transaction.size_hint > capacity) capacity = transaction.size_hint + 1024;
   transaction.content->chunk.reserve(std::min(capacity, config_.chunk_bytes));
@@ -249,8 +258,13 @@ bool Session::RefuseContent(Actions* actions) {
   const Transaction& transaction = *transaction_;
   const Content& content = *transaction.content;
   if (TooBig()) {
-    Log(LogProgram::kSmtpd,
-        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded"), actions);
+    const std::string warning =
+        Concat("warning: ", transaction.queue_id, ": queue file size limit exceeded");
+    const bool came_too_much = content.reader.wire_bytes() > config_.message_size_limit;
+    if (came_too_much) Log(LogProgram::kSmtpd, warning, actions);
+    if (!came_too_much || CleanupHasSeen(config_.message_size_limit)) {
+      Log(LogProgram::kCleanup, warning, actions);
+    }
     actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
     Reply(552, "5.3.4 Error: message file too big", actions);
     return true;
@@ -324,6 +338,7 @@ void Session::SubmitMessage(Actions* actions) {
   envelope->set_smtputf8_header(smtputf8 && header_needs_utf8);
   transaction.wire_bytes = content.reader.wire_bytes();
   transaction.content.reset();
+  transaction.recipient_bytes = 0;
   phase_ = Phase::kAwaitingCommit;
   actions->submits.push_back(std::move(submit));
 }

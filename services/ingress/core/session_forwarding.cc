@@ -1,10 +1,14 @@
 // XCLIENT and XFORWARD: what an authorized client says of the client behind it.
 //
-// XCLIENT puts another in its place: name and address, and with them the lists it is on, for
-// restrictions, Received and the log; the session begins anew, with the greeting and the protocol
-// that the same command brings. Who may say XFORWARD, and how clients are counted, stays with the
-// one that connected. XFORWARD changes nothing here but the log and what the message's origin is,
-// for one message.
+// XCLIENT puts another in its place: name and address, and with them the lists it is on and its
+// place in the counts of clients, for restrictions, Received and the log; the session begins anew,
+// with the greeting, the protocol and the login that the same command brings. Who may say XFORWARD
+// stays with the one that connected. The server's address that XCLIENT names serves nothing here:
+// no policy server and no milter is told of it. XFORWARD changes nothing here but the log and what
+// the message's origin is, for one message.
+#include <algorithm>
+#include <iterator>
+
 #include "libs/base/concat.h"
 #include "services/ingress/core/session.h"
 
@@ -27,6 +31,15 @@ std::string ValueOf(const smtp::ClientAttributes& attributes, ClientAttribute at
   return std::string(value == nullptr || value->empty() ? kUnknown : *value);
 }
 
+// Then all that is not said of it is unknown; a queue id and a source alone are no client.
+bool NamesClient(const smtp::ClientAttributes& forwarded) {
+  constexpr ClientAttribute kOfClients[] = {ClientAttribute::kName, ClientAttribute::kAddr,
+                                            ClientAttribute::kPort, ClientAttribute::kProto,
+                                            ClientAttribute::kHelo};
+  return std::any_of(std::begin(kOfClients), std::end(kOfClients),
+                     [&](ClientAttribute attribute) { return forwarded.contains(attribute); });
+}
+
 void Take(const smtp::ClientAttributes& said, ClientAttribute attribute, std::string* fact) {
   if (Find(said, attribute) != nullptr) *fact = ValueOf(said, attribute);
 }
@@ -47,7 +60,7 @@ bool Session::MayForward(bool allowed, const smtp::Command& command, Actions* ac
 bool Session::Xclient(const smtp::Command& command, Actions* actions) {
   if (!MayForward(facts_.may_xclient, command, actions)) return false;
   smtp::ClientAttributes said;
-  if (const auto bad = smtp::ParseXclient(command.arguments, &said)) {
+  if (const auto bad = smtp::ParseXclient(command.arguments, ForwardingSyntax(), &said)) {
     return FailParsing(*bad, command, actions);
   }
   Take(said, ClientAttribute::kName, &facts_.name);
@@ -55,20 +68,28 @@ bool Session::Xclient(const smtp::Command& command, Actions* actions) {
   Take(said, ClientAttribute::kPort, &facts_.port);
   if (facts_.recognize) facts_.recognize(&facts_);
   NameClient();
-  FindKeywords(actions);
+  lines_.SetNormalize(NormalizesLines());
   DropTransaction(actions);
   const std::string* helo = Find(said, ClientAttribute::kHelo);
   helo_ = helo == nullptr ? "" : *helo;
   greeted_ = !helo_.empty();
   esmtp_ = ValueOf(said, ClientAttribute::kProto) == "ESMTP";
+  const std::string* login = Find(said, ClientAttribute::kLogin);
+  login_ = login == nullptr ? "" : *login;
+  if (TooManyConnections(actions)) return false;
+  FindKeywords(actions);
   if (config_.delay_reject) return ConnectDecided(std::nullopt, actions);
   return Judge(Stage::kClient, client_, &Session::ConnectDecided, actions);
+}
+
+smtp::AttributeSyntax Session::ForwardingSyntax() const {
+  return {.utf8 = config_.smtputf8, .ipv4 = config_.ipv4, .ipv6 = config_.ipv6};
 }
 
 bool Session::Xforward(const smtp::Command& command, Actions* actions) {
   if (!MayForward(facts_.may_xforward, command, actions)) return false;
   smtp::ClientAttributes said;
-  if (const auto bad = smtp::ParseXforward(command.arguments, &said)) {
+  if (const auto bad = smtp::ParseXforward(command.arguments, ForwardingSyntax(), &said)) {
     return FailParsing(*bad, command, actions);
   }
   for (auto& [attribute, value] : said) forwarded_[attribute] = std::move(value);
@@ -76,21 +97,28 @@ bool Session::Xforward(const smtp::Command& command, Actions* actions) {
   return true;
 }
 
-std::string Session::ForwardedNote() const {
-  std::string note;
+maillog::Line Session::ClientNote() const {
+  maillog::Line note;
+  if (!login_.empty()) {
+    note.Add(", sasl_method=", maillog::Fact("sasl_method", "XCLIENT"),
+             ", sasl_username=", maillog::Fact("sasl_username", login_));
+  }
   const std::string* ident = Find(forwarded_, ClientAttribute::kIdent);
-  if (ident != nullptr && !ident->empty()) ConcatTo(&note, ", orig_queue_id=", *ident);
-  const std::string name = ValueOf(forwarded_, ClientAttribute::kName);
+  if (ident != nullptr && !ident->empty()) {
+    note.Add(", orig_queue_id=", maillog::Fact("orig_queue_id", *ident));
+  }
+  if (!NamesClient(forwarded_)) return note;
   const std::string address = ValueOf(forwarded_, ClientAttribute::kAddr);
-  if (name == kUnknown && address == kUnknown) return note;
-  ConcatTo(&note, ", orig_client=", name);
-  if (address != kUnknown) ConcatTo(&note, '[', address, ']');
+  std::string client = ValueOf(forwarded_, ClientAttribute::kName);
+  if (address != kUnknown) ConcatTo(&client, '[', address, ']');
+  note.Add(", orig_client=", maillog::Fact("orig_client", client));
   return note;
 }
 
 void Session::WriteOrigin(bool local_headers, mail::v1::Origin* origin) const {
   origin->set_source(local_headers ? "LOCAL" : "REMOTE");
-  if (forwarded_.empty()) {
+  if (const std::string* id = Find(forwarded_, ClientAttribute::kIdent)) origin->set_ident(*id);
+  if (!NamesClient(forwarded_)) {
     origin->set_client_name(facts_.name);
     origin->set_client_address(facts_.address);
     origin->set_client_port(facts_.port);
@@ -103,7 +131,6 @@ void Session::WriteOrigin(bool local_headers, mail::v1::Origin* origin) const {
   origin->set_client_port(ValueOf(forwarded_, ClientAttribute::kPort));
   origin->set_protocol(ValueOf(forwarded_, ClientAttribute::kProto));
   if (const std::string* helo = Find(forwarded_, ClientAttribute::kHelo)) origin->set_helo(*helo);
-  if (const std::string* id = Find(forwarded_, ClientAttribute::kIdent)) origin->set_ident(*id);
 }
 
 std::optional<bool> Session::ForwardedIsLocal() const {

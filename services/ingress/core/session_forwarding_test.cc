@@ -119,6 +119,23 @@ TEST_F(Forwarding, XforwardIsOfOneMessage) {
   EXPECT_EQ(Origin(1).ident(), "");
 }
 
+TEST_F(Forwarding, AQueueIdAndASourceAloneNameNoClient) {
+  Say("XFORWARD IDENT=ABC SOURCE=LOCAL");
+  SendMessage();
+  EXPECT_THAT(client_->log, Contains(testing::EndsWith("[127.0.0.3], orig_queue_id=ABC")));
+  EXPECT_EQ(Origin(0).client_address(), "127.0.0.3");
+  EXPECT_EQ(Origin(0).ident(), "ABC");
+  EXPECT_EQ(Origin(0).source(), "LOCAL");
+}
+
+TEST_F(Forwarding, WhatIsNotSaidOfAClientIsUnknown) {
+  Say("XFORWARD PORT=25");
+  SendMessage();
+  EXPECT_THAT(client_->log, Contains(testing::EndsWith("[127.0.0.3], orig_client=unknown")));
+  EXPECT_EQ(Origin(0).client_address(), "unknown");
+  EXPECT_EQ(Origin(0).protocol(), "unknown");
+}
+
 TEST_F(Forwarding, RsetEndsIt) {
   Say("XFORWARD NAME=far.example");
   Say("RSET");
@@ -132,6 +149,76 @@ TEST_F(Forwarding, NotInATransaction) {
   for (const char* line : {"XCLIENT NAME=x", "XFORWARD NAME=x"}) {
     EXPECT_EQ(Say(line), "503 5.5.1 Error: MAIL transaction in progress\r\n") << line;
   }
+}
+
+TEST_F(Forwarding, WhoSpeaksForAnotherMayNameItsLogin) {
+  Say("XCLIENT ADDR=192.0.2.1 LOGIN=bob+20x");
+  Say("EHLO a");
+  SendMessage();
+  EXPECT_THAT(client_->log, Contains(HasSubstr("client=unknown[192.0.2.1], sasl_method=XCLIENT, "
+                                               "sasl_username=bob x")));
+  EXPECT_THAT(client_->submits.at(0).content, HasSubstr(" with ESMTPA id "));
+}
+
+TEST_F(Forwarding, ALoginEndsWithTheNextClient) {
+  facts_.recognize = nullptr;
+  Say("XCLIENT LOGIN=bob");
+  Say("XCLIENT NAME=far.example");
+  Say("EHLO a");
+  SendMessage();
+  EXPECT_THAT(client_->log, Not(Contains(HasSubstr("sasl_"))));
+  EXPECT_THAT(client_->submits.at(0).content, HasSubstr(" with ESMTP id "));
+}
+
+TEST_F(Forwarding, AddressesOfAProtocolThatIsNotInUseAreRefused) {
+  config_.ipv6 = false;
+  for (const char* command : {"XCLIENT", "XFORWARD"}) {
+    EXPECT_EQ(Say(Concat(command, " ADDR=IPV6:2001:db8::1")),
+              "501 5.5.4 Bad ADDR syntax: IPV6:2001:db8::1\r\n");
+  }
+}
+
+TEST_F(Forwarding, AnotherClientHasItsOwnPlaceInTheCounts) {
+  const auto rates = std::make_shared<ClientRates>(
+      ClientLimits{.connection_rate = 1, .message_rate = 1, .unit_ms = INT64_MAX});
+  facts_.recognize = [rates](ConnectionFacts* client) {
+    client->visit = std::make_shared<ClientVisit>(rates, client->address, 0);
+  };
+  Say("XCLIENT ADDR=192.0.2.1");
+  Say("EHLO a");
+  EXPECT_EQ(Say("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+  Say("RSET");
+  EXPECT_EQ(Say("MAIL FROM:<a@b>"), "450 4.7.1 Error: too much mail from 192.0.2.1\r\n");
+  EXPECT_EQ(Say("XCLIENT ADDR=192.0.2.2"), "220 " + config_.banner + "\r\n");
+  Say("EHLO a");
+  EXPECT_EQ(Say("MAIL FROM:<a@b>"), "250 2.1.0 Ok\r\n");
+  Say("RSET");
+  EXPECT_EQ(Say("XCLIENT ADDR=192.0.2.1"),
+            "421 4.7.0 mx.example.com Error: too many connections from 192.0.2.1\r\n");
+  EXPECT_TRUE(client_->session().ended());
+}
+
+TEST_F(Forwarding, BareNewlinesAreJudgedByTheNewClient) {
+  config_.bare_newline = smtp::BareNewline::kReject;
+  facts_.recognize = [](ConnectionFacts* client) {
+    client->bare_newline_excluded = client->address == "192.0.2.1";
+  };
+  Say("XCLIENT ADDR=192.0.2.1");
+  EXPECT_EQ(client_->Say("NOOP\n"), "250 2.0.0 Ok\r\n");
+  Say("XCLIENT ADDR=192.0.2.2");
+  EXPECT_THAT(client_->Say("NOOP\n"), HasSubstr("bare <LF> received"));
+}
+
+// As the log, the queue and the Received line have it.
+TEST_F(Forwarding, WhatIsSpecialInAGreetingIsReplacedBeforeAnybodySeesIt) {
+  config_.reject_unlisted_recipient = true;
+  Say("EHLO a \t b<c  d>\\\";@\xc3\xbc");
+  Say("MAIL FROM:<a@b>");
+  Say("RCPT TO:<x@foreign.example>");
+  EXPECT_THAT(client_->log, Contains(HasSubstr("helo=<a?b?c??d?????\xc3\xbc>")));
+  Say("RSET");
+  SendMessage();
+  EXPECT_EQ(Origin(0).helo(), "a?b?c??d?????\xc3\xbc");
 }
 
 }  // namespace

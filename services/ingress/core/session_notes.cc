@@ -9,6 +9,8 @@
 namespace postfleet::ingress {
 namespace {
 
+using maillog::Fact;
+
 // Of content that is quoted in a line.
 constexpr size_t kDefectBytesMax = 100;
 constexpr size_t kCharacterBytesMax = 200;
@@ -46,20 +48,22 @@ std::string Printable(std::string_view text) {
 void Session::LogNotes(Actions* actions) {
   const Transaction& transaction = *transaction_;
   for (const message::CleanupNote& note : transaction.content->cleanup.TakeNotes()) {
-    std::string text = Concat(transaction.queue_id, ": ");
+    maillog::Line text = maillog::Line::Of(Fact("queue_id", transaction.queue_id), ": ");
     if (note.kind != message::CleanupNote::kDefect) {
       const bool resent = note.kind == message::CleanupNote::kResentMessageId;
-      ConcatTo(&text, resent ? "resent-" : "", "message-id=", Printable(note.text));
+      const std::string_view name = resent ? "resent-message-id" : "message-id";
+      text.Add(name, '=', Fact(resent ? "resent_message_id" : "message_id", Printable(note.text)),
+               maillog::Event("message_id"));
     } else {
       const std::string who = Concat(" from ", client_, "; from=<", transaction.sender.ToSmtp(),
                                      "> to=<", transaction.recipients.back().given, ">");
       const std::string_view what = message::DefectText(note.defect);
       if (note.defect == message::Defect::kCharacter) {
-        ConcatTo(&text, "reject: content ", Printable(note.text).substr(0, kCharacterBytesMax), who,
+        text.Add("reject: content ", Printable(note.text).substr(0, kCharacterBytesMax), who,
                  " proto=", esmtp_ ? "ESMTP" : "SMTP", " helo=<", helo_, ">: 5.7.1 ", what);
       } else {
-        ConcatTo(&text, "reject: mime-error ", what, ": ",
-                 Printable(note.text).substr(0, kDefectBytesMax), who);
+        text.Add("reject: mime-error ", what, ": ", Printable(note.text).substr(0, kDefectBytesMax),
+                 who);
       }
     }
     Log(LogProgram::kCleanup, std::move(text), actions);

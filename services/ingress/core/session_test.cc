@@ -764,8 +764,9 @@ TEST(Limits, TooBigTakesBackWhatTheQueueHasAndKeepsNothing) {
   client.Envelope();
   client.SayLine("DATA");
   const std::string line = std::string(998, 'x') + "\r\n";
+  const size_t of_envelope = client.session().buffered_bytes();
   for (int i = 0; i < 150; ++i) client.Say(line);
-  EXPECT_EQ(client.session().buffered_bytes(), 0u);
+  EXPECT_LE(client.session().buffered_bytes(), of_envelope);
   EXPECT_EQ(client.Say(".\r\n"), "552 5.3.4 Error: message file too big\r\n");
   EXPECT_TRUE(client.submits.back().submission.abandon());
 }
@@ -871,6 +872,23 @@ TEST(Limits, FullBuffersRefuseAtDataAndSendChunksEarly) {
   client.Say(".\r\n");
   client.Envelope();
   EXPECT_EQ(client.SayLine("DATA"), "452 4.3.1 Insufficient system storage\r\n");
+}
+
+TEST(Limits, RecipientsAreBoundedWhereAllSessionsBufferAsMuchAsTheyMay) {
+  SessionConfig config = ScriptedSession::Config();
+  config.recipient_limit = 1000;
+  Client client(config);
+  client.SayLine("EHLO a");
+  client.SayLine("MAIL FROM:<a@b.example>");
+  const std::string one = "RCPT TO:<bob@localhost> ORCPT=rfc822;" + std::string(400, 'x');
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(client.SayLine(one), "250 2.1.5 Ok\r\n");
+  EXPECT_GT(client.session().buffered_bytes(), 40'000u);
+  client.buffers_full = true;
+  EXPECT_EQ(client.SayLine(one), "452 4.3.1 Insufficient system storage\r\n");
+  client.SayLine("RSET");
+  EXPECT_EQ(client.session().buffered_bytes(), 0u);
+  client.SayLine("MAIL FROM:<a@b.example>");
+  EXPECT_EQ(client.SayLine(one), "250 2.1.5 Ok\r\n") << "others have their turn";
 }
 
 // ---- Chunks ----

@@ -21,9 +21,11 @@ struct AcceptedRecipient {
 
 // DATA or BDAT, and what follows.
 struct Content {
-  Content(smtp::BareNewline mode, smtp::DataReader::Framing how, message::CleanupOptions options,
-          std::string received)
-      : framing(how), reader(mode, how), cleanup(std::move(options), std::move(received)) {}
+  Content(smtp::BareNewline mode, smtp::DataReader::Framing how, size_t line_bytes_max,
+          message::CleanupOptions options, std::string received)
+      : framing(how),
+        reader(mode, how, line_bytes_max),
+        cleanup(std::move(options), std::move(received)) {}
 
   const smtp::DataReader::Framing framing;
   smtp::DataReader reader;
@@ -53,6 +55,7 @@ struct Session::Transaction {
 
   std::string queue_id;  // taken at the first accepted recipient
   std::vector<AcceptedRecipient> recipients;
+  size_t recipient_bytes = 0;  // what they hold, more or less
   int overshoot = 0;
 
   std::unique_ptr<Content> content;

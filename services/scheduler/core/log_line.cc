@@ -9,49 +9,65 @@
 namespace postfleet::scheduler {
 namespace {
 
+using maillog::Event;
+using maillog::Fact;
+using maillog::Line;
+using maillog::NumberText;
+
 // "x y"@d: the end of an address cannot be forged, and a log reader can give it back to a command.
 // Control characters become `?` in maillog.
 std::string Quoted(const std::string& address) { return mail::SplitAddress(address).ToSmtp(); }
 
-std::string RenderRecipient(const LogLine& line) {
+Line RenderRecipient(const LogLine& line) {
   const int64_t a = std::max<int64_t>(line.delay_a_ms, 0);
   const int64_t b = std::max<int64_t>(line.delay_b_ms, 0);
-  std::string text = Concat(line.queue_id, ": to=<", Quoted(line.recipient), ">, ");
+  Line text = Line::Of(Fact("queue_id", line.queue_id), ": to=<",
+                       Fact("to", Quoted(line.recipient)), ">, ", Event("delivery"));
   if (!line.original_recipient.empty() && line.original_recipient != line.recipient) {
-    ConcatTo(&text, "orig_to=<", Quoted(line.original_recipient), ">, ");
+    text.Add("orig_to=<", Fact("orig_to", Quoted(line.original_recipient)), ">, ");
   }
-  ConcatTo(&text, "relay=none, delay=", DelayText(a + b), ", delays=", DelayText(a), "/",
-           DelayText(b), "/0/0, dsn=", line.dsn, ", status=", line.status, " (", line.text, ")");
+  const std::string delays = Concat(DelayText(a), '/', DelayText(b), "/0/0");
+  text.Add("relay=", Fact("relay", "none"), ", delay=", NumberText{"delay", DelayText(a + b)},
+           ", delays=", Fact("delays", delays), ", dsn=", Fact("dsn", line.dsn),
+           ", status=", Fact("status", line.status), " (", Fact("text", line.text), ')');
   return text;
+}
+
+Line RenderActive(const LogLine& line) {
+  return Line::Of(Fact("queue_id", line.queue_id), ": from=<", Fact("from", Quoted(line.sender)),
+                  ">, size=", Fact("size", line.size), ", nrcpt=", Fact("nrcpt", line.recipients),
+                  " (queue active)", Event("queue_active"));
+}
+
+Line RenderExpired(const LogLine& line, std::string_view status) {
+  return Line::Of(Fact("queue_id", line.queue_id), ": from=<", Fact("from", Quoted(line.sender)),
+                  ">, status=", Fact("status", status), ", returned to sender", Event("expired"));
 }
 
 }  // namespace
 
-std::string Render(const LogLine& line) {
+Line Render(const LogLine& line) {
   using Kind = LogLine::Kind;
   switch (line.kind) {
     case Kind::kQueueActive:
-      return Concat(line.queue_id, ": from=<", Quoted(line.sender), ">, size=", line.size,
-                    ", nrcpt=", line.recipients, " (queue active)");
+      return RenderActive(line);
     case Kind::kRemoved:
-      return Concat(line.queue_id, ": removed");
+      return Line::Of(Fact("queue_id", line.queue_id), ": removed", Event("removed"));
     case Kind::kExpired:
-      return Concat(line.queue_id, ": from=<", Quoted(line.sender),
-                    ">, status=expired, returned to sender");
+      return RenderExpired(line, "expired");
     case Kind::kForceExpired:
-      return Concat(line.queue_id, ": from=<", Quoted(line.sender),
-                    ">, status=force-expired, returned to sender");
+      return RenderExpired(line, "force-expired");
     case Kind::kRecipient:
       return RenderRecipient(line);
     case Kind::kInDoubt:
-      return Concat("warning: ", line.queue_id, ": delivery ", line.delivery, " on transport ",
-                    line.transport, " is in doubt: ", line.text);
+      return Line::Of("warning: ", Fact("queue_id", line.queue_id), ": delivery ", line.delivery,
+                      " on transport ", line.transport, " is in doubt: ", line.text);
     case Kind::kTransportUnavailable:
-      return Concat("warning: connect to transport private/", line.transport, ": ", line.text);
+      return Line::Of("warning: connect to transport private/", line.transport, ": ", line.text);
     case Kind::kPutOff:
-      return Concat("warning: transport ", line.transport, ", nexthop ", line.nexthop, ": ",
-                    line.messages, " messages in memory for ", line.per_minute,
-                    " deliveries a minute: the last ones go back to the queue until their turn");
+      return Line::Of("warning: transport ", line.transport, ", nexthop ", line.nexthop, ": ",
+                      line.messages, " messages in memory for ", line.per_minute,
+                      " deliveries a minute: the last ones go back to the queue until their turn");
   }
   return {};
 }

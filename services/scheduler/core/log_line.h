@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "libs/base/log_line.h"
+
 namespace postfleet::scheduler {
 
 struct LogLine {
@@ -49,6 +51,6 @@ struct LogLine {
 };
 
 // The line without program and queue-independent prefix: "4fX: to=<x@d>, relay=none, …".
-std::string Render(const LogLine& line);
+maillog::Line Render(const LogLine& line);
 
 }  // namespace postfleet::scheduler

@@ -467,7 +467,7 @@ void ScenarioWorld::Print(const char* kind, const std::string& line) {
 }
 
 void ScenarioWorld::PrintActions(const Actions& actions) {
-  for (const LogLine& line : actions.log) Print("log", Concat(line.program, ": ", Render(line)));
+  for (const LogLine& line : actions.log) Print("log", Concat(line.program, ": ", Render(line).text()));
   if (actions.credit_messages > 0) Print("credit", Concat(actions.credit_messages));
   for (const auto& query : actions.resolve) {
     if (hold_resolve_) Print("resolve", query.recipient());
