@@ -180,9 +180,6 @@ int Reload(Call& call) {
     return call.console.Fatal(checked);
   }
   call.console.Say("refreshing the Postfix mail system");
-  call.console.Warn(
-      "only the log file is opened anew; to apply changes of main.cf and master.cf, use `postfix "
-      "stop` and `postfix start`");
   MakeLogFile(call.config);
   for (const RunningServer& server : servers->running) {
     const absl::Status sent = ReloadServer(server);

@@ -5,12 +5,16 @@
 // are cancelled; those past their final dot go on to their end, and their results are dropped (the
 // scheduler has counted them as in doubt). The worker announces itself again once none runs: its
 // slots are never promised twice.
+//
+// Other transports take over between two deliveries: what runs ends with the agent that it began
+// with, and the scheduler is told of the new offer.
 #pragma once
 
 #include <grpcpp/channel.h>
 
 #include <atomic>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,6 +45,9 @@ struct DeliveryOptions {
   std::shared_ptr<grpc::Channel> scheduler;
   std::shared_ptr<grpc::Channel> queue;
   std::vector<TransportAgent> transports;
+  // What the transports share that are offered one after the other; goes on the loop, after the
+  // last agent.
+  std::shared_ptr<void> shared;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
 };
@@ -55,6 +62,8 @@ class DeliveryService {
   ~DeliveryService();
 
   void Start();
+  // Offers these transports from now on. Any thread, after Start.
+  void Reconfigure(std::vector<TransportAgent> transports);
   // Takes no more deliveries and waits until those that run are answered, at most `grace`. Blocks;
   // not from the loop.
   void Drain(std::chrono::milliseconds grace);
@@ -65,8 +74,16 @@ class DeliveryService {
   bool Ready() const { return ready_; }
 
  private:
+  // What one configuration made. `agents` ends before what `transports` holds.
+  struct Generation {
+    std::vector<TransportAgent> transports;
+    std::map<std::string, std::unique_ptr<Agent>> agents;
+    size_t running = 0;  // attempts that began with it
+  };
   struct Running {
     std::string transport;
+    Generation* generation = nullptr;
+    Agent* agent = nullptr;
     // The scheduler's number, unique within one stream only.
     uint64_t delivery_id = 0;
     bool orphan = false;            // its scheduler is gone
@@ -85,7 +102,8 @@ class DeliveryService {
     metrics::Histogram* first_attempt_delay = nullptr;
   };
 
-  void MakeAgents();
+  void Begin(std::vector<TransportAgent> transports);
+  void DropRetired();
   rpc::StreamCallbacks Open();
   void OnFrame(const grpc::ByteBuffer& frame);
   void OnLost();
@@ -98,6 +116,7 @@ class DeliveryService {
   void CancelAll();
   void TellIfNoneRuns();
   void Send(ResultPart part);
+  void Announce(google::protobuf::RepeatedPtrField<scheduler::v1::TransportSlots>* all) const;
   void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
   static void DeferAll(const scheduler::v1::Delivery& delivery, const std::string& why,
                        scheduler::v1::DeliveryResult* result);
@@ -116,7 +135,8 @@ class DeliveryService {
 
   // On the loop only.
   std::shared_ptr<FetchClient> fetch_;
-  std::map<std::string, std::unique_ptr<Agent>> agents_;
+  // The last one is offered; the others end with their last attempt.
+  std::list<Generation> generations_;
   std::map<std::string, TransportMetrics> transport_metrics_;
   // By a number of our own, which agents know attempts by.
   std::map<uint64_t, Running> running_;

@@ -357,6 +357,29 @@ TEST_F(DeliveryServiceTest, ADamagedMessageIsNotReturned) {
   EXPECT_TRUE(result.contents_damaged());
 }
 
+TEST_F(DeliveryServiceTest, WhatRunsEndsWithItsAgentWhileOtherTransportsTakeOver) {
+  scheduler::v1::WorkResponse work;
+  const uint64_t running = Add("holds", "Q1", &work)->id();
+  Add("reads", "Q2", &work);
+  scheduler_.Send(work);
+  EXPECT_EQ(Result().outcomes_size(), 1) << "of Q2: the other one has begun, too";
+  service_->Reconfigure({{.transport = "reads", .slots = 7, .make = [](runtime::EventLoop&) {
+                            return std::make_unique<TestAgent>(true);
+                          }}});
+  const scheduler::v1::WorkRequest told = scheduler_.Next();
+  ASSERT_EQ(told.offer().transports_size(), 1);
+  EXPECT_EQ(told.offer().transports(0).transport(), "reads");
+  EXPECT_EQ(told.offer().transports(0).slots(), 7u);
+  EXPECT_EQ(Deliver("reads", "Q3").outcomes(0).action(), Outcome::ACTION_SENT);
+  EXPECT_EQ(Deliver("holds", "Q4").outcomes(0).text(), "mail transport unavailable");
+  scheduler::v1::WorkResponse cancel;
+  cancel.add_cancelled(running);
+  scheduler_.Send(cancel);
+  const scheduler::v1::DeliveryResult result = Result();
+  EXPECT_EQ(result.id(), running);
+  EXPECT_EQ(result.outcomes(0).text(), "called off");
+}
+
 TEST_F(DeliveryServiceTest, TheSchedulerIsToldOfADrainAndGetsTheResultsThatAreOut) {
   scheduler::v1::WorkResponse work;
   const uint64_t id = Add("holds", "Q1", &work)->id();

@@ -1,6 +1,6 @@
 // What an administrator sets about scheduling, as values. Times are milliseconds, counts are
-// counts; the defaults are Postfix 3.9's (POSTFIX qmgr(8)). Another one takes its place by the event
-// Configured.
+// counts; the defaults are Postfix 3.9's (POSTFIX qmgr(8)). Another one takes its place by the
+// event Configured.
 #pragma once
 
 #include <cstdint>

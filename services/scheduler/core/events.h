@@ -125,10 +125,9 @@ struct RoutesChanged {};
 // told anew. Early and late ones do no harm.
 struct Timer {};
 
-using Event =
-    std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone, WorkerJoined,
-                 WorkerDraining, WorkerOffers, WorkerLeft, Committed, Deleted, Recalled, Flushed,
-                 Configured, RoutesChanged, Timer>;
+using Event = std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone,
+                           WorkerJoined, WorkerDraining, WorkerOffers, WorkerLeft, Committed,
+                           Deleted, Recalled, Flushed, Configured, RoutesChanged, Timer>;
 
 // ---- Actions ----
 

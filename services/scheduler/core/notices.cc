@@ -113,6 +113,11 @@ void State::FinishRound(Message* message) {
 void State::CloseUntold(Message* message) {
   // The agent decides what is to be told about mail that has no sender: the postmaster may be.
   const auto told = [this](const queue::v1::BouncedRecipient& one) {
+    // Parts of it failed; of the whole, success may be told.
+    if (one.outcome().success() != Outcome::SUCCESS_UNSPECIFIED &&
+        Wants(one.recipient(), mail::v1::NOTIFY_FLAG_SUCCESS)) {
+      return true;
+    }
     return config.postmaster_gets_bounces || Wants(one.recipient(), mail::v1::NOTIFY_FLAG_FAILURE);
   };
   std::vector<queue::v1::BouncedRecipient>& bounced = message->bounced;
