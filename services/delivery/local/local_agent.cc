@@ -115,6 +115,8 @@ void LocalAgent::BeginRecipient(uint64_t id) {
   const scheduler::v1::Delivery& delivery = running.attempt->delivery;
   if (running.recipient == delivery.recipients_size()) return Finish(id);
   running.outcome.reset();
+  running.parts.Clear();
+  running.parts_more = 0;
   running.passes.clear();
   running.forwards.clear();
   running.forwards_sent = 0;
@@ -237,17 +239,37 @@ Outcome LocalAgent::Tell(Running& running, const Party& party, Outcome outcome) 
   if (!running.outcome || Weight(outcome.action()) > Weight(running.outcome->action())) {
     running.outcome = outcome;
   }
+  KeepPart(running, party.recipient, outcome);
   return outcome;
 }
 
-// What goes to other transports can be passed on once; the rest of it becomes mail of its own.
+void LocalAgent::KeepPart(Running& running, const mail::v1::Recipient& part,
+                          const Outcome& outcome) {
+  if (outcome.action() == Outcome::ACTION_SENT) return;
+  if (running.parts.size() == kPartsMax) {
+    ++running.parts_more;
+    return;
+  }
+  mail::v1::OutcomePart* kept = running.parts.Add();
+  kept->set_address(part.address());
+  kept->set_original_address(part.original_address());
+  kept->set_action(outcome.action());
+  kept->set_status(outcome.status());
+  kept->set_text(outcome.text());
+  kept->set_remote_mta(outcome.remote_mta());
+  kept->set_diagnostic(outcome.diagnostic());
+}
+
+// What goes to other transports can be passed on once, and where nothing else is to be told of the
+// recipient; the rest of it becomes mail of its own.
 void LocalAgent::PrepareForwards(Running& running) {
   if (running.expansion->has_deferred()) {
     running.passes.clear();
     return;
   }
   running.forwards = running.expansion->forwards();
-  while (running.passes.size() > 1) {
+  const size_t passes_max = running.parts.empty() ? 1 : 0;
+  while (running.passes.size() > passes_max) {
     const Step step = std::move(running.passes.back());
     running.passes.pop_back();
     running.forwards.push_back({.delivered = step.party.delivered,
@@ -317,18 +339,33 @@ void LocalAgent::EndRecipient(uint64_t id) {
   const mail::v1::Recipient& recipient = running.attempt->delivery.recipients(running.recipient);
   if (!running.passes.empty()) PassOn(running, running.passes.front());
   if (!running.is_passed) {
-    // Nothing but what was delivered already: a duplicate, or an empty list.
-    if (!running.outcome) running.outcome = Make(Outcome::ACTION_SENT, "2.0.0", "delivered");
-    if (running.outcome->action() == Outcome::ACTION_SENT &&
-        running.expansion->success() != Outcome::SUCCESS_UNSPECIFIED) {
-      running.outcome->set_success(running.expansion->success());
-      running.outcome->set_text("alias expanded");
-    }
-    running.outcome->set_recipient_number(recipient.number());
+    Complete(running, recipient);
     *running.result.result.add_outcomes() = *running.outcome;
   }
   ++running.recipient;
   BeginRecipient(id);
+}
+
+void LocalAgent::Complete(Running& running, const mail::v1::Recipient& recipient) {
+  // Nothing but what was delivered already: a duplicate, or an empty list.
+  if (!running.outcome) running.outcome = Make(Outcome::ACTION_SENT, "2.0.0", "delivered");
+  Outcome& outcome = *running.outcome;
+  outcome.set_recipient_number(recipient.number());
+  const Outcome::Success success = running.expansion->success();
+  if (success != Outcome::SUCCESS_UNSPECIFIED && outcome.action() != Outcome::ACTION_DEFERRED) {
+    outcome.set_success(success);
+    const std::string text = Concat("delivery via ", options_.service, ": alias expanded");
+    if (outcome.action() == Outcome::ACTION_SENT) {
+      outcome.set_text(text);
+    } else {
+      outcome.set_success_text(text);
+    }
+  }
+  const bool is_itself = running.parts.size() == 1 && outcome.action() != Outcome::ACTION_SENT &&
+                         running.parts[0].address() == recipient.address();
+  if (is_itself || outcome.action() == Outcome::ACTION_SENT) return;
+  *outcome.mutable_parts() = std::move(running.parts);
+  outcome.set_parts_more(running.parts_more);
 }
 
 // The recipient's outcome is what the other transport says, unless a part of it failed.

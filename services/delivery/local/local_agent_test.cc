@@ -252,6 +252,31 @@ TEST_F(LocalAgentTest, WorstPartIsTheRecipientsOutcome) {
   EXPECT_EQ(forwarder_->mails.size(), 1u);
 }
 
+TEST_F(LocalAgentTest, OutcomeNamesThePartsThatFailed) {
+  actions_->end = {.how = CommandEnd::How::kExited, .code = 67};
+  const Outcome alone = Deliver("run");
+  EXPECT_TRUE(alone.parts().empty()) << "the recipient itself";
+  options_.alias_maps = {"inline:{ { outer = bad, nosuchuser }, { bad = alice, \"|work\" } }"};
+  const Outcome outcome = Deliver("outer");
+  EXPECT_EQ(outcome.action(), Outcome::ACTION_BOUNCED);
+  ASSERT_EQ(outcome.parts_size(), 2);
+  EXPECT_EQ(outcome.parts(0).address(), "bad@site.example");
+  EXPECT_EQ(outcome.parts(0).original_address(), "outer@site.example");
+  EXPECT_EQ(outcome.parts(0).status(), "5.1.1");
+  EXPECT_EQ(outcome.parts(0).diagnostic(), "user unknown");
+  EXPECT_EQ(outcome.parts(1).address(), "nosuchuser@site.example");
+  EXPECT_EQ(outcome.parts(1).text(), "unknown user: \"nosuchuser\"");
+}
+
+TEST_F(LocalAgentTest, PartsPastTheBoundAreCounted) {
+  std::string members;
+  for (int i = 0; i < LocalAgent::kPartsMax + 3; ++i) ConcatTo(&members, i > 0 ? ", " : "", "u", i);
+  options_.alias_maps = {Concat("inline:{ { crowd = ", members, " } }")};
+  const Outcome outcome = Deliver("crowd");
+  EXPECT_EQ(outcome.parts_size(), LocalAgent::kPartsMax);
+  EXPECT_EQ(outcome.parts_more(), 3u);
+}
+
 TEST_F(LocalAgentTest, CommandGetsTheMessageAndAnEnvironmentOfHarmlessCharacters) {
   EXPECT_EQ(Deliver("run").text(), "delivered to command: work");
   ASSERT_EQ(actions_->commands.size(), 1u);

@@ -114,7 +114,7 @@ void State::CloseUntold(Message* message) {
   // The agent decides what is to be told about mail that has no sender: the postmaster may be.
   const auto told = [this](const queue::v1::BouncedRecipient& one) {
     // Parts of it failed; of the whole, success may be told.
-    if (one.outcome().success() != Outcome::SUCCESS_UNSPECIFIED &&
+    if (!one.outcome().success_text().empty() &&
         Wants(one.recipient(), mail::v1::NOTIFY_FLAG_SUCCESS)) {
       return true;
     }
