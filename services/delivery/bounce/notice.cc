@@ -387,6 +387,7 @@ bool AsksFor(const queue::v1::BouncedRecipient& bounced, NoticeKind kind) {
 
 bool SucceedsInPart(const queue::v1::BouncedRecipient& bounced) {
   return bounced.outcome().action() == mail::v1::Outcome::ACTION_BOUNCED &&
+         bounced.outcome().success() != mail::v1::Outcome::SUCCESS_UNSPECIFIED &&
          !bounced.outcome().success_text().empty();
 }
 

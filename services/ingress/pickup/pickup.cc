@@ -263,12 +263,6 @@ class Pickup::Impl {
     if (mail.known() && !std::exchange(job.said, true)) {
       maillog::Info(options_.log_program, maillog::Fact("queue_id", mail.queue_id()),
                     ": uid=", job.owner, " from=<", ShownSender(mail.envelope().sender), ">");
-      if (!mail.envelope().verp.empty()) {
-        Warn(mail.queue_id(), ": VERP is not supported yet: the sender stays the same for all");
-      }
-      if (mail.envelope().wants_trace) {
-        Warn(mail.queue_id(), ": reports of deliveries are not supported yet");
-      }
     }
     for (const std::string& note : job.mail->TakeNotes()) {
       maillog::Info("cleanup", mail.queue_id(), ": ", note);

@@ -158,6 +158,8 @@ absl::Status PickupMail::Finish(std::vector<Part>* parts) {
   out->mutable_origin()->set_source(in.is_remote ? "REMOTE" : "LOCAL");
   out->set_dsn_return(static_cast<mail::v1::Envelope::Return>(in.dsn_return));
   out->set_dsn_envid(in.envelope_id);
+  out->set_trace(in.wants_trace);
+  out->set_verp_delimiters(in.verp);
   AddRecipients(message);
   const bool header_8bit = cleanup_->header_has_8bit();
   const bool needs_utf8 =

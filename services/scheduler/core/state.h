@@ -207,6 +207,8 @@ struct State {
   // notices.cc
   bool SuccessIsOwed(const Message& message, const Target& target,
                      mail::v1::Outcome* outcome) const;
+  static bool IsReported(const Message& message);
+  static void GatherReport(Message* message);
   bool TellsOfCleared(const Message& message, const mail::v1::Recipient& recipient) const;
   // What is owed was asked for, if only by confirm_delay_cleared: so it is told to who makes
   // notices.
