@@ -36,6 +36,7 @@
 #include "services/ingress/core/command_counts.h"
 #include "services/ingress/core/restrictions.h"
 #include "services/ingress/core/session_config.h"
+#include "services/ingress/core/session_transcript.h"
 
 namespace postfleet::ingress {
 
@@ -325,6 +326,11 @@ class Session {
   bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
               Actions* actions);
   bool Refuse(std::string_view stage, const Refusal& refusal, Actions* actions);
+  // For the counters and, where it is an error that a postmaster may want to know of, the
+  // transcript.
+  void CountReject(Actions* actions, RejectEvent event);
+  // The postmaster is told of the session so far, if there is reason; the transcript begins anew.
+  void EndTranscript(std::string_view reason, Actions* actions);
   // The same without the reply.
   void NoteRefusal(std::string_view stage, RejectReason reason, int code, std::string_view text,
                    Actions* actions);
@@ -399,6 +405,7 @@ class Session {
   int64_t mail_ms_ = 0;
   std::unique_ptr<Transaction> transaction_;
   Chunk chunk_;
+  SessionTranscript transcript_;
 };
 
 }  // namespace postfleet::ingress

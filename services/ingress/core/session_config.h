@@ -92,6 +92,13 @@ struct SessionConfig {
   bool resolve_numeric_domain = false;
   bool allow_untrusted_routing = false;
 
+  // What the postmaster is told of (notify_classes): a sum of ErrorClass, and addresses, whole.
+  uint32_t notify_classes = 0;
+  std::string error_notice_recipient = "postmaster@localhost";
+  std::string bounce_notice_recipient = "postmaster@localhost";
+  std::string notice_from = "MAILER-DAEMON@localhost";
+  std::string double_bounce_sender = "double-bounce@localhost";
+
   // Access.
   bool delay_reject = true;
   bool reject_unlisted_recipient = true;
