@@ -206,9 +206,10 @@ class Warner {
       return;
     }
     if (!row || !(IsIgnored(*row) || row->status == ParameterStatus::kPartly)) return;
-    std::optional<std::string_view> standard = values.Default(name);
+    const std::string_view harmless =
+        row->anyway.empty() ? values.Default(name).value_or("") : row->anyway;
     const std::string wanted = Normalized(values, *row, value);
-    if (wanted == Normalized(values, *row, standard.value_or(""))) return;
+    if (wanted == Normalized(values, *row, harmless)) return;
     // No tables, no addresses: that is how it is without the parameter.
     if (row->status == ParameterStatus::kUnsupported && row->type == ParameterType::kList &&
         wanted.empty()) {

@@ -242,6 +242,14 @@ TEST(Config, UnsupportedParameterWarnsUnlessItIsTheDefault) {
                   .empty());
 }
 
+TEST(Config, AnUnsupportedDefaultThatIsSetByHandWarns) {
+  EXPECT_EQ(WarningsOf("biff = Yes\n"),
+            std::vector<std::string>{"main.cf line 2: parameter \"biff\" is not supported yet; "
+                                     "its value is ignored; nobody is told: set biff = no"});
+  EXPECT_TRUE(WarningsOf("biff = no\n").empty());
+  EXPECT_TRUE(WarningsOf("").empty());
+}
+
 TEST(Config, UnusedNameGetsASuggestion) {
   EXPECT_EQ(WarningsOf("mydestinatoin = x\n"),
             std::vector<std::string>{"/etc/postfix/main.cf: unused parameter: mydestinatoin=x "
