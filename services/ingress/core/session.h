@@ -338,7 +338,6 @@ class Session {
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, maillog::Line text, Actions* actions);
-  std::string CompletedSender(const mail::Address& sender) const;
   absl::StatusOr<bool> HeadersAreLocal() const;
   message::CleanupOptions MakeCleanupOptions() const;
   // The time that judging waited for has passed.

@@ -178,7 +178,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail);
   if (!IsUnreadable(bad) && TooManyMessages(actions)) return false;
   if (bad) return FailParsing(*bad, command, actions);
-  std::string completed = CompletedSender(mail.sender);
+  std::string completed = message::CompleteSender(config_.local_rewriting, mail.sender);
   if (IsMalformed(config_, completed, mail.smtputf8)) {
     return FailParsing(smtp::Reply(501, {5, 1, 7}, "Bad sender address syntax"), command, actions);
   }

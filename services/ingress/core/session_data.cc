@@ -282,16 +282,6 @@ bool Session::RefuseContent(Actions* actions) {
   return false;
 }
 
-std::string Session::CompletedSender(const mail::Address& sender) const {
-  std::string text = message::CompleteAddress(config_.local_rewriting, sender);
-  // Bounces that were sent under a name are bounces still.
-  const std::string daemon =
-      message::CompleteAddress(config_.local_rewriting, {"mailer-daemon", ""});
-  const bool bounce = daemon.find('@') != daemon.npos &&
-                      mail::LowerCasedAscii(text) == mail::LowerCasedAscii(daemon);
-  return bounce ? "" : text;
-}
-
 void Session::SubmitMessage(Actions* actions) {
   Transaction& transaction = *transaction_;
   Content& content = *transaction.content;

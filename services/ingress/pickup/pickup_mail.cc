@@ -75,7 +75,7 @@ PickupMail::PickupMail(const PickupConfig& config, std::string queue_id, uint32_
 
 // The envelope is known, the contents begin.
 void PickupMail::Begin() {
-  sender_ = CompletedSender();
+  sender_ = message::CompleteSender(config_.local_rewriting, mail::SplitAddress(envelope().sender));
   const bool is_remote = envelope().is_remote;
   message::CleanupOptions options = config_.content_rules.cleanup;
   options.drop_headers = config_.drop_headers;
@@ -193,15 +193,6 @@ void PickupMail::AddRecipients(queue::v1::NewMessage* message) const {
     recipient->set_dsn_notify(given.notify);
     recipient->set_dsn_orcpt(given.original);
   }
-}
-
-// As Session::CompletedSender has it for SMTP.
-std::string PickupMail::CompletedSender() const {
-  const message::AddressRewriting& rules = config_.local_rewriting;
-  std::string text = message::CompleteAddress(rules, mail::SplitAddress(envelope().sender));
-  // Bounces that are sent under a name are bounces still.
-  const std::string daemon = message::CompleteAddress(rules, {"mailer-daemon", ""});
-  return mail::LowerCasedAscii(text) == mail::LowerCasedAscii(daemon) ? "" : text;
 }
 
 std::vector<std::string> PickupMail::TakeNotes() {
