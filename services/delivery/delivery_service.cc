@@ -61,11 +61,15 @@ void DeliveryService::Reconfigure(std::vector<TransportAgent> transports) {
     for (const auto& [transport, agent] : generations_.back().agents) agent->CloseIdle();
     Begin(std::move(transports));
     DropRetired();
-    if (draining_) return;
-    ResultPart changed;
-    Announce(changed.request.mutable_offer()->mutable_transports());
-    Send(std::move(changed));
+    Offer();
   });
+}
+
+void DeliveryService::Offer() {
+  if (draining_ || stopping_) return;
+  ResultPart changed;
+  Announce(changed.request.mutable_offer()->mutable_transports());
+  Send(std::move(changed));
 }
 
 void DeliveryService::DropRetired() {
@@ -155,7 +159,7 @@ void DeliveryService::OnLost() {
   for (auto& [attempt_id, running] : running_) running.orphan = true;
   CancelAll();
   // What a server is slow to answer must not keep all transports waiting.
-  orphans_end_.Set(kOrphanGrace, [this] {
+  orphans_end_.Set(options_.orphan_grace, [this] {
     orphans_late_ = !running_.empty();
     TellIfNoneRuns();
   });
@@ -182,6 +186,8 @@ bool DeliveryService::NextFrame(grpc::ByteBuffer* frame) {
   scheduler::v1::WorkRequest request = std::move(parts.front().request);
   rpc::Payload payload = std::move(parts.front().payload);
   for (size_t i = 1; i < parts.size(); ++i) {
+    // An offer takes the place of the one before; merged, it would hold the transports of both.
+    if (parts[i].request.has_offer()) request.clear_offer();
     request.MergeFrom(parts[i].request);
     payload.insert(payload.end(), parts[i].payload.begin(), parts[i].payload.end());
   }
@@ -264,6 +270,8 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
     part.request.add_results()->Swap(&result.result);
     part.payload = std::move(result.notice_contents);
     Send(std::move(part));
+  } else if (ready_) {
+    Offer();  // its slot is free, too
   }
   TellIfNoneRuns();
 }

@@ -48,16 +48,15 @@ struct DeliveryOptions {
   // What the transports share that are offered one after the other; goes on the loop, after the
   // last agent.
   std::shared_ptr<void> shared;
+  // After the stream was lost, attempts that wait for the reply to their final dot may take this
+  // long; then others begin beside them, in the slots that are left until those end.
+  std::chrono::milliseconds orphan_grace{10'000};
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
 };
 
 class DeliveryService {
  public:
-  // After the stream was lost, attempts that wait for the reply to their final dot may take this
-  // long; then others begin beside them, in the slots that are left until the stream opens again.
-  static constexpr std::chrono::seconds kOrphanGrace{10};
-
   explicit DeliveryService(DeliveryOptions options);
   ~DeliveryService();
 
@@ -116,6 +115,7 @@ class DeliveryService {
   void CancelAll();
   void TellIfNoneRuns();
   void Send(ResultPart part);
+  void Offer();
   void Announce(google::protobuf::RepeatedPtrField<scheduler::v1::TransportSlots>* all) const;
   void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
   static void DeferAll(const scheduler::v1::Delivery& delivery, const std::string& why,
