@@ -177,9 +177,17 @@ def run_side(folder, oracle):
 
 
 def listed(text):
-    """Of `postqueue -p`, the messages' lines about recipients."""
-    messages = [re.sub(r"^\w+ .*\n", "", part) for part in text.partition("\n")[2].split("\n\n")]
-    return sorted(part for part in messages if not part.startswith("--"))
+    """Of `postqueue -p`, the recipients of each message with the reason above them."""
+    messages = []
+    for part in text.partition("\n")[2].split("\n\n"):
+        reason, rows = "", []
+        for line in part.splitlines()[1:]:
+            if line.lstrip().startswith("("):
+                reason = line
+            else:
+                rows.append([reason, line])
+        messages.append(sorted(rows))
+    return sorted(messages)
 
 
 class NoticesAboutParts(unittest.TestCase):

@@ -14,6 +14,10 @@
 #include "libs/message/header.h"
 
 namespace postfleet::delivery {
+
+using maillog::Event;
+using maillog::Fact;
+
 namespace {
 
 // Where the header ends; false while that is still to come.
@@ -312,10 +316,13 @@ void BounceAgent::Submit(const Running& running, const NoticeRequest& request, b
   envelope->set_content_lines(static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n')));
   message->add_recipients()->set_address(std::string(request.recipient));
 
-  maillog::Info("cleanup", request.queue_id,
-                ": message-id=", NoticeMessageId(std::string(request.queue_id), options_.names));
-  maillog::Info("bounce", delivery.queue_id(), to_sender ? ": sender " : ": postmaster ",
-                NameOf(request.kind), " notification: ", request.queue_id);
+  maillog::Info("cleanup", Fact("queue_id", request.queue_id), ": message-id=",
+                Fact("message_id", NoticeMessageId(request.queue_id, options_.names)),
+                Event("message_id"));
+  maillog::Info("bounce", Fact("queue_id", delivery.queue_id()), ": ",
+                Fact("told", to_sender ? "sender" : "postmaster"), ' ',
+                Fact("kind", NameOf(request.kind)),
+                " notification: ", Fact("notice_queue_id", request.queue_id), Event("notice"));
   result->notice_contents.push_back(rpc::OwningSlice(std::move(text)));
 }
 

@@ -13,6 +13,8 @@ namespace postfleet::delivery {
 namespace {
 
 using mail::v1::Outcome;
+using maillog::Event;
+using maillog::Fact;
 
 Outcome Make(Outcome::Action action, const std::string& status, const std::string& text) {
   Outcome outcome;
@@ -160,9 +162,10 @@ bool LocalAgent::Take(uint64_t id, Running& running, Step step) {
       RunCommand(id, running, std::move(step));
       return false;
     case Step::Kind::kPassOn:
-      maillog::Info(options_.program, running.attempt->delivery.queue_id(), ": passing <",
-                    step.party.recipient.address(),
-                    "> to transport=", step.text.substr(0, step.text.find(':')));
+      maillog::Info(options_.program, Fact("queue_id", running.attempt->delivery.queue_id()),
+                    ": passing <", Fact("to", step.party.recipient.address()),
+                    "> to transport=", Fact("transport", step.text.substr(0, step.text.find(':'))),
+                    Event("passed_on"));
       running.passes.push_back(std::move(step));
       running.expansion->OnDone(Outcome::ACTION_SENT);
       return true;
@@ -327,7 +330,9 @@ void LocalAgent::OnForwarded(uint64_t id, const absl::Status& status, const std:
     return EndRecipient(id);
   }
   const std::string& message_id = running.delivered.message_id();
-  maillog::Info("cleanup", queue_id, ": message-id=", message_id.empty() ? "<>" : message_id);
+  maillog::Info("cleanup", Fact("queue_id", queue_id),
+                ": message-id=", Fact("message_id", message_id.empty() ? "<>" : message_id),
+                Event("message_id"));
   Outcome sent = Make(Outcome::ACTION_SENT, "2.0.0", Concat("forwarded as ", queue_id));
   sent.set_success(Outcome::SUCCESS_EXPANDED);
   Tell(running, party, std::move(sent));

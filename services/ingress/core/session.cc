@@ -228,7 +228,7 @@ void Session::ReadCommand(std::string_view* in, Actions* actions) {
     if (config_.bare_newline == smtp::BareNewline::kReject) {
       Reply(config_.bare_newline_reject_code,
             Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
-      LogReject(where_, "bare <LF> received", actions);
+      LogReject(where_, 0, "bare <LF> received", actions);
       CountReject(actions, {where_, config_.bare_newline_reject_code, RejectReason::kProtocol});
       End("", actions);
       return;
@@ -394,7 +394,7 @@ void Session::NoteRefusal(std::string_view stage, RejectReason reason, int code,
     shown = code - 100;
     if (what.starts_with("5.")) what[0] = '4';
   }
-  LogReject(stage, Concat(shown, ' ', what), actions);
+  LogReject(stage, shown, what, actions);
   CountReject(actions, {stage, shown, reason});
 }
 
@@ -409,12 +409,14 @@ bool Session::Refuse(std::string_view stage, const Refusal& refusal, Actions* ac
   return Refuse(stage, ReasonOf(refusal), refusal.code, refusal.text, actions);
 }
 
-void Session::LogReject(std::string_view stage, std::string_view what, Actions* actions) {
+void Session::LogReject(std::string_view stage, int code, std::string_view what, Actions* actions) {
   const bool in_queue = transaction_ != nullptr && !transaction_->queue_id.empty();
   Line text;
   text.Add(Fact("queue_id", in_queue ? std::string_view(transaction_->queue_id) : "NOQUEUE"),
            ": reject: ", Fact("stage", stage), " from ", Fact("client", client_), ": ",
-           Fact("text", what), ';', Event("reject"));
+           Event("reject"));
+  if (code != 0) text.Add(Fact("code", code), ' ');
+  text.Add(Fact("text", what), ';');
   if (transaction_ != nullptr) {
     text.Add(" from=<", Fact("from", transaction_->sender.ToSmtp()), '>');
   }

@@ -334,7 +334,8 @@ class Session {
   // The same without the reply.
   void NoteRefusal(std::string_view stage, RejectReason reason, int code, std::string_view text,
                    Actions* actions);
-  void LogReject(std::string_view stage, std::string_view what, Actions* actions);
+  // `code` 0: none was replied yet.
+  void LogReject(std::string_view stage, int code, std::string_view what, Actions* actions);
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, maillog::Line text, Actions* actions);

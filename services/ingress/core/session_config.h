@@ -125,9 +125,9 @@ struct SessionConfig {
   Restrictions etrn_restrictions;
   Restrictions end_of_data_restrictions;
 
-  // Errors: a restriction or a kind of local_header_rewrite_clients that is not supported; nothing
-  // in relay and recipient restrictions that stops an open relay. `config` has the service's
-  // overrides.
+  // Errors: an unknown class of notify_classes; a restriction or a kind of
+  // local_header_rewrite_clients that is not supported; nothing in relay and recipient restrictions
+  // that stops an open relay. `config` has the service's overrides.
   static absl::StatusOr<SessionConfig> From(const config::Config& config);
 };
 

@@ -242,7 +242,7 @@ bool Session::RefuseBareNewline(Actions* actions) {
   if (config_.bare_newline != smtp::BareNewline::kReject) return false;
   Reply(config_.bare_newline_reject_code,
         Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
-  LogReject(kEndOfMessage, "bare <LF> received", actions);
+  LogReject(kEndOfMessage, 0, "bare <LF> received", actions);
   CountReject(actions, {kEndOfMessage, config_.bare_newline_reject_code, RejectReason::kProtocol});
   return true;
 }

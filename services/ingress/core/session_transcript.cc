@@ -1,5 +1,6 @@
 #include "services/ingress/core/session_transcript.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/concat.h"
@@ -13,16 +14,21 @@ constexpr size_t kLineBytes = 78;
 
 }  // namespace
 
-uint32_t ErrorClassesOf(const std::vector<std::string>& names) {
+absl::StatusOr<uint32_t> ErrorClassesOf(const std::vector<std::string>& names) {
   constexpr std::pair<std::string_view, ErrorClass> kNames[] = {
-      {"bounce", kBounceError},     {"data", kDataError},         {"policy", kPolicyError},
-      {"protocol", kProtocolError}, {"resource", kResourceError}, {"software", kSoftwareError},
+      {"bounce", kBounceError},     {"2bounce", kNoError},        {"data", kDataError},
+      {"delay", kNoError},          {"policy", kPolicyError},     {"protocol", kProtocolError},
+      {"resource", kResourceError}, {"software", kSoftwareError},
   };
   uint32_t classes = 0;
   for (const std::string& name : names) {
-    for (const auto& [known, value] : kNames) {
-      if (message::EqualsIgnoreCase(name, known)) classes |= value;
+    const auto known = std::find_if(std::begin(kNames), std::end(kNames), [&](const auto& row) {
+      return message::EqualsIgnoreCase(name, row.first);
+    });
+    if (known == std::end(kNames)) {
+      return absl::InvalidArgumentError(Concat("unknown notify_classes value \"", name, "\""));
     }
+    classes |= known->second;
   }
   return classes;
 }

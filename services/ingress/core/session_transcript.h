@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "libs/message/received.h"
 
 namespace postfleet::ingress {
@@ -34,8 +35,9 @@ enum ErrorClass : uint32_t {
   kSoftwareError = 32,
 };
 
-// Of notify_classes; names that are no class of a session are passed over.
-uint32_t ErrorClassesOf(const std::vector<std::string>& names);
+// Of notify_classes; classes that are none of a session are passed over. Errors: a name that is no
+// class.
+absl::StatusOr<uint32_t> ErrorClassesOf(const std::vector<std::string>& names);
 
 class SessionTranscript {
  public:

@@ -27,8 +27,10 @@ SessionConfig Telling(uint32_t classes) {
 }
 
 TEST(ErrorClasses, AreThoseOfNotifyClasses) {
-  EXPECT_EQ(ErrorClassesOf({"Policy", "2bounce", "delay", "data"}), kPolicyError | kDataError);
-  EXPECT_EQ(ErrorClassesOf({}), 0u);
+  EXPECT_EQ(*ErrorClassesOf({"Policy", "2bounce", "delay", "data"}), kPolicyError | kDataError);
+  EXPECT_EQ(*ErrorClassesOf({}), 0u);
+  EXPECT_EQ(ErrorClassesOf({"data", "bogus"}).status().message(),
+            "unknown notify_classes value \"bogus\"");
 }
 
 TEST(Transcript, OfASessionWithAnErrorIsMailedAtItsEnd) {
