@@ -33,7 +33,6 @@ KNOWN = {
     "maildir/": "as the case below",
     "maildir/homeless": "a home is never made: it is not there, whoever may write above it",
     "ownership/link": "a link is refused, wherever it leads",
-    "notices/bad": "a recipient has one outcome: where a part of it failed, the others' success is not told",
     "absent/": "one line says which table failed, and why",
     "substitution/": "as the cases below",
     "substitution/first": "a rule that is refused makes its table fail, as every rule that cannot be read: mail waits",

@@ -9,6 +9,7 @@
 //   (user_actions.h)
 //   * where several of a recipient's parts go to other transports (mailbox_transport), all but one
 //     are forwarded: an attempt is passed on once
+//   * of a list's commands and files that fail its sender is told, not its owner- alias
 //   * of a recipient's parts that failed or wait, a notice names kPartsMax and counts the others
 //
 // Tables and accounts are asked on the loop, which they hold up: right for files; a name service of
