@@ -90,7 +90,7 @@ def mount_users(folder):
         source.write_text(pathlib.Path(target).read_text() + text)
         source.chmod(0o644)
         subprocess.run(["mount", "--bind", source, target], check=True)
-    bind("/etc/passwd", "".join(f"{name}:x:{uid}:{uid}:{name.title()} Test:/home/{name}:/bin/sh\n"
+    bind("/etc/passwd", "".join(f"{name}:x:{uid}:{uid}:{name.title()} Test:/home/{name}:{'' if name == 'bob' else '/bin/sh'}\n"
                                 for name, uid in USERS.items()))
     bind("/etc/group", "".join(f"{name}:x:{uid}:\n" for name, uid in USERS.items()))
     for path in ("/home", "/var/mail"):
@@ -194,6 +194,7 @@ def run_group(group, folder, oracle):
     with mta:
         with smtp_client.Client(mta.port) as client:
             for name, recipient, options in group.mails:
+                sender = "" if options == "bounce" else SENDER
                 header = options + "\n" if options.startswith("Delivered-To") else ""
                 content = (f"Subject: {name}\nMessage-Id: <{name}@case>\nFrom: {SENDER}\n{header}"
                            "\nFrom here on\nbody\n").encode()
@@ -202,7 +203,7 @@ def run_group(group, folder, oracle):
                         client.command(line)
                     reply = client.content(content)
                 else:
-                    reply = client.send(SENDER, [recipient], content)
+                    reply = client.send(sender, [recipient], content)
                 if reply.code != 250:
                     refused.append((name, f"reply: {reply.code} {reply.text}"))
             client.quit()

@@ -53,13 +53,7 @@ LocalAgent::LocalAgent(LocalOptions options, LocalWorld world)
       tables_(options_),
       error_(AnsweringAgent::Kind::kError, options_.soft_bounce, *world_.clock),
       discard_(AnsweringAgent::Kind::kDiscard, options_.soft_bounce, *world_.clock) {
-  // TransportsFrom has opened it.
-  auto filter = StatusFilter::Open(options_.status_filter);
-  if (filter.ok()) {
-    status_filter_ = *std::move(filter);
-  } else {
-    maillog::Warning(options_.program, std::string(filter.status().message()));
-  }
+  status_filter_ = StatusFilter::OpenOrWarn(options_.status_filter);
 }
 
 LocalAgent::Running* LocalAgent::Find(uint64_t id) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <deque>
 #include <map>
@@ -184,7 +185,7 @@ class LocalAgentTest : public testing::Test {
     attempt->delivery.set_id(1);
     attempt->delivery.set_queue_id("OLD");
     attempt->delivery.set_nexthop("site.example");
-    attempt->delivery.mutable_envelope()->set_sender("s@far.example");
+    attempt->delivery.mutable_envelope()->set_sender(sender_);
     auto* recipient = attempt->delivery.add_recipients();
     recipient->set_number(4);
     recipient->set_address(Concat(name, "@site.example"));
@@ -210,6 +211,7 @@ class LocalAgentTest : public testing::Test {
   std::shared_ptr<FakeActions> actions_ = std::make_shared<FakeActions>(turns_);
   std::shared_ptr<FakeForwarder> forwarder_ = std::make_shared<FakeForwarder>();
   std::unique_ptr<LocalAgent> agent_;
+  std::string sender_ = "s@far.example";
   bool cancels_ = false;
 };
 
@@ -289,6 +291,15 @@ TEST_F(LocalAgentTest, CommandGetsTheMessageAndAnEnvironmentOfHarmlessCharacters
     EXPECT_EQ(variable.find("HOME="), std::string::npos) << "a user's, of nobody's command";
   }
   EXPECT_TRUE(found);
+}
+
+TEST_F(LocalAgentTest, ACommandSeesTheEmptySenderOfABounceAndNoLogin) {
+  sender_ = "";
+  Deliver("run");
+  ASSERT_EQ(actions_->commands.size(), 1u);
+  const std::vector<std::string>& environment = actions_->commands[0].environment;
+  EXPECT_EQ(std::count(environment.begin(), environment.end(), "SENDER="), 1);
+  for (const std::string& variable : environment) EXPECT_FALSE(variable.starts_with("SASL_"));
 }
 
 TEST_F(LocalAgentTest, MessageThatWasDeliveredHereBounces) {
