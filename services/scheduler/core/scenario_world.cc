@@ -357,6 +357,8 @@ void ScenarioWorld::ActivateOne(const std::string& queue_id,
   stored.left = option("left").empty() ? 0 : std::stoi(option("left"));
   activation.set_recipients_left(stored.left);
   activation.mutable_envelope()->set_is_notice(option("is-notice") == "yes");
+  activation.mutable_envelope()->set_trace(option("trace") == "yes");
+  activation.mutable_envelope()->set_verp_delimiters(option("verp"));
   activation.set_queue_id(queue_id);
   activation.mutable_envelope()->set_sender(stored.sender);
   activation.mutable_envelope()->set_arrival_ms(stored.arrival_ms);

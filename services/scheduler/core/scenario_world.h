@@ -14,6 +14,7 @@
 //            [left=N] [is-notice=yes] [owed=A,A]     left: more to come; owed: sent before, untold
 //            [waiting=A,A]      deferred before, not due yet
 //            [notify=never|success|failure|delay,...]        of each recipient
+//            [trace=yes] [verp=+=]               of the envelope
 //   done ID|all sent | passed | bounced STATUS TEXT | deferred STATUS TEXT | failed STATUS TEXT |
 //        silent | damaged STATUS TEXT | each RESULT; RESULT... | notice | no-notice |
 //        notice-failed | notice-and-copy | copy      sent: relayed; passed: passed on
