@@ -23,6 +23,34 @@ void State::On(Configured& event) {
       destination->window.Adopt(transport->limits);
       UpdateReady(destination.get());
     }
+    ShortenDelays(transport);
+  }
+}
+
+// Postfix's new queue manager knows of no delay of the old one. Here a longer one holds from the
+// next delivery on, and a shorter one at once, so that a reload makes no burst.
+void State::ShortenDelays(Transport* transport) {
+  const TransportLimits& limits = transport->limits;
+  const auto shorten = [this](int64_t* until_ms, int64_t delay_ms) {
+    if (*until_ms == kNoTimer || *until_ms <= steady_ms + delay_ms) return false;
+    *until_ms = steady_ms + delay_ms;
+    return true;
+  };
+  shorten(&transport->delayed_until_ms, limits.transport_rate_delay_ms);
+  shorten(&transport->deadline_ms, config.transport_retry_ms);
+  for (const auto& [name, destination] : transport->destinations) {
+    const Deadline delay(destination->delayed_until_ms, destination->serial);
+    if (shorten(&destination->delayed_until_ms, limits.destination_rate_delay_ms)) {
+      delayed.erase(delay);
+      delayed.emplace(Deadline(destination->delayed_until_ms, destination->serial),
+                      destination.get());
+    }
+    if (!destination->window.dead()) continue;
+    const Deadline death(destination->dead_until_ms, destination->serial);
+    if (shorten(&destination->dead_until_ms, config.minimal_backoff_ms)) {
+      dead.erase(death);
+      dead.emplace(Deadline(destination->dead_until_ms, destination->serial), destination.get());
+    }
   }
 }
 

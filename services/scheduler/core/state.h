@@ -234,6 +234,7 @@ struct State {
   void On(WorkerOffers& event);
   void AskAgain(Message* message);
   void AskAllAgain();
+  void ShortenDelays(Transport* transport);
   void SetTotal(Slots* slots, uint32_t total);
 
   // deadlines.cc
