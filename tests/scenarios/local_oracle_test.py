@@ -219,11 +219,11 @@ def run_group(group, folder, oracle):
 def settled(mta, count):
     log = mta.log()
     # Postfix begins a notice, and drops it, where nobody wants one.
-    ids = {mail for mail, text in re.findall(r"cleanup\[\d+\]: (\w+): message-id=<(.*)", log) if not text.startswith(mail)}
-    ids |= set(re.findall(r"notification: (\w+)$", log, re.MULTILINE))
+    mails = {mail for mail, text in re.findall(r"cleanup\[\d+\]: (\w+): message-id=<(.*)", log) if not text.startswith(mail)}
+    ids = mails | set(re.findall(r"notification: (\w+)$", log, re.MULTILINE))
     done = set(re.findall(r"\[\d+\]: (\w+): (?:removed|to=.* status=(?:deferred|SOFTBOUNCE))", log))
     forwarded = set(re.findall(r"\(forwarded as (\w+)\)", log))
-    return len(ids) >= count and (ids | forwarded) <= done
+    return len(mails) >= count and (ids | forwarded) <= done
 
 
 def outcome(log, found, refused, folder):
