@@ -365,6 +365,8 @@ absl::Status CheckValues(const ConfigValues& values) {
 void LeaveOutBadValues(ConfigValues& values, const HostFacts& facts,
                        std::initializer_list<std::string_view> wanted, Diagnostics& diagnostics) {
   std::map<std::string_view, absl::Status> bad;
+  // What values are made of must be known before they are judged ($mydomain).
+  ComputeDefaults(facts, values).IgnoreError();
   // A value that is left out may be why another one could not be expanded, so one round finds all.
   for (const auto& [name, value] : values.set) {
     std::optional<Parameter> row = FindRow(name);

@@ -293,6 +293,14 @@ TEST(UncheckedConfig, IsSilentOfBadValuesThatNobodyAskedFor) {
   EXPECT_EQ(config.GetString("myhostname"), "mx.localdomain");
 }
 
+TEST(UncheckedConfig, WhatIsMadeOfTheMachinesNamesIsNotBad) {
+  std::vector<std::string> warnings;
+  Config config =
+      ReadUnchecked("myhostname = mx.example.com\nmyorigin = $mydomain\n", {}, &warnings);
+  EXPECT_EQ(config.GetString("myorigin"), "example.com");
+  EXPECT_TRUE(warnings.empty());
+}
+
 TEST(UncheckedConfig, FallsBackToTheDefaultOfABadWantedValueAndSaysSo) {
   std::vector<std::string> warnings;
   Config config =
