@@ -32,25 +32,28 @@ constexpr Command kCommands[] = {
     {"postalias", RunPostalias},
     {"postcat", RunPostcat},
     {"postconf", RunPostconf},
-    {"postdrop", nullptr, EX_UNAVAILABLE},
+    {"postdrop", nullptr, EX_UNAVAILABLE, "it is a program of its own, which sendmail runs"},
     {"postfix", RunPostfix},
-    {"postfix-tls", nullptr},
-    {"postkick", nullptr},
-    {"postlock", nullptr, EX_SOFTWARE},
+    {"postfix-tls", nullptr, 1, "there is no TLS: let proxies in front of the server encrypt"},
+    {"postkick", nullptr, 1,
+     "the queue is told by \"postqueue -f\", the server by \"postfix reload\""},
+    {"postlock", nullptr, EX_SOFTWARE, "use flock(1), or dotlockfile(1) for mailboxes"},
     {"postlog", RunPostlog},
     {"postmap", RunPostmap},
-    {"postmulti", nullptr},
+    {"postmulti", nullptr, 1,
+     "give each instance a folder of its own: \"postfleet -c FOLDER postfix start\""},
     {"postqueue", RunPostqueue, EX_UNAVAILABLE},
     {"postsuper", RunPostsuper},
-    {"posttls-finger", nullptr},
-    {"qmqp-sink", nullptr},
-    {"qmqp-source", nullptr},
+    {"posttls-finger", nullptr, 1, "there is no TLS; use \"openssl s_client -starttls smtp\""},
+    {"qmqp-sink", nullptr, 1, "there is no QMQP"},
+    {"qmqp-source", nullptr, 1, "there is no QMQP"},
     {"qshape", RunQshape, 255},
     {"queue", RunQueue},
-    {"rmail", nullptr, EX_UNAVAILABLE},
+    {"rmail", nullptr, EX_UNAVAILABLE,
+     "there is no UUCP; \"sendmail -i -f SENDER RECIPIENT\" takes the mail"},
     {"sendmail", RunSendmail, EX_TEMPFAIL},
-    {"smtp-sink", nullptr},
-    {"smtp-source", nullptr},
+    {"smtp-sink", nullptr, 1, "use that of Postfix, or another test server"},
+    {"smtp-source", nullptr, 1, "use that of Postfix, or another test client"},
 };
 
 std::string LastComponent(const std::string& path) { return path.substr(path.rfind('/') + 1); }
@@ -66,7 +69,11 @@ std::string UsageLine() {
 std::string Help() {
   std::string here, missing;
   for (const Command& command : kCommands) {
-    ConcatTo(command.run != nullptr ? &here : &missing, "  ", command.name, "\n");
+    if (command.run != nullptr) {
+      ConcatTo(&here, "  ", command.name, "\n");
+    } else {
+      ConcatTo(&missing, "  ", command.name, ": ", command.instead, "\n");
+    }
   }
   return Concat(kProgram, ": Postfix's commands for this mail system.\n\nusage: ", kProgram,
                 " [-c DIR] COMMAND [ARGUMENT...]\n"
@@ -91,7 +98,7 @@ int RunNamed(Invocation call, const Streams& streams) {
   }
   if (command->run == nullptr) {
     Console console(std::string(kProgram), command->fatal_status, streams);
-    return console.NotSupported(command->name);
+    return console.Fatal(Concat(command->name, ": not supported yet; ", command->instead));
   }
   return command->run(call, streams);
 }

@@ -5,8 +5,8 @@
 //   postfleet --help
 //
 // DIR is made absolute. Without it: $MAIL_CONFIG, else /etc/postfix; a command's own -c comes
-// before both. A command that is not here yet says so by its name: "postfleet: fatal: NAME: not
-// supported yet".
+// before both. A command that is not here yet says so by its name, and what to use: "postfleet:
+// fatal: NAME: not supported yet; ...".
 #pragma once
 
 #include <string>
@@ -31,6 +31,8 @@ struct Command {
   int (*run)(const Invocation& call, const Streams& streams);
   // What Postfix's command returns for a fatal error; of <sysexits.h> for some.
   int fatal_status = 1;
+  // Of what is not supported: what to use.
+  std::string_view instead = {};
 };
 
 // Sorted by name.

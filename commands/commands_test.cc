@@ -324,7 +324,8 @@ TEST(CommandTable, CommandsThatAreNotThereSaySoByName) {
       return RunCommandLine({"postfleet", name, "-x"}, "/nonexistent", streams);
     });
     EXPECT_EQ(result.status, command.fatal_status);
-    EXPECT_EQ(result.err, Concat("postfleet: fatal: ", name, ": not supported yet\n"));
+    EXPECT_THAT(result.err,
+                testing::StartsWith(Concat("postfleet: fatal: ", name, ": not supported yet; ")));
   }
 }
 
@@ -405,7 +406,7 @@ TEST(CommandTable, HelpSaysWhatThereIsAndWhatNotAndGivesAnExample) {
   EXPECT_EQ(help.status, 0);
   EXPECT_EQ(help.err, "");
   EXPECT_THAT(help.out, HasSubstr("\n  postqueue\n"));
-  EXPECT_THAT(help.out, ContainsRegex("not supported yet:\n(.|\n)*  smtp-sink\n"));
+  EXPECT_THAT(help.out, ContainsRegex("not supported yet:\n(.|\n)*  smtp-sink: use "));
   EXPECT_THAT(help.out, HasSubstr("example: postfleet -c /etc/postfix postfix status\n"));
 }
 

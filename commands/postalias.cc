@@ -5,7 +5,7 @@
 #include <memory>
 #include <optional>
 
-#include "commands/options.h"
+#include "commands/table_command.h"
 #include "libs/base/clock.h"
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
@@ -56,27 +56,12 @@ int Ask(Console& console, const std::string& key, const std::vector<std::string>
 
 int RunPostalias(const Invocation& call, const Streams& streams) {
   Console console("postalias", 1, streams);
-  const absl::StatusOr<CommandLine> line = ParseOptions(call.arguments, "c:d:finNopq:rsuvw");
-  if (!line.ok()) return console.Usage(kUsage, line.status());
-  std::string directory = call.config_directory;
-  std::optional<std::string> key;
-  for (const Option& option : line->options) {
-    if (option.letter == 'c') {
-      directory = option.argument;
-    } else if (option.letter != 'q') {
-      return console.NotSupported(Concat("option -", option.letter));
-    } else if (key) {
-      return console.Fatal("specify only one of -s -q or -d");
-    } else {
-      key = option.argument;
-    }
-  }
-  if (line->operands.empty()) return console.Usage(kUsage);
-  const absl::StatusOr<config::Config> config =
-      console.LoadUnchecked(directory, {"default_database_type"});
-  if (!config.ok()) return console.Fatal(config.status());
-  const std::string type = config->GetString("default_database_type");
-  return key ? Ask(console, *key, line->operands, type) : Build(console, line->operands, type);
+  int status = 0;
+  const std::optional<TableCommand> command =
+      ReadTableCommand(call, "c:d:finNopq:rsuvw", kUsage, console, &status);
+  if (!command) return status;
+  return command->key ? Ask(console, *command->key, command->names, command->type)
+                      : Build(console, command->names, command->type);
 }
 
 int RunNewaliases(const Invocation& call, const Streams& streams) {

@@ -180,9 +180,6 @@ int Reload(Call& call) {
     return call.console.Fatal(checked);
   }
   call.console.Say("refreshing the Postfix mail system");
-  call.console.Warn(
-      "only the log file is opened anew; to apply changes of main.cf and master.cf, use `postfix "
-      "stop` and `postfix start`");
   MakeLogFile(call.config);
   for (const RunningServer& server : servers->running) {
     const absl::Status sent = ReloadServer(server);
@@ -246,6 +243,7 @@ struct Subcommand {
   std::string_view name;
   int (*run)(Call& call);  // nullptr: not supported yet
   Needs needs = Needs::kValid;
+  std::string_view instead = {};  // of what is not supported
 };
 
 int SetPermissions(Call& call) {
@@ -263,11 +261,16 @@ constexpr Subcommand kSubcommands[] = {
     {"check", Check},
     {"status", Status, Needs::kLegible},
     {"set-permissions", SetPermissions, Needs::kLegible},
-    {"upgrade-configuration", nullptr},
+    {"upgrade-configuration", nullptr, Needs::kLegible,
+     "a new version changes no configuration: \"postfix check\" says what it does not use"},
     {"logrotate", LogRotate},
-    {"tls", nullptr},
-    {"quick-start", nullptr},
-    {"drain", nullptr},
+    {"tls", nullptr, Needs::kLegible,
+     "there is no TLS: let proxies in front of the server and a relayhost behind it encrypt"},
+    // Postfix's leave out what takes its scripts time.
+    {"quick-start", Start},
+    {"quick-stop", Stop, Needs::kLegible},
+    {"drain", nullptr, Needs::kLegible,
+     "\"postfix stop\" lets deliveries that run come to their end"},
 };
 
 int UnknownSubcommand(Console& console, std::string_view name) {
@@ -294,7 +297,15 @@ int RunPostfixWith(const std::string& launcher, const Invocation& call, const St
   if (!line.ok()) return console.Usage(kUsage, line.status());
   std::string directory = call.config_directory;
   for (const Option& option : line->options) {
-    if (option.letter != 'c') return console.NotSupported(Concat("option -", option.letter));
+    if (option.letter == 'v') {
+      console.Warn("option -v: there is nothing more to be said; see \"postfleet manual\"");
+      continue;
+    }
+    if (option.letter != 'c') {
+      return console.Fatal(
+          "option -D: not supported yet; attach a debugger to the process that "
+          "\"postfix status\" names");
+    }
     directory = option.argument;
     if (!directory.starts_with('/')) return console.Fatal("-c requires absolute pathname");
   }
@@ -304,7 +315,9 @@ int RunPostfixWith(const std::string& launcher, const Invocation& call, const St
       std::find_if(std::begin(kSubcommands), std::end(kSubcommands),
                    [&](const Subcommand& subcommand) { return subcommand.name == name; });
   if (found == std::end(kSubcommands)) return UnknownSubcommand(script, name);
-  if (found->run == nullptr) return script.NotSupported(name);
+  if (found->run == nullptr) {
+    return script.Fatal(Concat(name, ": not supported yet; ", found->instead));
+  }
   if (line->operands.size() > 1) {
     return script.NotSupported(Concat("argument '", line->operands[1], "' of ", name));
   }

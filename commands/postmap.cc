@@ -3,7 +3,7 @@
 #include <memory>
 #include <optional>
 
-#include "commands/options.h"
+#include "commands/table_command.h"
 #include "libs/base/concat.h"
 #include "libs/tables/postmap.h"
 #include "libs/tables/table.h"
@@ -85,29 +85,12 @@ int Ask(Console& console, const std::string& key, const std::vector<std::string>
 
 int RunPostmap(const Invocation& call, const Streams& streams) {
   Console console("postmap", 1, streams);
-  const absl::StatusOr<CommandLine> line = ParseOptions(call.arguments, "bc:d:fFhimnNopq:rsuUvw");
-  if (!line.ok()) return console.Usage(kUsage, line.status());
-  std::string directory = call.config_directory;
-  std::optional<std::string> key;
-  for (const Option& option : line->options) {
-    if (option.letter == 'c') {
-      directory = option.argument;
-    } else if (option.letter != 'q') {
-      return console.NotSupported(Concat("option -", option.letter));
-    } else if (key) {
-      return console.Fatal("specify only one of -s -q or -d");
-    } else {
-      key = option.argument;
-    }
-  }
-  if (line->operands.empty()) return console.Usage(kUsage);
-
-  const absl::StatusOr<config::Config> config =
-      console.LoadUnchecked(directory, {"default_database_type"});
-  if (!config.ok()) return console.Fatal(config.status());
-  const std::string type = config->GetString("default_database_type");
-  if (!key) return Build(console, line->operands, type);
-  return Ask(console, *key, line->operands, type, streams.in);
+  int status = 0;
+  const std::optional<TableCommand> command =
+      ReadTableCommand(call, "bc:d:fFhimnNopq:rsuUvw", kUsage, console, &status);
+  if (!command) return status;
+  if (!command->key) return Build(console, command->names, command->type);
+  return Ask(console, *command->key, command->names, command->type, streams.in);
 }
 
 }  // namespace postfleet::commands

@@ -38,6 +38,8 @@ constexpr char kHelp[] =
     "  -R WHAT    what of the message he gets then: full or hdrs\n"
     "  -V ID      how the message is called then\n"
     "  -B TYPE    of the body: 7BIT or 8BITMIME\n"
+    "  -v         a report of the delivery is mailed to the sender\n"
+    "  -XV[+=]    VERP: each recipient's delivery has a sender that names him\n"
     "  -G         the message is passed on for somebody else: addresses are left alone\n"
     "  -C DIR     folder of main.cf; else $MAIL_CONFIG, else /etc/postfix\n"
     "  -bs        SMTP on standard input and output\n"
@@ -97,7 +99,8 @@ int Run(int argc, char** argv) {
   if (!is_mail) return RunPostfleet(program, given, console);
   const absl::StatusOr<config::Config> config = console.LoadUnchecked(
       DirectoryOf(request), {"authorized_submit_users", "line_length_limit", "header_size_limit",
-                             "header_address_token_limit", "sendmail_fix_line_endings"});
+                             "header_address_token_limit", "sendmail_fix_line_endings",
+                             "default_verp_delimiters", "verp_delimiter_filter"});
   if (!config.ok()) return console.Fatal(config.status());
   console.LogTo(*config, "sendmail");
   if (request.mode == SendmailMode::kServer) return ServeStandardInput(*config, console);

@@ -41,11 +41,30 @@ std::string_view View(absl::string_view text) { return {text.data(), text.size()
 
 std::string First(const std::string& argument) { return argument.substr(0, 1); }
 
+// What -V said before Postfix 2.3, "-V" in front of a word of two characters and "-V+=", and what
+// is said today.
+std::string ReadObsoleteVerp(const std::vector<std::string>& arguments, size_t at,
+                             std::vector<std::string>* warnings) {
+  const std::string& word = arguments[at];
+  constexpr std::string_view kDeprecated = " is deprecated with Postfix 2.3; specify -X";
+  if (word == "-V" && at + 1 < arguments.size() && arguments[at + 1].size() == 2) {
+    warnings->push_back(Concat("option -V", kDeprecated, "V instead"));
+    return "-XV";
+  }
+  if (word.starts_with("-V") && word.size() == 4) {
+    warnings->push_back(Concat("option ", word, kDeprecated, word.substr(1), " instead"));
+    return Concat("-X", word.substr(1));
+  }
+  return word;
+}
+
 // In Postfix's order; what is behind the first operand is one, too.
-absl::Status Parse(const std::vector<std::string>& arguments, CommandLine* line) {
+absl::Status Parse(std::vector<std::string> arguments, CommandLine* line,
+                   std::vector<std::string>* warnings) {
   size_t at = 0;
   for (; at < arguments.size(); ++at) {
-    const std::string& word = arguments[at];
+    std::string& word = arguments[at];
+    word = ReadObsoleteVerp(arguments, at, warnings);
     if (word == "-q") {
       line->options.push_back({kFlushLetter, ""});
       continue;
@@ -259,7 +278,7 @@ absl::Status ReadSendmailArguments(const std::vector<std::string>& arguments, Se
                                    SendmailRequest* request) {
   *request = {.mode = mode};
   CommandLine line;
-  if (absl::Status parsed = Parse(arguments, &line); !parsed.ok()) {
+  if (absl::Status parsed = Parse(arguments, &line, &request->warnings); !parsed.ok()) {
     request->is_usage = true;
     return parsed;
   }

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "commands/postdrop_rights.h"
 #include "commands/sendmail_postdrop.h"
@@ -22,6 +24,8 @@
 #include "libs/smtp/data_reader.h"
 #include "libs/smtp/line_reader.h"
 #include "libs/smtp/reply.h"
+#include "libs/tables/fast_flush.h"
+#include "libs/tables/match_list.h"
 
 namespace postfleet::commands {
 namespace {
@@ -51,6 +55,25 @@ struct Limits {
   }
 };
 
+// Of the client that Postfix's server takes this for. A list that cannot be read allows nothing.
+bool MayVerp(const config::Config& config) {
+  constexpr std::string_view kParameter = "smtpd_authorized_verp_clients";
+  tables::MatchListOptions options = {.kind = tables::MatchKind::kHost};
+  options.tables.default_type = config.GetString("default_database_type");
+  absl::StatusOr<tables::MatchList> list =
+      tables::MatchList::Open(kParameter, config.GetString(kParameter), options);
+  if (!list.ok()) return false;
+  return list->MatchesHost(kClientName, *config::IpAddress::Parse(kClientAddress)).value_or(false);
+}
+
+// A message that comes in by BDAT.
+struct Chunks {
+  PostdropProcess postdrop;
+  std::string queue_id;
+  smtp::DataReader reader{smtp::BareNewline::kNormalize, smtp::DataReader::Framing::kChunk};
+  std::string line;  // not yet whole
+};
+
 class Dialogue {
  public:
   Dialogue(const config::Config& config, Console& console)
@@ -58,6 +81,7 @@ class Dialogue {
         console_(console),
         limits_(Limits::From(config)),
         myhostname_(config.GetString("myhostname")),
+        may_verp_(MayVerp(config)),
         lines_(limits_.line_bytes_max),
         bytes_(kReadBytes, '\0') {}
 
@@ -120,6 +144,10 @@ class Dialogue {
         return Rcpt(command.arguments);
       case Verb::kData:
         return Data(command.arguments);
+      case Verb::kBdat:
+        return Bdat(command.arguments);
+      case Verb::kEtrn:
+        return Etrn(command.arguments);
       case Verb::kRset:
         Forget();
         return Say(250, "2.0.0", "Ok");
@@ -128,12 +156,22 @@ class Dialogue {
       case Verb::kVrfy:
         return Verify(command.arguments);
       case Verb::kHelp:
-        return Say(214, "2.0.0", "HELO EHLO MAIL RCPT DATA RSET NOOP VRFY QUIT");
+        return Say(214, "2.0.0",
+                   "Commands: BDAT DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET VRFY");
       case Verb::kQuit:
         over_ = true;
         return Say(221, "2.0.0", "Bye");
+      case Verb::kAuth:
+        return Say(503, "5.5.1", "Error: authentication not enabled");
+      case Verb::kXclient:
+      case Verb::kXforward:
+        if (mail_) return Say(503, "5.5.1", "Error: MAIL transaction in progress");
+        return Say(550, "5.7.0", "Error: insufficient authorization");
+      case Verb::kStarttls:
+        return Say(502, "5.5.1", "Error: command not implemented");
       default:
-        return Say(500, "5.5.2", "Error: command not recognized");
+        return Say(500, "5.5.2",
+                   command.name.empty() ? "Error: bad syntax" : "Error: command not recognized");
     }
   }
 
@@ -148,24 +186,64 @@ class Dialogue {
     if (!extended) return Answer(smtp::Reply(250, myhostname_));
     smtp::Reply reply(250, myhostname_);
     reply.lines.insert(reply.lines.end(),
-                       {"PIPELINING", Concat("SIZE ", limits_.message_bytes_max), "VRFY",
-                        "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"});
+                       {"PIPELINING", Concat("SIZE ", limits_.message_bytes_max), "VRFY", "ETRN"});
+    if (may_verp_) reply.lines.push_back("XVERP");
+    reply.lines.insert(reply.lines.end(),
+                       {"ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"});
     Answer(reply);
   }
 
   void Mail(std::string_view arguments) {
     if (mail_) return Say(503, "5.5.1", "Error: nested MAIL command");
+    if (chunks_failed_) return Say(503, "5.5.1", "Error: MAIL after BDAT");
     smtp::MailCommand mail;
-    if (const auto bad = smtp::ParseMail(arguments, {}, &mail)) return Answer(*bad);
+    std::string verp;
+    std::string rest;
+    if (!may_verp_) {
+      rest = std::string(arguments);
+    } else if (!TakeVerp(arguments, &rest, &verp)) {
+      return Say(501, "5.5.4",
+                 Concat("Error: XVERP needs two characters from ",
+                        config_.GetString("verp_delimiter_filter")));
+    }
+    if (const auto bad = smtp::ParseMail(rest, {}, &mail)) return Answer(*bad);
+    if (!verp.empty() && mail.sender.ToString().empty()) {
+      return Say(503, "5.5.4", "Error: XVERP requires non-null sender");
+    }
     if (limits_.message_bytes_max > 0 && mail.size_bytes > limits_.message_bytes_max) {
       return Say(552, "5.3.4", "Message size exceeds fixed limit");
     }
     mail_ = std::move(mail);
+    verp_ = std::move(verp);
     Say(250, "2.1.0", "Ok");
+  }
+
+  // "XVERP" and "XVERP=+=", which no other server knows, come off `arguments`. False: not two
+  // delimiters.
+  bool TakeVerp(std::string_view arguments, std::string* rest, std::string* verp) const {
+    constexpr absl::string_view kName = "XVERP";
+    // Behind the path, which may have blanks of its own.
+    const size_t path_end = std::min(arguments.rfind('>'), arguments.size());
+    *rest = std::string(arguments.substr(0, path_end));
+    for (const absl::string_view word : absl::StrSplit(
+             absl::string_view(arguments.data() + path_end, arguments.size() - path_end), ' ')) {
+      if (!absl::StartsWithIgnoreCase(word, kName) ||
+          (word.size() > kName.size() && word[kName.size()] != '=')) {
+        if (rest->size() > path_end) rest->push_back(' ');
+        ConcatTo(rest, std::string_view(word.data(), word.size()));
+        continue;
+      }
+      *verp = word.size() > kName.size() ? std::string(word.substr(kName.size() + 1))
+                                         : config_.GetString("default_verp_delimiters");
+      const std::string filter = config_.GetString("verp_delimiter_filter");
+      if (verp->size() != 2 || verp->find_first_not_of(filter) != std::string::npos) return false;
+    }
+    return true;
   }
 
   void Rcpt(std::string_view arguments) {
     if (!mail_) return Say(503, "5.5.1", "Error: need MAIL command");
+    if (chunks_ || chunks_failed_) return Say(503, "5.5.1", "Error: RCPT after BDAT");
     smtp::RcptCommand recipient;
     if (const auto bad = smtp::ParseRcpt(arguments, {}, mail_->smtputf8, &recipient)) {
       return Answer(*bad);
@@ -181,11 +259,12 @@ class Dialogue {
     smtp::RcptCommand recipient;
     const bool bad =
         arguments.empty() || smtp::ParseRcpt(Concat("TO:<", arguments, ">"), {}, true, &recipient);
-    if (bad) return Say(501, "5.5.4", "Syntax: VRFY address");
+    if (bad) return Say(501, "5.5.4", "Syntax: VRFY address [SMTPUTF8]");
     Say(252, "2.0.0", recipient.recipient_text);
   }
 
   void Data(std::string_view arguments) {
+    if (chunks_ || chunks_failed_) return Say(503, "5.5.1", "Error: DATA after BDAT");
     if (recipients_.empty()) {
       if (!mail_) return Say(503, "5.5.1", "Error: need RCPT command");
       return Say(554, "5.5.1", "Error: no valid recipients");
@@ -204,12 +283,12 @@ class Dialogue {
       return;
     }
     postdrop->Write(End());
-    Finish(queue_id, postdrop->Commit());
+    Finish(Concat("Ok: queued as ", queue_id), postdrop->Commit());
   }
 
-  void Finish(const std::string& queue_id, const absl::Status& status) {
+  void Finish(const std::string& accepted, const absl::Status& status) {
     Forget();
-    if (status.ok()) return Say(250, "2.0.0", Concat("Ok: queued as ", queue_id));
+    if (status.ok()) return Say(250, "2.0.0", accepted);
     if (absl::IsOutOfRange(status)) return Say(552, "5.3.4", "Error: message file too big");
     if (absl::IsPermissionDenied(status)) {
       return Say(550, "5.7.1", std::string(status.message()));
@@ -235,6 +314,7 @@ class Dialogue {
       attribute("encoding", mail_->body == smtp::Body::k7Bit ? "7bit" : "8bit");
     }
     Add(maildrop::kSender, mail_->sender.ToString(), &records);
+    if (!verp_.empty()) Add(maildrop::kVerp, verp_, &records);
     for (const smtp::RcptCommand& recipient : recipients_) {
       if (!recipient.orcpt.empty()) attribute("dsn_orig_rcpt", recipient.orcpt);
       if (recipient.notify != 0) attribute("notify_flags", recipient.notify);
@@ -261,6 +341,107 @@ class Dialogue {
          .time = {.seconds = now,
                   .utc_offset_seconds = static_cast<int>(local.tm_gmtoff),
                   .zone = local.tm_zone}});
+  }
+
+  // There is no server here to ask.
+  void Etrn(std::string_view site) {
+    if (mail_) return Answer(smtp::Reply(503, "Error: MAIL transaction in progress"));
+    if (site.empty() || site.find_first_of(" \t") != site.npos) {
+      return Answer(smtp::Reply(500, "Syntax: ETRN domain"));
+    }
+    if (site.front() == '@' || site.front() == '#') site.remove_prefix(1);
+    if (!tables::FastFlushDomains::IsSite(site)) {
+      return Answer(smtp::Reply(501, "Error: invalid parameter syntax"));
+    }
+    Answer(smtp::Reply(458, "Unable to queue messages"));
+  }
+
+  // RFC 3030. Behind a chunk that was refused the rest of the message is thrown away.
+  void Bdat(std::string_view arguments) {
+    smtp::BdatCommand bdat;
+    if (const auto bad = smtp::ParseBdat(arguments, &bdat)) {
+      Answer(*bad);
+      over_ = true;
+      return;
+    }
+    if (bdat.size_bytes == 0 && !bdat.last) return Refuse(bdat, 551, "5.7.1", "Null BDAT request");
+    if (chunks_failed_) {
+      return Refuse(bdat, 551, "5.0.0",
+                    Concat("Discarded ", bdat.size_bytes, " bytes after earlier error"));
+    }
+    if (!chunks_) {
+      if (!mail_) return Refuse(bdat, 503, "5.5.1", "Error: need RCPT command");
+      if (recipients_.empty()) return Refuse(bdat, 554, "5.5.1", "Error: no valid recipients");
+      if (!BeginChunks()) return Refuse(bdat, 451, "4.3.0", "Error: queue file write error");
+    }
+    const uint64_t limit = limits_.message_bytes_max;
+    const uint64_t so_far = chunks_->reader.wire_bytes();
+    if (limit > 0 && (bdat.size_bytes > limit || so_far > limit - bdat.size_bytes)) {
+      return Refuse(bdat, 552, "5.3.4", "Chunk exceeds message size limit");
+    }
+    if (!PassOnChunk(bdat)) {
+      over_ = true;
+      return;
+    }
+    if (!bdat.last) return Say(250, "2.0.0", Concat("Ok: ", bdat.size_bytes, " bytes"));
+    const std::string queue_id = chunks_->queue_id;
+    const uint64_t bytes = chunks_->reader.wire_bytes();
+    chunks_->postdrop.Write(End());
+    Finish(Concat("Ok: ", bytes, " bytes queued as ", queue_id), chunks_->postdrop.Commit());
+  }
+
+  bool BeginChunks() {
+    absl::StatusOr<PostdropProcess> postdrop = PostdropProcess::Start(config_.directory());
+    const std::string queue_id = postdrop.ok() ? postdrop->QueueId() : "";
+    if (queue_id.empty()) return false;
+    postdrop->Write(Envelope(queue_id));
+    chunks_.emplace(Chunks{.postdrop = *std::move(postdrop), .queue_id = queue_id});
+    return true;
+  }
+
+  // Answers behind the chunk. Behind the last one nothing is left of the transaction.
+  void Refuse(const smtp::BdatCommand& bdat, int code, std::string_view status,
+              std::string_view text) {
+    uint64_t left = bdat.size_bytes;
+    while (left > 0) {
+      if (unread_.empty() && !Read()) {
+        over_ = true;
+        return;
+      }
+      const size_t size = std::min<uint64_t>(left, unread_.size());
+      unread_.remove_prefix(size);
+      left -= size;
+    }
+    chunks_.reset();
+    chunks_failed_ = true;
+    if (bdat.last) Forget();
+    Say(code, status, text);
+  }
+
+  // False: the dialogue is over before the chunk is.
+  bool PassOnChunk(const smtp::BdatCommand& bdat) {
+    uint64_t left = bdat.size_bytes;
+    std::string content(kContentBytes, '\0');
+    std::string records;
+    const auto write = [&](size_t size) {
+      chunks_->line.append(content, 0, size);
+      CutLines(&chunks_->line, &records);
+      chunks_->postdrop.Write(records);
+      records.clear();
+    };
+    while (left > 0) {
+      while (unread_.empty()) {
+        if (!Read()) return false;
+      }
+      const auto progress =
+          chunks_->reader.Read(unread_.substr(0, std::min<uint64_t>(left, unread_.size())),
+                               content.data(), content.size());
+      unread_.remove_prefix(progress.consumed);
+      left -= progress.consumed;
+      write(progress.produced);
+    }
+    if (bdat.last) write(chunks_->reader.FinishChunks(content.data()));
+    return true;
   }
 
   // False: the dialogue is over before the message is.
@@ -309,13 +490,17 @@ class Dialogue {
 
   void Forget() {
     mail_.reset();
+    verp_.clear();
     recipients_.clear();
+    chunks_.reset();
+    chunks_failed_ = false;
   }
 
   const config::Config& config_;
   Console& console_;
   const Limits limits_;
   const std::string myhostname_;
+  const bool may_verp_;
   smtp::LineReader lines_;
   std::string bytes_;
   std::string_view unread_;  // of bytes_
@@ -325,7 +510,10 @@ class Dialogue {
   bool over_ = false;
   int errors_ = 0;
   std::optional<smtp::MailCommand> mail_;
+  std::string verp_;  // delimiters; empty: none
   std::vector<smtp::RcptCommand> recipients_;
+  std::optional<Chunks> chunks_;  // of the transaction
+  bool chunks_failed_ = false;    // the rest of the message is thrown away
 };
 
 }  // namespace

@@ -2,9 +2,10 @@
 // mail programs that want a dialogue. Each message goes into maildrop, so it works whether or not
 // the mail system runs; there are no restrictions, since who calls may send anyway.
 //
-// Commands: HELO, EHLO, MAIL, RCPT, DATA, RSET, NOOP, VRFY, HELP, QUIT, with SIZE, 8BITMIME, DSN
-// and SMTPUTF8. Unlike Postfix's, neither ETRN nor BDAT. Bounds: line_length_limit,
-// message_size_limit, smtpd_recipient_limit, smtpd_hard_error_limit, smtpd_timeout for each read.
+// Commands: HELO, EHLO, MAIL, RCPT, DATA, BDAT (RFC 3030), RSET, NOOP, VRFY, HELP, QUIT, with SIZE,
+// 8BITMIME, DSN, SMTPUTF8 and XVERP (POSTFIX VERP_README). ETRN is answered as by Postfix: there is
+// no queue manager to ask, 458. Bounds: line_length_limit, message_size_limit,
+// smtpd_recipient_limit, smtpd_hard_error_limit, smtpd_timeout for each read.
 #pragma once
 
 #include "commands/console.h"

@@ -19,6 +19,7 @@ namespace postfleet::commands {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
+constexpr uint32_t kTrace = 1024;  // of trace_flags
 
 // As passwd(5) and mail programs have it: up to the first comma, & is the login name.
 std::string FullNameOf(const passwd& user) {
@@ -40,8 +41,9 @@ std::string FullNameOf(const passwd& user) {
 
 class Submission {
  public:
-  Submission(const SendmailRequest& request, const config::Config& config, Console& console)
-      : request_(request), config_(config), console_(console) {
+  Submission(const SendmailRequest& request, const config::Config& config,
+             std::optional<std::string> verp, Console& console)
+      : request_(request), config_(config), verp_(std::move(verp)), console_(console) {
     tokens_max_ = static_cast<size_t>(config.GetInt("header_address_token_limit"));
   }
 
@@ -62,10 +64,18 @@ class Submission {
       return Fatal(
           "Recipient addresses must be specified on the command line or via the -t option");
     }
-    return Post(descriptor);
+    if (verp_ && sender_.empty()) return Fatal("-V option requires non-null sender address");
+    const int status = Post(descriptor);
+    if (status == EX_OK && IsTraced()) {
+      console_.Write(Concat("Mail Delivery Status Report will be mailed to <", sender_, ">.\n"));
+    }
+    return status;
   }
 
  private:
+  // One -v asks for a report, more for what this program does.
+  bool IsTraced() const { return request_.verbose == 1; }
+
   // Of the sender, in whose name it is.
   int Fatal(std::string_view text) {
     return console_.Fatal(Concat(sender_, "(", getuid(), "): ", text));
@@ -107,6 +117,8 @@ class Submission {
     if (!request_.encoding.empty()) {
       Add(maildrop::kAttribute, Concat("encoding=", request_.encoding));
     }
+    if (IsTraced()) Add(maildrop::kAttribute, Concat("trace_flags=", kTrace));
+    if (verp_) Add(maildrop::kVerp, *verp_);
     for (const std::string& operand : request_.operands) {
       std::vector<std::string> addresses = ReadAddresses(operand, tokens_max_);
       if (addresses.empty()) addresses.push_back("");
@@ -171,6 +183,7 @@ class Submission {
 
   const SendmailRequest& request_;
   const config::Config& config_;
+  const std::optional<std::string> verp_;
   Console& console_;
   size_t tokens_max_ = 0;
   std::string sender_;
@@ -178,32 +191,30 @@ class Submission {
   std::string records_;
 };
 
-// Postfix's words for what is wrong, by its default of verp_delimiter_filter; then ours for what is
-// not there.
-absl::Status CheckVerp(const SendmailRequest& request) {
-  constexpr std::string_view kAllowed = "-=+";
-  if (!request.verp) return absl::OkStatus();
-  const std::string& delimiters = *request.verp;
-  const bool two =
-      delimiters.size() == 2 && delimiters.find_first_not_of(kAllowed) == delimiters.npos;
-  if (delimiters.empty() || two) return absl::UnimplementedError("option -XV");
-  return absl::InvalidArgumentError(Concat("-V requires two characters from ", kAllowed));
+// The delimiters that are asked for; nullopt: none are.
+absl::StatusOr<std::optional<std::string>> ReadVerp(const SendmailRequest& request,
+                                                    const config::Config& config) {
+  if (!request.verp) return std::nullopt;
+  const std::string filter = config.GetString("verp_delimiter_filter");
+  std::string delimiters =
+      request.verp->empty() ? config.GetString("default_verp_delimiters") : *request.verp;
+  if (delimiters.size() != 2 || delimiters.find_first_not_of(filter) != std::string::npos) {
+    return absl::InvalidArgumentError(Concat("-V requires two characters from ", filter));
+  }
+  return delimiters;
 }
 
 }  // namespace
 
 int SubmitMail(const SendmailRequest& request, const config::Config& config, int descriptor,
                Console& console) {
-  const absl::Status verp = CheckVerp(request);
-  if (absl::IsInvalidArgument(verp)) return console.Fatal(verp);
-  if (request.probe || !verp.ok()) {
-    console.NotSupported(request.probe ? "option -bv" : "option -XV");
+  absl::StatusOr<std::optional<std::string>> verp = ReadVerp(request, config);
+  if (!verp.ok()) return console.Fatal(verp.status());
+  if (request.probe) {
+    console.NotSupported("option -bv");
     return EX_UNAVAILABLE;
   }
-  if (request.verbose == 1) {
-    console.Warn("option -v: reports of deliveries are not supported yet; the mail goes without");
-  }
-  return Submission(request, config, console).Run(descriptor);
+  return Submission(request, config, *std::move(verp), console).Run(descriptor);
 }
 
 }  // namespace postfleet::commands

@@ -26,6 +26,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+SYSTEM_CONFIG = pathlib.Path("/etc/postfix")
 SYSTEM_PREFIXES = ("/usr", "/usr/local")
 
 PROGRAMS = ("postfleet", "postfleetd", "postfleet-launcher", "postfleet-delivery-helper")
@@ -172,6 +173,9 @@ class Installation:
     def advise(self):
         say(f"installed below {self.at(self.prefix)}, configuration in {self.at(self.config)}; "
             f"the list is {self.at(self.share / 'installed')}")
+        if self.config != SYSTEM_CONFIG:
+            say(f"the programs look into {SYSTEM_CONFIG} unless they are told otherwise: "
+                f"call them with -c {self.config}, or set MAIL_CONFIG={self.config}")
         try:
             pwd.getpwnam(owner_of_mail())
         except KeyError:
@@ -212,7 +216,7 @@ def main():
     parser.add_argument("--uninstall", action="store_true", help="remove what was installed, but for the configuration")
     arguments = parser.parse_args()
     prefix = pathlib.Path(os.path.abspath(arguments.prefix))
-    system = pathlib.Path("/etc/postfix") if str(prefix) in SYSTEM_PREFIXES else prefix / "etc/postfix"
+    system = SYSTEM_CONFIG if str(prefix) in SYSTEM_PREFIXES else prefix / "etc/postfix"
     config = pathlib.Path(os.path.abspath(arguments.config)) if arguments.config else system
     destdir = pathlib.Path(os.path.abspath(arguments.destdir)) if arguments.destdir else None
     installation = Installation(arguments.binaries.resolve(), prefix, config, destdir)

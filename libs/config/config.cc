@@ -142,6 +142,7 @@ std::optional<std::string> Config::FindRaw(std::string_view name) const {
 }
 
 absl::StatusOr<std::string> Config::FindExpanded(std::string_view name) const {
+  if (values_->read_from_file.contains(name)) return values_->Expand(*values_->AsSet(name));
   return values_->Value(name);
 }
 

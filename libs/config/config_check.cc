@@ -63,6 +63,45 @@ absl::Status CheckChoice(const Parameter& row, const std::string& value) {
                                            "\"; specify one of: ", row.choices));
 }
 
+// As Postfix's valid_hostname; "": it is one.
+std::string WrongInHostName(std::string_view name) {
+  if (name.empty()) return "empty";
+  bool has_letter = false;
+  size_t label_bytes = 0;
+  for (size_t i = 0; i < name.size(); ++i) {
+    const auto c = static_cast<unsigned char>(name[i]);
+    const bool last = i + 1 == name.size();
+    if (absl::ascii_isalnum(c) || c == '_' || c == '-') {
+      if (++label_bytes > 63) return "hostname label too long";
+      has_letter = has_letter || !absl::ascii_isdigit(c);
+      if (c == '-' && (label_bytes == 1 || last || name[i + 1] == '.')) return "misplaced hyphen";
+    } else if (c == '.') {
+      if (label_bytes == 0 || last) return "misplaced delimiter";
+      label_bytes = 0;
+    } else {
+      return Concat("invalid character ", static_cast<int>(c), "(decimal)");
+    }
+  }
+  if (!has_letter) return "numeric hostname";
+  return name.size() > 255 ? "bad length" : "";
+}
+
+absl::Status CheckName(const ConfigValues& values, const Parameter& row, const std::string& value) {
+  if (row.name != "myhostname" && row.name != "mydomain" && row.name != "myorigin") {
+    return absl::OkStatus();
+  }
+  if (value.empty()) {
+    return absl::InvalidArgumentError(Concat("bad string length 0 < 1: ", row.name, " = "));
+  }
+  if (row.name == "myorigin" && value.starts_with('/') && values.overrides.contains("myorigin")) {
+    return absl::InvalidArgumentError(Concat(value, ": cannot open file"));
+  }
+  const std::string wrong = row.name == "myorigin" ? "" : WrongInHostName(value);
+  if (wrong.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("parameter ", row.name, ": bad parameter value: ", value, " (", wrong, ")"));
+}
+
 absl::Status CheckTyped(const Parameter& row, const std::string& value, char unit) {
   switch (row.type) {
     case ParameterType::kBool:
@@ -102,6 +141,7 @@ absl::Status CheckOne(const ConfigValues& values, const Parameter& row) {
   absl::StatusOr<std::string> value = values.Value(row.name);
   if (!value.ok()) return value.status();
   absl::Status status = CheckTyped(row, *value, values.DefaultUnit(row.name));
+  if (status.ok()) status = CheckName(values, row, *value);
   if (!status.ok()) {
     return absl::InvalidArgumentError(Concat(Text(status), values.Where(row.name)));
   }
@@ -166,9 +206,10 @@ class Warner {
       return;
     }
     if (!row || !(IsIgnored(*row) || row->status == ParameterStatus::kPartly)) return;
-    std::optional<std::string_view> standard = values.Default(name);
+    const std::string_view harmless =
+        row->anyway.empty() ? values.Default(name).value_or("") : row->anyway;
     const std::string wanted = Normalized(values, *row, value);
-    if (wanted == Normalized(values, *row, standard.value_or(""))) return;
+    if (wanted == Normalized(values, *row, harmless)) return;
     // No tables, no addresses: that is how it is without the parameter.
     if (row->status == ParameterStatus::kUnsupported && row->type == ParameterType::kList &&
         wanted.empty()) {
@@ -324,6 +365,8 @@ absl::Status CheckValues(const ConfigValues& values) {
 void LeaveOutBadValues(ConfigValues& values, const HostFacts& facts,
                        std::initializer_list<std::string_view> wanted, Diagnostics& diagnostics) {
   std::map<std::string_view, absl::Status> bad;
+  // What values are made of must be known before they are judged ($mydomain).
+  ComputeDefaults(facts, values).IgnoreError();
   // A value that is left out may be why another one could not be expanded, so one round finds all.
   for (const auto& [name, value] : values.set) {
     std::optional<Parameter> row = FindRow(name);

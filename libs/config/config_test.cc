@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "libs/base/concat.h"
 #include "libs/config/parameters.h"
 #include "libs/config/restrictions.h"
 
@@ -74,6 +77,74 @@ TEST(Config, MynetworksFollowsItsStyle) {
   EXPECT_EQ(
       MustRead("inet_protocols = ipv4\ninet_interfaces = loopback-only\n").GetString("mynetworks"),
       "127.0.0.1/32");
+}
+
+std::string NetworksOf(std::string_view main_cf, const HostFacts& facts) {
+  Diagnostics diagnostics;
+  const auto config =
+      Config::FromText(Concat("compatibility_level = 3.6\n", main_cf), kMaster, facts, diagnostics);
+  return config.ok() ? config->GetString("mynetworks") : std::string(config.status().message());
+}
+
+TEST(Config, MynetworksHoldsLinkLocalNetworksAndNoPortIsBoundThere) {
+  HostFacts facts = Machine();
+  facts.interfaces.push_back({*IpAddress::Parse("fe80::99"), 64});
+  EXPECT_EQ(NetworksOf("mynetworks_style = subnet\ninet_protocols = ipv6\n", facts),
+            "[::1]/128 [fe80::]/64");
+  Diagnostics diagnostics;
+  const auto config = Config::FromText(kLevel, kMaster, facts, diagnostics);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->own_addresses().size(), 3u);
+}
+
+TEST(Config, InterfacesThatAreNamedAreSorted) {
+  EXPECT_EQ(NetworksOf("inet_interfaces = ::1 192.0.2.7 127.0.0.1\n", Machine()),
+            "127.0.0.1/32 192.0.2.7/32 [::1]/128");
+}
+
+TEST(Config, InterfacesOfOtherMachinesAreRefused) {
+  EXPECT_EQ(ErrorOf("inet_interfaces = 198.51.100.1\n"),
+            "parameter inet_interfaces: no local interface found for 198.51.100.1");
+  EXPECT_TRUE(ErrorOf("inet_protocols = IPv4\n").starts_with("unknown inet_protocols value"));
+  EXPECT_TRUE(ErrorOf("mynetworks_style = Host\n").starts_with("unknown mynetworks mask style"));
+}
+
+TEST(Config, NamesThatAreNoHostNamesStopTheStart) {
+  struct {
+    std::string_view name;
+    std::string_view why;
+  } constexpr kNames[] = {{"mx.example.com.", "misplaced delimiter"},
+                          {"a..b", "misplaced delimiter"},
+                          {".a.b", "misplaced delimiter"},
+                          {"10.1.2.3", "numeric hostname"},
+                          {"[10.1.2.3]", "invalid character 91(decimal)"},
+                          {"-a.b", "misplaced hyphen"},
+                          {"a b", "invalid character 32(decimal)"}};
+  for (const auto& row : kNames) {
+    EXPECT_EQ(ErrorOf(Concat("myhostname = ", row.name, "\nmydomain = a.b\n")),
+              Concat("parameter myhostname: bad parameter value: ", row.name, " (", row.why,
+                     ") (/etc/postfix/main.cf, line 2)"));
+  }
+  EXPECT_TRUE(ErrorOf("myhostname = mx.\n").starts_with("bad string length 0 < 1: mydomain = "));
+  EXPECT_TRUE(ErrorOf("myhostname =\n").starts_with("bad string length 0 < 1: myhostname = "));
+  EXPECT_EQ(MustRead("myhostname = _x.y.z\n").GetString("mydomain"), "y.z");
+  EXPECT_EQ(MustRead("myhostname = mx\n").GetString("mydomain"), "localdomain");
+}
+
+TEST(Config, OriginThatIsAPathIsTheFirstLineOfTheFile) {
+  const std::string path = testing::TempDir() + "mailname";
+  std::ofstream(path) << "mail.example.com\nsecond\n";
+  const Config config = MustRead(Concat("myorigin = ", path, "\nmydestination = $myorigin\n"));
+  EXPECT_EQ(config.GetString("myorigin"), "mail.example.com");
+  EXPECT_EQ(config.GetString("mydestination"), "mail.example.com");
+  EXPECT_EQ(*config.FindExpanded("myorigin"), path);
+  EXPECT_FALSE(ErrorOf("myorigin = /nonexistent/mailname\n").empty());
+  // A service's own goes before it.
+  const Config other = MustRead(Concat("myorigin = ", path, "\n"),
+                                "smtp inet n - n - - smtpd -o myorigin=other.example\n");
+  const auto service = other.WithOverrides(*other.master_cf().WithCommand("smtpd")[0]);
+  ASSERT_TRUE(service.ok());
+  EXPECT_EQ(service->GetString("myorigin"), "other.example");
 }
 
 TEST(Config, TypedValues) {
@@ -171,6 +242,14 @@ TEST(Config, UnsupportedParameterWarnsUnlessItIsTheDefault) {
                   .empty());
 }
 
+TEST(Config, AnUnsupportedDefaultThatIsSetByHandWarns) {
+  EXPECT_EQ(WarningsOf("biff = Yes\n"),
+            std::vector<std::string>{"main.cf line 2: parameter \"biff\" is not supported yet; "
+                                     "its value is ignored; nobody is told: set biff = no"});
+  EXPECT_TRUE(WarningsOf("biff = no\n").empty());
+  EXPECT_TRUE(WarningsOf("").empty());
+}
+
 TEST(Config, UnusedNameGetsASuggestion) {
   EXPECT_EQ(WarningsOf("mydestinatoin = x\n"),
             std::vector<std::string>{"/etc/postfix/main.cf: unused parameter: mydestinatoin=x "
@@ -212,6 +291,14 @@ TEST(UncheckedConfig, IsSilentOfBadValuesThatNobodyAskedFor) {
   EXPECT_EQ(config.GetTime("queue_run_delay"), absl::Seconds(300));
   EXPECT_EQ(config.FindRaw("smtpd_timeout"), "soon");
   EXPECT_EQ(config.GetString("myhostname"), "mx.localdomain");
+}
+
+TEST(UncheckedConfig, WhatIsMadeOfTheMachinesNamesIsNotBad) {
+  std::vector<std::string> warnings;
+  Config config =
+      ReadUnchecked("myhostname = mx.example.com\nmyorigin = $mydomain\n", {}, &warnings);
+  EXPECT_EQ(config.GetString("myorigin"), "example.com");
+  EXPECT_TRUE(warnings.empty());
 }
 
 TEST(UncheckedConfig, FallsBackToTheDefaultOfABadWantedValueAndSaysSo) {

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "libs/base/concat.h"
 #include "libs/config/expand.h"
+#include "libs/config/file_text.h"
 #include "libs/config/parameters.h"
 #include "libs/config/values.h"
 
@@ -18,8 +19,23 @@ std::string CompleteHostName(const std::string& hostname, std::string_view mydom
 
 std::string DomainOf(const std::string& hostname) {
   size_t dot = hostname.find('.');
-  if (dot == hostname.npos || dot + 1 == hostname.size()) return "localdomain";
-  return hostname.substr(dot + 1);
+  return dot == hostname.npos ? "localdomain" : hostname.substr(dot + 1);
+}
+
+// Debian's: a path stands for the first line of the file.
+absl::Status ReadOrigin(ConfigValues& values) {
+  const absl::StatusOr<std::string> origin = values.Value("myorigin");
+  if (!origin.ok()) return origin.status();
+  if (!origin->starts_with('/')) return absl::OkStatus();
+  const absl::StatusOr<std::string> text = ReadFileText(*origin);
+  if (!text.ok()) return text.status();
+  std::string name(absl::StripAsciiWhitespace(text->substr(0, text->find('\n'))));
+  if (name.empty()) {
+    return absl::InvalidArgumentError(
+        Concat("parameter myorigin: the first line of ", *origin, " is empty"));
+  }
+  values.read_from_file["myorigin"] = std::move(name);
+  return absl::OkStatus();
 }
 
 // myhostname's default needs mydomain if that is set; mydomain's default needs myhostname.
@@ -32,7 +48,7 @@ absl::Status ComputeNames(const HostFacts& facts, ConfigValues& values) {
   absl::StatusOr<std::string> hostname = values.Value("myhostname");
   if (!hostname.ok()) return hostname.status();
   values.computed["mydomain"] = DomainOf(*hostname);
-  return absl::OkStatus();
+  return ReadOrigin(values);
 }
 
 absl::Status ComputeAddresses(const HostFacts& facts, ConfigValues& values) {
@@ -43,12 +59,13 @@ absl::Status ComputeAddresses(const HostFacts& facts, ConfigValues& values) {
   absl::StatusOr<std::vector<InterfaceAddress>> own =
       SelectInterfaces(SplitList(*interfaces), SplitList(*protocols), facts);
   if (!own.ok()) return own.status();
-  values.own_addresses = *std::move(own);
   absl::StatusOr<std::string> style = values.Value("mynetworks_style");
   if (!style.ok()) return style.status();
-  absl::StatusOr<std::string> networks =
-      DefaultMynetworks(absl::AsciiStrToLower(*style), values.own_addresses);
+  absl::StatusOr<std::string> networks = DefaultMynetworks(*style, *own);
   if (!networks.ok()) return networks.status();
+  // No port is bound there.
+  std::erase_if(*own, [](const InterfaceAddress& one) { return IsLinkLocal(one.address); });
+  values.own_addresses = *std::move(own);
   values.computed["mynetworks"] = *std::move(networks);
   return absl::OkStatus();
 }
@@ -76,6 +93,7 @@ std::optional<std::string_view> ConfigValues::Default(std::string_view name) con
 }
 
 std::optional<std::string_view> ConfigValues::Lookup(std::string_view name) const {
+  if (auto it = read_from_file.find(name); it != read_from_file.end()) return it->second;
   return left_out.contains(name) ? Default(name) : AsSet(name);
 }
 
@@ -126,6 +144,11 @@ ConfigValues ConfigValues::WithOverrides(const MasterService& service) const {
   result.service_line = service.line;
   result.overrides["service_name"] = service.name;
   for (const auto& [name, value] : service.overrides) result.overrides[name] = value;
+  if (result.overrides.contains("myorigin")) {
+    result.read_from_file.erase("myorigin");
+    // A path that stays is found by CheckValues.
+    ReadOrigin(result).IgnoreError();
+  }
   return result;
 }
 

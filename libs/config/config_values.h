@@ -31,7 +31,8 @@ struct ConfigValues {
   Settings set;
   Settings computed;
   std::set<std::string, std::less<>> left_out;  // of an unchecked load: set, but badly
-  std::vector<InterfaceAddress> own_addresses;
+  Settings read_from_file;                      // myorigin, where it is a path
+  std::vector<InterfaceAddress> own_addresses;  // without link-local ones
 
   // Unexpanded; nullopt if nobody defines the name.
   std::optional<std::string_view> Lookup(std::string_view name) const;

@@ -31,10 +31,6 @@ std::optional<IpAddress> FromSocketAddress(const sockaddr* address) {
   return std::nullopt;
 }
 
-bool IsLinkLocal(const IpAddress& address) {
-  return !address.is_v4() && address.bytes()[0] == 0xfe && (address.bytes()[1] & 0xc0) == 0x80;
-}
-
 bool IsLoopback(const IpAddress& address) {
   if (address.is_v4()) return address.bytes()[12] == 127;
   return address == *IpAddress::Parse("::1");
@@ -60,13 +56,12 @@ struct Families {
 absl::StatusOr<Families> ParseFamilies(const std::vector<std::string>& protocols) {
   Families families;
   for (const std::string& item : protocols) {
-    std::string name = absl::AsciiStrToLower(item);
-    if (name != "all" && name != "ipv4" && name != "ipv6") {
-      return absl::InvalidArgumentError(Concat("parameter inet_protocols: unknown protocol \"",
-                                               item, "\"; specify all, ipv4 or ipv6"));
+    if (item != "all" && item != "ipv4" && item != "ipv6") {
+      return absl::InvalidArgumentError(
+          Concat("unknown inet_protocols value \"", item, "\"; specify all, ipv4 or ipv6"));
     }
-    families.v4 |= name != "ipv6";
-    families.v6 |= name != "ipv4";
+    families.v4 |= item != "ipv6";
+    families.v6 |= item != "ipv4";
   }
   if (!families.v4 && !families.v6) {
     return absl::InvalidArgumentError("parameter inet_protocols: empty; specify all, ipv4 or ipv6");
@@ -102,12 +97,22 @@ void AddOnce(std::vector<InterfaceAddress>& list, const InterfaceAddress& item) 
   list.push_back(item);
 }
 
-// The interface that has the address, for its network; an address of no interface stands alone.
-InterfaceAddress FindInterface(const IpAddress& address, const HostFacts& facts) {
+absl::StatusOr<InterfaceAddress> FindInterface(const IpAddress& address, const HostFacts& facts) {
   for (const InterfaceAddress& interface : facts.interfaces) {
     if (interface.address == address) return interface;
   }
-  return {address, address.bits()};
+  return absl::InvalidArgumentError(
+      Concat("parameter inet_interfaces: no local interface found for ", address.ToString()));
+}
+
+// Of addresses that were asked for by name, as Postfix has them: IPv4 first, by their bytes from
+// the last to the first.
+bool GoesBefore(const InterfaceAddress& a, const InterfaceAddress& b) {
+  const auto& left = a.address.bytes();
+  const auto& right = b.address.bytes();
+  if (a.address.is_v4() != b.address.is_v4()) return a.address.is_v4();
+  if (!a.address.is_v4()) return left < right;
+  return std::lexicographical_compare(left.rbegin(), left.rend(), right.rbegin(), right.rend());
 }
 
 // Class A, B and C; other addresses stand alone. IPv6 has no classes: the subnet.
@@ -121,6 +126,10 @@ int ClassLength(const InterfaceAddress& own) {
 
 }  // namespace
 
+bool IsLinkLocal(const IpAddress& address) {
+  return !address.is_v4() && address.bytes()[0] == 0xfe && (address.bytes()[1] & 0xc0) == 0x80;
+}
+
 absl::StatusOr<HostFacts> ReadHostFacts() {
   HostFacts facts;
   char name[256] = "";
@@ -132,7 +141,7 @@ absl::StatusOr<HostFacts> ReadHostFacts() {
   for (const ifaddrs* next = list; next != nullptr; next = next->ifa_next) {
     if ((next->ifa_flags & IFF_UP) == 0) continue;
     std::optional<IpAddress> address = FromSocketAddress(next->ifa_addr);
-    if (!address || IsLinkLocal(*address)) continue;
+    if (!address) continue;
     facts.interfaces.push_back({*address, MaskLength(next->ifa_netmask, *address)});
   }
   return facts;
@@ -144,29 +153,33 @@ absl::StatusOr<std::vector<InterfaceAddress>> SelectInterfaces(
   absl::StatusOr<Families> families = ParseFamilies(inet_protocols);
   if (!families.ok()) return families.status();
   std::vector<InterfaceAddress> own;
-  for (const std::string& item : inet_interfaces) {
-    std::string name = absl::AsciiStrToLower(item);
-    if (name == "all" || name == "loopback-only") {
-      for (const InterfaceAddress& interface : facts.interfaces) {
-        bool wanted = name == "all" || IsLoopback(interface.address);
-        if (wanted && families->Has(interface.address)) AddOnce(own, interface);
-      }
-      continue;
+  const bool is_all = inet_interfaces == std::vector<std::string>{"all"};
+  if (is_all || inet_interfaces == std::vector<std::string>{"loopback-only"}) {
+    for (const InterfaceAddress& interface : facts.interfaces) {
+      const bool wanted = is_all || IsLoopback(interface.address);
+      if (wanted && families->Has(interface.address)) AddOnce(own, interface);
     }
+    return own;
+  }
+  for (const std::string& item : inet_interfaces) {
     absl::StatusOr<std::vector<IpAddress>> addresses = LookUpHost(item);
     if (!addresses.ok()) return addresses.status();
     for (const IpAddress& address : *addresses) {
-      if (families->Has(address)) AddOnce(own, FindInterface(address, facts));
+      if (!families->Has(address)) continue;
+      const absl::StatusOr<InterfaceAddress> found = FindInterface(address, facts);
+      if (!found.ok()) return found.status();
+      AddOnce(own, *found);
     }
   }
+  std::sort(own.begin(), own.end(), GoesBefore);
   return own;
 }
 
 absl::StatusOr<std::string> DefaultMynetworks(std::string_view style,
                                               const std::vector<InterfaceAddress>& own) {
   if (style != "host" && style != "subnet" && style != "class") {
-    return absl::InvalidArgumentError(
-        Concat("unknown mynetworks_style value: ", style, "; specify host, subnet or class"));
+    return absl::InvalidArgumentError(Concat("unknown mynetworks mask style value \"", style,
+                                             "\"; specify one of host, subnet or class"));
   }
   std::vector<std::string> networks;
   for (const InterfaceAddress& interface : own) {

@@ -21,12 +21,16 @@ struct HostFacts {
   std::vector<InterfaceAddress> interfaces;
 };
 
-// gethostname and getifaddrs. Interfaces that are down and IPv6 link-local addresses are left out.
+// fe80::/10: of one link, and means nothing without its interface.
+bool IsLinkLocal(const IpAddress& address);
+
+// gethostname and getifaddrs. Interfaces that are down are left out.
 absl::StatusOr<HostFacts> ReadHostFacts();
 
-// The addresses that inet_interfaces means: "all", "loopback-only", or a list of names and
-// addresses; only families of inet_protocols. Names are looked up with getaddrinfo. Errors: "config
-// variable inet_interfaces: host not found: NAME".
+// The addresses that inet_interfaces means: "all" or "loopback-only", alone, in the interfaces'
+// order; or a list of names and addresses of this machine, sorted; only families of inet_protocols.
+// Names are looked up with getaddrinfo. Errors: "config variable inet_interfaces: host not found:
+// NAME", "parameter inet_interfaces: no local interface found for ADDRESS".
 absl::StatusOr<std::vector<InterfaceAddress>> SelectInterfaces(
     const std::vector<std::string>& inet_interfaces, const std::vector<std::string>& inet_protocols,
     const HostFacts& facts);

@@ -30,7 +30,7 @@ struct Program {
 constexpr std::array<Program, 29> kPrograms = {{
     {"smtp", true, true},         {"lmtp", true, true},       {"local", true, true},
     {"virtual", true, true},      {"error", true, true},      {"discard", true, true},
-    {"pipe", true, true},        {"smtpd", false, true},     {"pickup", false, true},
+    {"pipe", true, true},         {"smtpd", false, true},     {"pickup", false, true},
     {"cleanup", false, true},     {"qmgr", false, true},      {"oqmgr", false, true},
     {"nqmgr", false, true},       {"bounce", false, true},    {"trivial-rewrite", false, true},
     {"showq", false, true},       {"flush", false, true},     {"anvil", false, true},

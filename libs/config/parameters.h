@@ -38,7 +38,7 @@ enum class ParameterStatus {
             // warning with the hint
   kNotYet,  // accepted in silence: what it asks for is what happens anyway, or happens only in part
             // (the doc line says which)
-  kUnsupported,  // a value other than the default is a warning and ignored
+  kUnsupported,  // a value other than the default (or than `anyway`) is a warning and ignored
   kProtective,   // unsupported, and ignoring it would weaken what the administrator asked for: a
                  // value that is neither the default nor tolerated stops the start
 };
@@ -54,6 +54,9 @@ struct Parameter {
   std::string_view choices;    // kEnum: space-separated
   std::string_view hint;       // what to do or use instead, where it is not honoured
   std::string_view tolerated;  // kProtective: values that only warn, space-separated
+  // kUnsupported: the value that asks for what happens anyway, where that is not the default; any
+  // other one that main.cf says is a warning, the default, too.
+  std::string_view anyway;
 };
 
 // Sorted by name.

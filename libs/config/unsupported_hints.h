@@ -68,6 +68,6 @@ inline constexpr std::string_view kNoVerify =
     "addresses are not verified by probes: list the recipients of other systems in "
     "relay_recipient_maps";
 inline constexpr std::string_view kNoVerp =
-    "VERP is not there: let the list manager send one message for each recipient";
+    "SMTP clients cannot ask for VERP here: sendmail -XV does";
 
 }  // namespace postfleet::config

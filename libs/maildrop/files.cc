@@ -105,8 +105,11 @@ absl::Status NewFile::Flush() {
 
 absl::Status NewFile::Commit() {
   if (absl::Status flushed = Flush(); !flushed.ok()) return flushed;
-  if (fsync(fd_) != 0) return Failed(Concat("sync ", path_));
+  // Before the sync, which keeps it with the rest: a file that a power failure left unfinished
+  // would be removed, though its sender was told that it is sent. Whoever reads it before that has
+  // it on the disk of the queue.
   if (fchmod(fd_, kReadyMode) != 0) return Failed(Concat("change the mode of ", path_));
+  if (fsync(fd_) != 0) return Failed(Concat("sync ", path_));
   close(std::exchange(fd_, -1));
   return absl::OkStatus();
 }

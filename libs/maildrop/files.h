@@ -46,7 +46,8 @@ class NewFile {
 
   // At most `bytes_max` bytes in all; 0: as many as there are. OutOfRange: more.
   absl::Status Append(std::string_view bytes, uint64_t bytes_max);
-  // Blocks until it is on the disk, then shows it to its reader.
+  // Shows it to its reader, and blocks until it is on the disk. An error: it is removed, though the
+  // reader may have taken it by then.
   absl::Status Commit();
 
  private:

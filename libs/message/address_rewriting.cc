@@ -302,6 +302,14 @@ std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& 
   return Plain(tokens);
 }
 
+std::string CompleteSender(const AddressRewriting& rules, const mail::Address& sender) {
+  std::string text = CompleteAddress(rules, sender);
+  const std::string daemon = CompleteAddress(rules, {"mailer-daemon", ""});
+  const bool bounce = daemon.find('@') != daemon.npos &&
+                      mail::LowerCasedAscii(text) == mail::LowerCasedAscii(daemon);
+  return bounce ? "" : text;
+}
+
 bool RewriteAddressField(const AddressRewriting& rules, std::string* field) {
   const size_t colon = field->find(':');
   const std::string_view value = std::string_view(*field).substr(colon + 1);

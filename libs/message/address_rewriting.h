@@ -44,6 +44,10 @@ struct AddressRewriting {
 // An address of the envelope, in internal form ("" for the null path).
 std::string CompleteAddress(const AddressRewriting& rules, const mail::Address& address);
 
+// The same of a sender; "" for mailer-daemon here: bounces that are sent under a name are bounces
+// still.
+std::string CompleteSender(const AddressRewriting& rules, const mail::Address& sender);
+
 // The same of an address as words; `tokens` is not empty.
 void CompleteTokens(const AddressRewriting& rules, mail::AddressTokens* tokens);
 

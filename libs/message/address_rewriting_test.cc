@@ -19,6 +19,16 @@ std::string Rewritten(std::string field, const AddressRewriting& rules = kLocal)
   return field;
 }
 
+TEST(Sender, OfABounceThatIsSentUnderANameIsEmpty) {
+  EXPECT_EQ(CompleteSender(kLocal, {"user", ""}), "user@example.com");
+  EXPECT_EQ(CompleteSender(kLocal, {"", ""}), "");
+  EXPECT_EQ(CompleteSender(kLocal, {"MAILER-DAEMON", ""}), "");
+  EXPECT_EQ(CompleteSender(kLocal, {"Mailer-Daemon", "Example.COM"}), "");
+  EXPECT_EQ(CompleteSender(kLocal, {"mailer-daemon", "elsewhere.example"}),
+            "mailer-daemon@elsewhere.example");
+  EXPECT_EQ(CompleteSender({.append_at_origin = false}, {"mailer-daemon", ""}), "mailer-daemon");
+}
+
 TEST(AddressField, IncompleteAddressGetsTheOrigin) {
   EXPECT_EQ(Rewritten("From: user"), "From: user@example.com");
   EXPECT_EQ(Rewritten("FROM: =?utf-8?q?x?= <u>"), "FROM: =?utf-8?q?x?= <u@example.com>");

@@ -60,8 +60,8 @@ std::string ServerHelp(std::string_view name) {
       "  --helper FD       a connection to postfleet-delivery-helper\n"
       "  --log FD          maillog_file, open\n"
       "The descriptors come from postfleet-launcher, which opens what needs root and then becomes "
-      "this program\nas mail_owner: start it that way. SIGTERM ends it; SIGHUP opens the log file "
-      "anew.\n\nexample: ");
+      "this program\nas mail_owner: start it that way. SIGTERM ends it; SIGHUP takes over main.cf "
+      "and master.cf and opens the log file anew.\n\nexample: ");
   if (name == "postfleetd") {
     ConcatTo(&help, "postfix -c /etc/postfix start\n");
   } else {

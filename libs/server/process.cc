@@ -17,6 +17,7 @@
 #include "libs/log/log_options.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
+#include "libs/server/reload.h"
 
 namespace postfleet::server {
 namespace {
@@ -126,6 +127,7 @@ absl::Status Process::LoadConfig() {
       config::Config::Load(arguments_.config_directory, diagnostics);
   if (!config.ok()) return config.status();
   config_ = std::make_unique<config::Config>(*std::move(config));
+  started_with_ = std::make_unique<const config::Config>(*config_);
   if (const absl::Status opened = OpenLog(); !opened.ok()) return opened;
   for (const config::Diagnostic& warning : diagnostics.warnings()) {
     maillog::Warning(name_, warning.text);
@@ -264,14 +266,48 @@ void Process::WaitForStop() {
   const sigset_t signals = StopSignals();
   int signal = 0;
   SayPhase("daemon started");
-  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) {
-    if (const absl::Status reopened = maillog::Reopen(); !reopened.ok()) {
-      maillog::Error(name_, std::string(reopened.message()));
-    }
-    SayPhase("reload");
-  }
+  while (sigwait(&signals, &signal) == 0 && signal == SIGHUP) Reload();
   maillog::Info(name_, "terminating on signal ", signal);
   SetReady([] { return false; });
+}
+
+void Process::Reload() {
+  if (const absl::Status reopened = maillog::Reopen(); !reopened.ok()) {
+    maillog::Error(name_, std::string(reopened.message()));
+  }
+  config::Diagnostics diagnostics;
+  absl::StatusOr<config::Config> loaded =
+      config::Config::Load(arguments_.config_directory, diagnostics);
+  std::vector<std::string> ignored;
+  if (loaded.ok()) loaded = KeepWhatOnlyAStartChanges(*started_with_, *loaded, &ignored);
+  absl::Status done = loaded.status();
+  if (done.ok()) done = TakeOver(*std::move(loaded));
+  if (!done.ok()) {
+    maillog::Error(name_, std::string(done.message()),
+                   "; nothing was reloaded: the configuration that was goes on");
+    return;
+  }
+  for (const config::Diagnostic& warning : diagnostics.warnings()) {
+    maillog::Warning(name_, warning.text);
+  }
+  for (const std::string& line : ignored) maillog::Warning(name_, line);
+  SayPhase("reload");
+}
+
+absl::Status Process::TakeOver(config::Config config) {
+  std::vector<Commit> commits;
+  for (const Prepare& prepare : prepares_) {
+    absl::StatusOr<Commit> commit = prepare(config);
+    if (!commit.ok()) return commit.status();
+    commits.push_back(*std::move(commit));
+  }
+  // A new maillog_file may be out of reach, which must not keep the rest from the change.
+  if (const absl::Status opened = maillog::Open(log::LogOptionsOf(config)); !opened.ok()) {
+    maillog::Error(name_, std::string(opened.message()), "; the log goes on where it was");
+  }
+  *config_ = std::move(config);
+  for (const Commit& commit : commits) commit();
+  return absl::OkStatus();
 }
 
 void Process::End() {

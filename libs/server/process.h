@@ -6,13 +6,19 @@
 //   ... make services from process->config() ...
 //   absl::Status served = process->Serve({...}, {address});
 //   process->SetReady([&] { return queue->Ready(); });
-//   process->WaitForStop();                                                   // SIGTERM, SIGINT
+//   process->OnReload([&](const config::Config& config) -> absl::StatusOr<Process::Commit> { ...
+//   }); process->WaitForStop();                                                   // SIGTERM,
+//   SIGINT
 //   ... drain ...
 //   process->End();
 //
 // Arguments: -c DIR (default /etc/postfix, or $MAIL_CONFIG), --listen NAME=FD (a listening socket
 // made by the launcher; NAME is the service's first column in master.cf), --helper FD (a connection
 // to the privileged helper), --log FD (maillog_file, open).
+//
+// SIGHUP: the log file is opened anew, and main.cf and master.cf are read. All that OnReload named
+// take them over, or none does: an error is one line in the log, and the configuration that was
+// goes on. What only a start can change (reload.h) keeps its value, with a warning.
 //
 // Fatal errors are one line, in the log and on standard error: "postfix/queue: fatal: ...".
 #pragma once
@@ -51,6 +57,7 @@ class Process {
   ~Process();
 
   const Arguments& arguments() const { return arguments_; }
+  // The one in force. The thread of WaitForStop only.
   const config::Config& config() const { return *config_; }
   metrics::Registry& metrics() { return metrics_; }
   const std::string& name() const { return name_; }
@@ -68,7 +75,14 @@ class Process {
   // full. Without it: the same. Any thread.
   void SetReady(std::function<bool()> ready, std::function<bool()> up = nullptr);
 
-  // Returns on SIGTERM or SIGINT. SIGHUP opens the log file anew.
+  // Takes part in a reload: finds out whether it can go by `config`, and gives what puts it into
+  // force, which is called once all others can too. In the order of the calls, on the thread of
+  // WaitForStop.
+  using Commit = std::function<void()>;
+  using Prepare = std::function<absl::StatusOr<Commit>(const config::Config& config)>;
+  void OnReload(Prepare prepare) { prepares_.push_back(std::move(prepare)); }
+
+  // Returns on SIGTERM or SIGINT.
   void WaitForStop();
   // Shuts the gRPC server down; streams that are left are cut. Flushes the log.
   void End();
@@ -82,11 +96,16 @@ class Process {
   absl::Status OpenLog();
   absl::Status ServeHttp();
   void TellHealth();
+  void Reload();
+  // Changes nothing on an error.
+  absl::Status TakeOver(config::Config config);
   void SayPhase(std::string_view phase) const;
 
   const std::string name_;
   const Arguments arguments_;
   std::unique_ptr<config::Config> config_;
+  std::unique_ptr<const config::Config> started_with_;
+  std::vector<Prepare> prepares_;
   metrics::Registry metrics_;
   std::unique_ptr<grpc::Server> server_;
   std::mutex ready_mutex_;

@@ -116,16 +116,15 @@ int Run(server::Process& process) {
   std::unique_ptr<queue::PublicQueue> everybody = ServeEverybody(process, channel);
 
   lookup.Start();
+  auto mailboxes = delivery::ShareMailboxes(process.arguments().helper_fds);
+  const delivery::TransportWorld world{
+      .mailboxes = mailboxes, .queue = channel, .lookup = channel, .metrics = &process.metrics()};
   delivery::DeliveryService delivery(
       {.name = "delivery@" + process.config().GetString("myhostname"),
        .scheduler = channel,
        .queue = channel,
-       .transports = server::OrDie(delivery::TransportsFrom(
-           process.config(),
-           {.helper_fds = process.arguments().helper_fds,
-            .queue = channel,
-            .lookup = channel,
-            .metrics = &process.metrics()})),
+       .transports = server::OrDie(delivery::TransportsFrom(process.config(), world)),
+       .shared = std::move(mailboxes),
        .metrics = &process.metrics()});
   delivery.Start();
   scheduler.Start(channel, channel);
@@ -133,15 +132,31 @@ int Run(server::Process& process) {
   process.SetReady([&] { return queue->Ready() && ingress->Ready(); },
                    /*up=*/[&] { return ingress->Ready(); });
 
-  const std::unique_ptr<ingress::Pickup> pickup =
-      server::OrDie(ingress::StartPickup(process.config(), channel));
+  ingress::NodePickup pickup(channel);
+  server::OrDie(pickup.Prepare(process.config()))();
+
+  // What is offered before what is routed there, and that before what is taken in.
+  process.OnReload([&](const config::Config& config) {
+    return delivery::PrepareTransports(config, world, delivery);
+  });
+  process.OnReload([&](const config::Config& config) { return scheduler.Prepare(config); });
+  process.OnReload([&](const config::Config& config) { return lookup.Prepare(config); });
+  process.OnReload([&](const config::Config& config) { return queue->Prepare(config); });
+  if (everybody != nullptr) {
+    process.OnReload([&](const config::Config& config) { return everybody->Prepare(config); });
+  }
+  process.OnReload([&](const config::Config& config) {
+    return ingress::PrepareListeners(config, process.arguments().listen_fds, kCoresPerIngressLoop,
+                                     *ingress);
+  });
+  process.OnReload([&](const config::Config& config) { return pickup.Prepare(config); });
 
   process.WaitForStop();
-  if (pickup != nullptr) pickup->Drain(kSessionsGrace);
+  pickup.Drain(kSessionsGrace);
   ingress->Drain(kSessionsGrace);
   DrainScheduler(scheduler);
   delivery.Stop();
-  if (pickup != nullptr) pickup->Stop();
+  pickup.Stop();
   ingress->Stop();
   scheduler.Stop();
   everybody.reset();

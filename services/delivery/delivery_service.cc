@@ -29,14 +29,16 @@ void DeliveryService::Start() {
   started_ = true;
   loop_.Start();
   loop_.Post([this] {
-    MakeAgents();
+    Begin(std::move(options_.transports));
     work_.Start(options_.scheduler);
   });
 }
 
-void DeliveryService::MakeAgents() {
-  for (const TransportAgent& transport : options_.transports) {
-    agents_[transport.transport] = transport.make(loop_);
+void DeliveryService::Begin(std::vector<TransportAgent> transports) {
+  Generation& generation = generations_.emplace_back();
+  generation.transports = std::move(transports);
+  for (const TransportAgent& transport : generation.transports) {
+    generation.agents[transport.transport] = transport.make(loop_);
     if (options_.metrics == nullptr) continue;
     auto counter = [&](const char* result) {
       return &options_.metrics->AddCounter(
@@ -53,20 +55,48 @@ void DeliveryService::MakeAgents() {
   }
 }
 
+void DeliveryService::Reconfigure(std::vector<TransportAgent> transports) {
+  loop_.Post([this, transports = std::move(transports)]() mutable {
+    if (stopping_) return;
+    for (const auto& [transport, agent] : generations_.back().agents) agent->CloseIdle();
+    Begin(std::move(transports));
+    DropRetired();
+    Offer();
+  });
+}
+
+void DeliveryService::Offer() {
+  if (draining_ || stopping_) return;
+  ResultPart changed;
+  Announce(changed.request.mutable_offer()->mutable_transports());
+  Send(std::move(changed));
+}
+
+void DeliveryService::DropRetired() {
+  for (auto at = generations_.begin(); at != std::prev(generations_.end());) {
+    at = at->running == 0 ? generations_.erase(at) : std::next(at);
+  }
+}
+
 void DeliveryService::Stop() {
   if (!started_ || std::exchange(stopped_, true)) return;
   loop_.RunAndWait([this] {
     stopping_ = true;
     ready_ = false;
     orphans_end_.Cancel();
-    for (const auto& [transport, agent] : agents_) agent->CloseIdle();
+    for (const Generation& generation : generations_) {
+      for (const auto& [transport, agent] : generation.agents) agent->CloseIdle();
+    }
     fetch_->Stop();
     may_open_ = nullptr;
   });
   work_.Stop();
   pending_->WaitForNone();
   // Agents end on their loop, with their sockets.
-  loop_.RunAndWait([this] { agents_.clear(); });
+  loop_.RunAndWait([this] {
+    generations_.clear();
+    options_.shared.reset();
+  });
   loop_.Stop();
 }
 
@@ -98,15 +128,7 @@ rpc::StreamCallbacks DeliveryService::Open() {
   outbox_.TakeAll();  // of the stream before
   ResultPart hello;
   hello.request.mutable_hello()->set_name(options_.name);
-  for (const TransportAgent& transport : options_.transports) {
-    if (draining_) break;
-    const auto orphans = static_cast<uint32_t>(std::count_if(
-        running_.begin(), running_.end(),
-        [&](const auto& running) { return running.second.transport == transport.transport; }));
-    auto* slots = hello.request.mutable_hello()->add_transports();
-    slots->set_transport(transport.transport);
-    slots->set_slots(transport.slots - std::min(orphans, transport.slots));
-  }
+  if (!draining_) Announce(hello.request.mutable_hello()->mutable_transports());
   orphans_late_ = false;
   outbox_.Add(std::move(hello));
   return {.next_frame = [this](grpc::ByteBuffer* frame) { return NextFrame(frame); },
@@ -117,13 +139,27 @@ rpc::StreamCallbacks DeliveryService::Open() {
           .on_closed = nullptr};
 }
 
+// Orphans have their slots until they end: the scheduler does not know of them.
+void DeliveryService::Announce(
+    google::protobuf::RepeatedPtrField<scheduler::v1::TransportSlots>* all) const {
+  for (const TransportAgent& transport : generations_.back().transports) {
+    const auto orphans = static_cast<uint32_t>(
+        std::count_if(running_.begin(), running_.end(), [&](const auto& running) {
+          return running.second.orphan && running.second.transport == transport.transport;
+        }));
+    scheduler::v1::TransportSlots* slots = all->Add();
+    slots->set_transport(transport.transport);
+    slots->set_slots(transport.slots - std::min(orphans, transport.slots));
+  }
+}
+
 void DeliveryService::OnLost() {
   if (stopping_) return;
   ready_ = false;
   for (auto& [attempt_id, running] : running_) running.orphan = true;
   CancelAll();
   // What a server is slow to answer must not keep all transports waiting.
-  orphans_end_.Set(kOrphanGrace, [this] {
+  orphans_end_.Set(options_.orphan_grace, [this] {
     orphans_late_ = !running_.empty();
     TellIfNoneRuns();
   });
@@ -132,15 +168,14 @@ void DeliveryService::OnLost() {
 void DeliveryService::Cancel(uint64_t delivery_id) {
   for (const auto& [attempt_id, running] : running_) {
     if (running.delivery_id == delivery_id && !running.orphan) {
-      return agents_.at(running.transport)->Cancel(attempt_id);
+      return running.agent->Cancel(attempt_id);
     }
   }
 }
 
 void DeliveryService::CancelAll() {
   const std::map<uint64_t, Running> running = running_;  // agents may answer at once
-  for (const auto& [attempt_id, attempt] : running)
-    agents_.at(attempt.transport)->Cancel(attempt_id);
+  for (const auto& [attempt_id, attempt] : running) attempt.agent->Cancel(attempt_id);
 }
 
 bool DeliveryService::NextFrame(grpc::ByteBuffer* frame) {
@@ -151,6 +186,8 @@ bool DeliveryService::NextFrame(grpc::ByteBuffer* frame) {
   scheduler::v1::WorkRequest request = std::move(parts.front().request);
   rpc::Payload payload = std::move(parts.front().payload);
   for (size_t i = 1; i < parts.size(); ++i) {
+    // An offer takes the place of the one before; merged, it would hold the transports of both.
+    if (parts[i].request.has_offer()) request.clear_offer();
     request.MergeFrom(parts[i].request);
     payload.insert(payload.end(), parts[i].payload.begin(), parts[i].payload.end());
   }
@@ -177,11 +214,16 @@ void DeliveryService::OnFrame(const grpc::ByteBuffer& frame) {
 }
 
 void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Payload payload) {
-  const auto agent = agents_.find(delivery.transport());
-  if (agent == agents_.end()) return Refuse(delivery, "mail transport unavailable");
+  Generation& generation = generations_.back();
+  const auto agent = generation.agents.find(delivery.transport());
+  if (agent == generation.agents.end()) return Refuse(delivery, "mail transport unavailable");
   if (draining_) return;
   const uint64_t id = ++last_attempt_id_;
-  running_[id] = {.transport = delivery.transport(), .delivery_id = delivery.id()};
+  ++generation.running;
+  running_[id] = {.transport = delivery.transport(),
+                  .generation = &generation,
+                  .agent = agent->second.get(),
+                  .delivery_id = delivery.id()};
   delivery.set_id(id);
   const auto metrics = transport_metrics_.find(delivery.transport());
   if (metrics != transport_metrics_.end() && delivery.first_attempt()) {
@@ -215,6 +257,10 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
   if (result.passed_on != nullptr && PassOn(attempt_id, &result)) return;
   const Running ended = running->second;
   running_.erase(running);
+  // Posted: its agent is at work.
+  if (--ended.generation->running == 0 && ended.generation != &generations_.back()) {
+    loop_.Post([this] { DropRetired(); });
+  }
   Count(ended.transport, result.result);
   result.result.mutable_outcomes()->MergeFrom(ended.decided.outcomes());
   if (!ended.orphan) {
@@ -224,6 +270,8 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
     part.request.add_results()->Swap(&result.result);
     part.payload = std::move(result.notice_contents);
     Send(std::move(part));
+  } else if (ready_) {
+    Offer();  // its slot is free, too
   }
   TellIfNoneRuns();
 }
@@ -231,14 +279,16 @@ void DeliveryService::OnDone(uint64_t attempt_id, AttemptResult result) {
 bool DeliveryService::PassOn(uint64_t attempt_id, AttemptResult* result) {
   std::unique_ptr<Attempt> attempt = std::move(result->passed_on);
   const scheduler::v1::Delivery& delivery = attempt->delivery;
-  const auto agent = agents_.find(delivery.transport());
-  if (agent == agents_.end()) {
+  Running& running = running_.at(attempt_id);
+  const auto& agents = running.generation->agents;
+  const auto agent = agents.find(delivery.transport());
+  if (agent == agents.end()) {
     DeferAll(delivery, "mail transport unavailable", &result->result);
     return false;
   }
-  Running& running = running_.at(attempt_id);
   Count(running.transport, result->result);
   running.transport = delivery.transport();
+  running.agent = agent->second.get();
   running.decided.MergeFrom(result->result);
   attempt->done = [this, attempt_id](AttemptResult later) { OnDone(attempt_id, std::move(later)); };
   agent->second->Start(std::move(attempt));

@@ -5,12 +5,16 @@
 // are cancelled; those past their final dot go on to their end, and their results are dropped (the
 // scheduler has counted them as in doubt). The worker announces itself again once none runs: its
 // slots are never promised twice.
+//
+// Other transports take over between two deliveries: what runs ends with the agent that it began
+// with, and the scheduler is told of the new offer.
 #pragma once
 
 #include <grpcpp/channel.h>
 
 #include <atomic>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,20 +45,24 @@ struct DeliveryOptions {
   std::shared_ptr<grpc::Channel> scheduler;
   std::shared_ptr<grpc::Channel> queue;
   std::vector<TransportAgent> transports;
+  // What the transports share that are offered one after the other; goes on the loop, after the
+  // last agent.
+  std::shared_ptr<void> shared;
+  // After the stream was lost, attempts that wait for the reply to their final dot may take this
+  // long; then others begin beside them, in the slots that are left until those end.
+  std::chrono::milliseconds orphan_grace{10'000};
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
 };
 
 class DeliveryService {
  public:
-  // After the stream was lost, attempts that wait for the reply to their final dot may take this
-  // long; then others begin beside them, in the slots that are left until the stream opens again.
-  static constexpr std::chrono::seconds kOrphanGrace{10};
-
   explicit DeliveryService(DeliveryOptions options);
   ~DeliveryService();
 
   void Start();
+  // Offers these transports from now on. Any thread, after Start.
+  void Reconfigure(std::vector<TransportAgent> transports);
   // Takes no more deliveries and waits until those that run are answered, at most `grace`. Blocks;
   // not from the loop.
   void Drain(std::chrono::milliseconds grace);
@@ -65,8 +73,16 @@ class DeliveryService {
   bool Ready() const { return ready_; }
 
  private:
+  // What one configuration made. `agents` ends before what `transports` holds.
+  struct Generation {
+    std::vector<TransportAgent> transports;
+    std::map<std::string, std::unique_ptr<Agent>> agents;
+    size_t running = 0;  // attempts that began with it
+  };
   struct Running {
     std::string transport;
+    Generation* generation = nullptr;
+    Agent* agent = nullptr;
     // The scheduler's number, unique within one stream only.
     uint64_t delivery_id = 0;
     bool orphan = false;            // its scheduler is gone
@@ -85,7 +101,8 @@ class DeliveryService {
     metrics::Histogram* first_attempt_delay = nullptr;
   };
 
-  void MakeAgents();
+  void Begin(std::vector<TransportAgent> transports);
+  void DropRetired();
   rpc::StreamCallbacks Open();
   void OnFrame(const grpc::ByteBuffer& frame);
   void OnLost();
@@ -98,6 +115,8 @@ class DeliveryService {
   void CancelAll();
   void TellIfNoneRuns();
   void Send(ResultPart part);
+  void Offer();
+  void Announce(google::protobuf::RepeatedPtrField<scheduler::v1::TransportSlots>* all) const;
   void Refuse(const scheduler::v1::Delivery& delivery, const std::string& why);
   static void DeferAll(const scheduler::v1::Delivery& delivery, const std::string& why,
                        scheduler::v1::DeliveryResult* result);
@@ -116,7 +135,8 @@ class DeliveryService {
 
   // On the loop only.
   std::shared_ptr<FetchClient> fetch_;
-  std::map<std::string, std::unique_ptr<Agent>> agents_;
+  // The last one is offered; the others end with their last attempt.
+  std::list<Generation> generations_;
   std::map<std::string, TransportMetrics> transport_metrics_;
   // By a number of our own, which agents know attempts by.
   std::map<uint64_t, Running> running_;

@@ -8,8 +8,10 @@
 
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <thread>
 
+#include "libs/base/concat.h"
 #include "libs/base/crc32c.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 #include "proto/postfleet/scheduler/v1/scheduler.grpc.pb.h"
@@ -68,6 +70,21 @@ class TestAgent : public Agent {
   std::map<uint64_t, std::unique_ptr<Attempt>> attempts_;
 };
 
+// Answers when the test says so, whatever is cancelled.
+class StubbornAgent : public Agent {
+ public:
+  explicit StubbornAgent(std::shared_ptr<std::function<void()>> end) : end_(std::move(end)) {}
+
+  void Start(std::unique_ptr<Attempt> attempt) override {
+    *end_ = [done = attempt->done] { done({}); };
+  }
+  void Cancel(uint64_t) override {}
+  void CloseIdle() override {}
+
+ private:
+  const std::shared_ptr<std::function<void()>> end_;
+};
+
 // Decides the first recipient, and passes the others on to the transport that the nexthop names.
 class PassingAgent : public Agent {
  public:
@@ -112,6 +129,11 @@ class FakeScheduler : public scheduler::v1::Scheduler::WithRawCallbackMethod_Wor
     outbox_.Add({std::move(response), std::move(payload)});
     stream_->Kick();
   }
+
+  // Reads no more while it is held.
+  std::unique_lock<std::mutex> Hold() { return std::unique_lock(mutex_); }
+
+  void Break() { stream_->Cancel(); }
 
   scheduler::v1::WorkRequest Next() {
     std::unique_lock lock(mutex_);
@@ -190,7 +212,10 @@ class DeliveryServiceTest : public testing::Test {
     builder.RegisterService(&queue_);
     server_ = builder.BuildAndStart();
     const std::shared_ptr<grpc::Channel> channel = server_->InProcessChannel({});
-    DeliveryOptions options{.scheduler = channel, .queue = channel, .metrics = &registry_};
+    DeliveryOptions options{.scheduler = channel,
+                            .queue = channel,
+                            .orphan_grace = std::chrono::milliseconds(1),
+                            .metrics = &registry_};
     for (const char* transport : {"holds", "reads"}) {
       const bool reads = transport == std::string_view("reads");
       options.transports.push_back({.transport = transport, .make = [reads](runtime::EventLoop&) {
@@ -240,6 +265,12 @@ class DeliveryServiceTest : public testing::Test {
     const scheduler::v1::DeliveryResult result = Result();
     EXPECT_EQ(result.id(), id);
     return result;
+  }
+
+  static bool Begun(runtime::EventLoop* loop, const std::function<void()>& end) {
+    bool begun = false;
+    loop->RunAndWait([&] { begun = end != nullptr; });
+    return begun;
   }
 
   static inline uint64_t last_id_ = 100;
@@ -355,6 +386,71 @@ TEST_F(DeliveryServiceTest, ADamagedMessageIsNotReturned) {
   EXPECT_TRUE(result.notice_failed());
   EXPECT_FALSE(result.has_notice());
   EXPECT_TRUE(result.contents_damaged());
+}
+
+TEST_F(DeliveryServiceTest, WhatRunsEndsWithItsAgentWhileOtherTransportsTakeOver) {
+  scheduler::v1::WorkResponse work;
+  const uint64_t running = Add("holds", "Q1", &work)->id();
+  Add("reads", "Q2", &work);
+  scheduler_.Send(work);
+  EXPECT_EQ(Result().outcomes_size(), 1) << "of Q2: the other one has begun, too";
+  service_->Reconfigure({{.transport = "reads", .slots = 7, .make = [](runtime::EventLoop&) {
+                            return std::make_unique<TestAgent>(true);
+                          }}});
+  const scheduler::v1::WorkRequest told = scheduler_.Next();
+  ASSERT_EQ(told.offer().transports_size(), 1);
+  EXPECT_EQ(told.offer().transports(0).transport(), "reads");
+  EXPECT_EQ(told.offer().transports(0).slots(), 7u);
+  EXPECT_EQ(Deliver("reads", "Q3").outcomes(0).action(), Outcome::ACTION_SENT);
+  EXPECT_EQ(Deliver("holds", "Q4").outcomes(0).text(), "mail transport unavailable");
+  scheduler::v1::WorkResponse cancel;
+  cancel.add_cancelled(running);
+  scheduler_.Send(cancel);
+  const scheduler::v1::DeliveryResult result = Result();
+  EXPECT_EQ(result.id(), running);
+  EXPECT_EQ(result.outcomes(0).text(), "called off");
+}
+
+TEST_F(DeliveryServiceTest, OfOffersThatGatheredOnlyTheLastIsMade) {
+  std::unique_lock<std::mutex> slow = scheduler_.Hold();
+  std::promise<void> begun;
+  constexpr int kLast = 20;
+  for (int i = 0; i <= kLast; ++i) {
+    service_->Reconfigure({{.transport = Concat("t", i), .make = [&, i](runtime::EventLoop&) {
+                              if (i == kLast) begun.set_value();
+                              return std::make_unique<TestAgent>(true);
+                            }}});
+  }
+  begun.get_future().wait();
+  slow.unlock();
+  std::string offered;
+  while (offered != Concat("t", kLast)) {
+    const scheduler::v1::WorkRequest told = scheduler_.Next();
+    ASSERT_EQ(told.offer().transports_size(), 1);
+    offered = told.offer().transports(0).transport();
+  }
+}
+
+TEST_F(DeliveryServiceTest, TheSlotOfAnAttemptThatOutlivedItsSchedulerIsOfferedWhenItEnds) {
+  runtime::EventLoop* loop = nullptr;
+  const auto end = std::make_shared<std::function<void()>>();
+  service_->Reconfigure({{.transport = "stays", .slots = 1, .make = [&](runtime::EventLoop& its) {
+                            loop = &its;
+                            return std::make_unique<StubbornAgent>(end);
+                          }}});
+  EXPECT_EQ(scheduler_.Next().offer().transports(0).slots(), 1u);
+  scheduler::v1::WorkResponse work;
+  Add("stays", "Q1", &work);
+  scheduler_.Send(work);
+  while (!Begun(loop, *end)) std::this_thread::yield();
+  scheduler_.Break();
+  const scheduler::v1::WorkRequest again = scheduler_.Next();
+  ASSERT_EQ(again.hello().transports_size(), 1);
+  EXPECT_EQ(again.hello().transports(0).slots(), 0u);
+  loop->Post([end] { (*end)(); });
+  const scheduler::v1::WorkRequest told = scheduler_.Next();
+  ASSERT_EQ(told.offer().transports_size(), 1);
+  EXPECT_EQ(told.offer().transports(0).slots(), 1u);
 }
 
 TEST_F(DeliveryServiceTest, TheSchedulerIsToldOfADrainAndGetsTheResultsThatAreOut) {

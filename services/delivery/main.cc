@@ -9,19 +9,22 @@ namespace postfleet {
 namespace {
 
 int Run(server::Process& process) {
-  const std::shared_ptr<grpc::Channel> queue =
-      server::OrDie(process.Channel("postfleet_queue_address"));
+  auto mailboxes = delivery::ShareMailboxes(process.arguments().helper_fds);
+  const delivery::TransportWorld world{
+      .mailboxes = mailboxes,
+      .queue = server::OrDie(process.Channel("postfleet_queue_address")),
+      .lookup = server::OrDie(process.Channel("postfleet_lookup_address")),
+      .metrics = &process.metrics()};
   delivery::DeliveryService delivery(
       {.name = "delivery@" + process.config().GetString("myhostname"),
        .scheduler = server::OrDie(process.Channel("postfleet_scheduler_address")),
-       .queue = queue,
-       .transports = server::OrDie(delivery::TransportsFrom(
-           process.config(),
-           {.helper_fds = process.arguments().helper_fds,
-            .queue = queue,
-            .lookup = server::OrDie(process.Channel("postfleet_lookup_address")),
-            .metrics = &process.metrics()})),
+       .queue = world.queue,
+       .transports = server::OrDie(delivery::TransportsFrom(process.config(), world)),
+       .shared = std::move(mailboxes),
        .metrics = &process.metrics()});
+  process.OnReload([&](const config::Config& config) {
+    return delivery::PrepareTransports(config, world, delivery);
+  });
   delivery.Start();
   process.SetReady([&delivery] { return delivery.Ready(); });
   process.WaitForStop();

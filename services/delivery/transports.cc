@@ -22,6 +22,27 @@
 #include "services/delivery/smtp/smtp_agent.h"
 
 namespace postfleet::delivery {
+
+// One set of connections to the privileged helper, for all agents that write mailboxes.
+class SharedMailboxes {
+ public:
+  explicit SharedMailboxes(std::vector<int> sockets) : sockets_(std::move(sockets)) {}
+  std::shared_ptr<privileged::HelperConnections> Get(runtime::EventLoop& loop) {
+    if (connections_ == nullptr) {
+      connections_ = std::make_shared<privileged::HelperConnections>(loop, sockets_);
+    }
+    return connections_;
+  }
+
+ private:
+  const std::vector<int> sockets_;
+  std::shared_ptr<privileged::HelperConnections> connections_;
+};
+
+std::shared_ptr<SharedMailboxes> ShareMailboxes(std::vector<int> helper_fds) {
+  return std::make_shared<SharedMailboxes>(std::move(helper_fds));
+}
+
 namespace {
 
 // A transport whose maxproc is 0 has no limit of its own; sockets have.
@@ -72,30 +93,25 @@ class SharedResolver {
   std::unique_ptr<dns::Resolver> native_;
 };
 
-// One set of connections to the privileged helper, for all agents that write mailboxes.
-class SharedMailboxes {
+// What agents have done with users' rights: made for the first that does.
+class SharedActions {
  public:
   // `host`: in the names of files in Maildirs.
-  SharedMailboxes(std::vector<int> sockets, std::string host)
-      : sockets_(std::move(sockets)), host_(std::move(host)) {}
-  std::shared_ptr<privileged::HelperConnections> Get(runtime::EventLoop& loop) {
-    if (connections_ == nullptr) {
-      connections_ = std::make_shared<privileged::HelperConnections>(loop, sockets_);
-    }
-    return connections_;
+  SharedActions(std::shared_ptr<SharedMailboxes> mailboxes, std::string host)
+      : mailboxes_(std::move(mailboxes)), host_(std::move(host)) {}
+  std::shared_ptr<privileged::HelperConnections> Connections(runtime::EventLoop& loop) {
+    return mailboxes_->Get(loop);
   }
-  // What agents have done with users' rights.
-  std::shared_ptr<UserActions> Actions(runtime::EventLoop& loop, const Clock& clock) {
+  std::shared_ptr<UserActions> Get(runtime::EventLoop& loop, const Clock& clock) {
     if (actions_ == nullptr) {
-      actions_ = std::make_shared<privileged::HelperActions>(loop, Get(loop), host_, clock);
+      actions_ = std::make_shared<privileged::HelperActions>(loop, Connections(loop), host_, clock);
     }
     return actions_;
   }
 
  private:
-  const std::vector<int> sockets_;
+  const std::shared_ptr<SharedMailboxes> mailboxes_;
   const std::string host_;
-  std::shared_ptr<privileged::HelperConnections> connections_;
   std::shared_ptr<UserActions> actions_;
 };
 
@@ -155,11 +171,11 @@ std::unique_ptr<Agent> MakeSmtpAgent(const smtp::SmtpOptions& options, SharedRes
                    .random = SystemRandom()});
 }
 
-std::unique_ptr<Agent> MakeLocalAgent(const LocalOptions& options, SharedMailboxes& mailboxes,
+std::unique_ptr<Agent> MakeLocalAgent(const LocalOptions& options, SharedActions& actions,
                                       SharedSubmission& submission, const Clock* clock,
                                       runtime::EventLoop& loop) {
   return std::make_unique<LocalAgent>(options,
-                                      LocalWorld{.actions = mailboxes.Actions(loop, *clock),
+                                      LocalWorld{.actions = actions.Get(loop, *clock),
                                                  .forwarder = submission.ForwarderFor(loop),
                                                  .routes = submission.RoutesFor(loop),
                                                  .accounts = std::make_shared<SystemAccounts>(),
@@ -173,8 +189,10 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
   std::vector<TransportAgent> transports;
   const auto resolver = std::make_shared<SharedResolver>(world.metrics);
   const auto submission = std::make_shared<SharedSubmission>(config, world);
-  const auto mailboxes = std::make_shared<SharedMailboxes>(std::move(world.helper_fds),
-                                                           VirtualOptions::FromConfig(config).host);
+  std::shared_ptr<SharedMailboxes> mailboxes = world.mailboxes.lock();
+  const auto actions = std::make_shared<SharedActions>(
+      mailboxes != nullptr ? std::move(mailboxes) : ShareMailboxes({}),
+      VirtualOptions::FromConfig(config).host);
   for (const config::MasterService& service : config.master_cf().services) {
     if (service.type != config::ServiceType::kUnix) continue;
     const absl::StatusOr<config::Config> own = config.WithOverrides(service);
@@ -197,9 +215,9 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
       if (!options.problem.ok()) return options.problem;
       const auto filter = StatusFilter::Open(options.status_filter);
       if (!filter.ok()) return filter.status();
-      transport.make = [options, mailboxes, clock = world.clock](runtime::EventLoop& loop) {
-        return std::make_unique<VirtualAgent>(options, mailboxes->Get(loop),
-                                              mailboxes->Actions(loop, *clock), *clock);
+      transport.make = [options, actions, clock = world.clock](runtime::EventLoop& loop) {
+        return std::make_unique<VirtualAgent>(options, actions->Connections(loop),
+                                              actions->Get(loop, *clock), *clock);
       };
     } else if (service.command == "local") {
       absl::StatusOr<LocalOptions> options = LocalOptions::FromConfig(*own);
@@ -208,18 +226,18 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
       options->program = program;
       const auto filter = StatusFilter::Open(options->status_filter);
       if (!filter.ok()) return filter.status();
-      transport.make = [options = *std::move(options), mailboxes, submission,
+      transport.make = [options = *std::move(options), actions, submission,
                         clock = world.clock](runtime::EventLoop& loop) {
-        return MakeLocalAgent(options, *mailboxes, *submission, clock, loop);
+        return MakeLocalAgent(options, *actions, *submission, clock, loop);
       };
     } else if (service.command == "pipe") {
       const absl::StatusOr<PipeOptions> options = PipeOptions::FromConfig(*own, service);
       if (!options.ok()) return options.status();
       const auto filter = StatusFilter::Open(options->status_filter);
       if (!filter.ok()) return filter.status();
-      transport.make = [options = *options, mailboxes,
+      transport.make = [options = *options, actions,
                         clock = world.clock](runtime::EventLoop& loop) {
-        return std::make_unique<PipeAgent>(options, mailboxes->Actions(loop, *clock), *clock);
+        return std::make_unique<PipeAgent>(options, actions->Get(loop, *clock), *clock);
       };
     } else if (service.command == "bounce" && service.name == "bounce") {
       transport.make = [options = BounceOptions::FromConfig(*own),
@@ -241,6 +259,14 @@ absl::StatusOr<std::vector<TransportAgent>> TransportsFrom(const config::Config&
     transports.push_back(std::move(transport));
   }
   return transports;
+}
+
+absl::StatusOr<std::function<void()>> PrepareTransports(const config::Config& config,
+                                                        TransportWorld world,
+                                                        DeliveryService& delivery) {
+  absl::StatusOr<std::vector<TransportAgent>> transports = TransportsFrom(config, std::move(world));
+  if (!transports.ok()) return transports.status();
+  return [&delivery, transports = *std::move(transports)] { delivery.Reconfigure(transports); };
 }
 
 }  // namespace postfleet::delivery

@@ -156,6 +156,15 @@ class Ingress::Impl {
     for (const std::string& line : shared_.Statistics()) maillog::Info("anvil", line);
   }
 
+  void Reconfigure(IngressOptions options) {
+    shared_.ReportStatistics(options.statistics_every, options.rate_unit_ms);
+    const size_t lanes = std::min(lanes_.size(), options.further_loops.size() + 1);
+    for (size_t i = 0; i < lanes; ++i) {
+      Lane& lane = *lanes_[i];
+      lane.loop.RunAndWait([&] { lane.server->Reconfigure(OptionsOf(i, options).listeners); });
+    }
+  }
+
   std::vector<uint16_t> ports() const { return lanes_.front()->server->ports(); }
 
   Figures figures() const {
@@ -206,6 +215,7 @@ absl::StatusOr<std::unique_ptr<Ingress>> Ingress::Start(IngressOptions options) 
 bool Ingress::Ready() const { return impl_->Ready(); }
 bool Ingress::Drain(std::chrono::milliseconds grace) { return impl_->Drain(grace); }
 void Ingress::Stop() { impl_->Stop(); }
+void Ingress::Reconfigure(IngressOptions options) { impl_->Reconfigure(std::move(options)); }
 std::vector<uint16_t> Ingress::ports() const { return impl_->ports(); }
 Ingress::Figures Ingress::figures() const { return impl_->figures(); }
 

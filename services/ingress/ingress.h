@@ -7,6 +7,10 @@
 // is away, MAIL and DATA are told 451 4.3.0 at once. A message that is on its way meanwhile is sent
 // again under the same id when the queue is back; after kResendMax its client is told 451 4.3.0.
 //
+// A new configuration holds for the sessions that begin after it; those that run end by the one
+// that they began with. Sockets stay: a service that is gone from it closes its own, and what would
+// need a new one is the caller's to name.
+//
 // Limits: IngressOptions. Log lines go to libs/base/maillog.h.
 #pragma once
 
@@ -82,6 +86,12 @@ class Ingress {
   bool Drain(std::chrono::milliseconds grace);
   // Closes what is left. Thread-safe, may be called again.
   void Stop();
+
+  // For the sessions that begin from now on. Its `listeners` and `further_loops` name the sockets
+  // of Start by `fd` (or, bound by Start, by host and port) and are as many loops; its
+  // `statistics_every` and `rate_unit_ms` hold too, the rest is ignored. Returns once all loops
+  // have it; not from a loop.
+  void Reconfigure(IngressOptions options);
 
   // The port of each listener, in their order.
   std::vector<uint16_t> ports() const;

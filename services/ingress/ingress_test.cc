@@ -104,13 +104,17 @@ class IngressTest : public testing::Test {
     listener.proxy_timeout = proxy_timeout_;
     return listener;
   }
-  void Start(const SessionConfig& config = Config(), size_t buffer_bytes_max = 64u << 20) {
+  IngressOptions OptionsOf(const SessionConfig& config) const {
     IngressOptions options;
     options.listeners.push_back(ListenerOf(config));
     for (int i = 1; i < loops_; ++i) {
       options.further_loops.emplace_back();
       options.further_loops.back().push_back(ListenerOf(config));
     }
+    return options;
+  }
+  void Start(const SessionConfig& config = Config(), size_t buffer_bytes_max = 64u << 20) {
+    IngressOptions options = OptionsOf(config);
     options.queue = services_.channel();
     options.lookup = services_.channel();
     options.metrics = &registry_;
@@ -342,6 +346,11 @@ TEST_F(IngressTest, LimitsHoldOverAllLoops) {
   }
   Peer fifth(port_);
   EXPECT_THAT(fifth.Read(), StartsWith("421 4.7.0 "));
+  // It is counted until its connection has ended.
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (ingress_->figures().sessions != 4 && std::chrono::steady_clock::now() < patience) {
+    std::this_thread::yield();
+  }
   EXPECT_EQ(ingress_->figures().sessions, 4u);
 }
 
@@ -495,6 +504,63 @@ TEST_F(IngressTest, ErrorsAreSlowedDown) {
   const auto before = std::chrono::steady_clock::now();
   EXPECT_THAT(peer.Say("FOO"), StartsWith("500 "));
   EXPECT_GE(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(30));
+}
+
+// ---- Another configuration ----
+
+TEST_F(IngressTest, AnotherConfigurationIsForTheSessionsThatBeginAfterIt) {
+  loops_ = 2;
+  Start();
+  std::vector<std::unique_ptr<Peer>> before;
+  for (int i = 0; i < 8; ++i) {
+    before.push_back(std::make_unique<Peer>(port_));
+    EXPECT_THAT(before.back()->Read(), HasSubstr("ESMTP Postfleet"));
+  }
+  SessionConfig config = Config();
+  config.banner = "mx.example.com after";
+  for (int round = 0; round < 3; ++round) ingress_->Reconfigure(OptionsOf(config));
+  for (int i = 0; i < 8; ++i) {
+    Peer after(port_);
+    EXPECT_EQ(after.Read(), "220 mx.example.com after\r\n");
+    after.Say("EHLO client.example");
+    EXPECT_THAT(after.SendMessage("after\r\n"), StartsWith("250 "));
+  }
+  for (const auto& peer : before) {
+    peer->Say("EHLO client.example");
+    EXPECT_THAT(peer->SendMessage("before\r\n"), StartsWith("250 "));
+    EXPECT_THAT(peer->Say("QUIT"), StartsWith("221 "));
+  }
+  EXPECT_EQ(ingress_->figures().messages_accepted, 16u);
+}
+
+TEST_F(IngressTest, AServiceThatIsGoneClosesItsPortAndKeepsItsSessions) {
+  Start();
+  Peer before(port_);
+  EXPECT_THAT(before.Read(), StartsWith("220 "));
+  ingress_->Reconfigure({});
+  EXPECT_THROW(Peer after(port_), std::system_error);
+  before.Say("EHLO client.example");
+  EXPECT_THAT(before.SendMessage("before\r\n"), StartsWith("250 "));
+  // What has no socket any more is not opened anew.
+  ingress_->Reconfigure(OptionsOf(Config()));
+  EXPECT_THROW(Peer after(port_), std::system_error);
+}
+
+TEST_F(IngressTest, OtherLimitsHoldAtOnce) {
+  sessions_max_ = 1;
+  Start();
+  Peer first(port_);
+  EXPECT_THAT(first.Read(), StartsWith("220 "));
+  Peer second(port_);
+  EXPECT_FALSE(second.HasInput(std::chrono::milliseconds(50)));
+  sessions_max_ = 2;
+  SessionConfig config = Config();
+  config.client_limits.connection_count = 1;
+  ingress_->Reconfigure(OptionsOf(config));
+  EXPECT_THAT(second.Read(), StartsWith("220 "));
+  Peer third(port_);
+  first.Close();
+  EXPECT_THAT(third.Read(), StartsWith("421 4.7.0 "));
 }
 
 TEST_F(IngressTest, DrainEndsIdleSessionsAndWaitsForMessages) {

@@ -30,6 +30,11 @@ absl::StatusOr<ListenerOptions> ListenerOf(const config::Config& config,
   return listener;
 }
 
+const config::MasterService* ServiceOf(const config::Config& config, const std::string& name) {
+  const config::MasterService* service = config.master_cf().Find(name, config::ServiceType::kInet);
+  return service != nullptr && service->command == "smtpd" ? service : nullptr;
+}
+
 // Without a launcher: the ports that this user may bind.
 absl::StatusOr<std::vector<ListenerOptions>> ListenersToBind(const config::Config& config) {
   std::vector<ListenerOptions> listeners;
@@ -64,9 +69,8 @@ absl::StatusOr<std::vector<ListenerOptions>> ListenersFrom(
   std::vector<ListenerOptions> listeners;
   if (listen_fds.empty()) return ListenersToBind(config);
   for (const auto& [name, fd] : listen_fds) {
-    const config::MasterService* service =
-        config.master_cf().Find(name, config::ServiceType::kInet);
-    if (service == nullptr || service->command != "smtpd") {
+    const config::MasterService* service = ServiceOf(config, name);
+    if (service == nullptr) {
       return absl::InvalidArgumentError(Concat("a socket was passed for ", name,
                                                ", which is no inet smtpd service of master.cf"));
     }
@@ -98,6 +102,21 @@ absl::Status AddListeners(const config::Config& config,
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::function<void()>> PrepareListeners(
+    const config::Config& config, const std::multimap<std::string, int>& listen_fds,
+    int cores_divisor, Ingress& ingress) {
+  std::multimap<std::string, int> served = listen_fds;
+  std::erase_if(served, [&](const auto& one) { return ServiceOf(config, one.first) == nullptr; });
+  if (served.empty() && !listen_fds.empty()) {
+    return absl::InvalidArgumentError(
+        "master.cf has none of the inet smtpd services any more that have a socket");
+  }
+  auto options = std::make_shared<IngressOptions>();
+  const absl::Status added = AddListeners(config, served, cores_divisor, options.get());
+  if (!added.ok()) return added;
+  return [&ingress, options] { ingress.Reconfigure(std::move(*options)); };
 }
 
 }  // namespace postfleet::ingress

@@ -27,12 +27,16 @@ int Run(server::Process& process) {
   const std::unique_ptr<ingress::Ingress> ingress =
       server::OrDie(ingress::Ingress::Start(std::move(options)));
   process.SetReady([&ingress] { return ingress->Ready(); });
-  const std::unique_ptr<ingress::Pickup> pickup =
-      server::OrDie(ingress::StartPickup(process.config(), queue));
+  ingress::NodePickup pickup(queue);
+  server::OrDie(pickup.Prepare(process.config()))();
+  process.OnReload([&](const config::Config& config) {
+    return ingress::PrepareListeners(config, process.arguments().listen_fds, 1, *ingress);
+  });
+  process.OnReload([&](const config::Config& config) { return pickup.Prepare(config); });
   process.WaitForStop();
-  if (pickup != nullptr) pickup->Drain(kDrainGrace);
+  pickup.Drain(kDrainGrace);
   ingress->Drain(kDrainGrace);
-  if (pickup != nullptr) pickup->Stop();
+  pickup.Stop();
   ingress->Stop();
   process.End();
   return 0;

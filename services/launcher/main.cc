@@ -38,6 +38,7 @@
 #include "libs/config/config.h"
 #include "libs/server/instance.h"
 #include "services/delivery/privileged/spawn.h"
+#include "services/launcher/log_file.h"
 #include "services/launcher/queue_folders.h"
 
 namespace postfleet {
@@ -112,20 +113,15 @@ int TakeLock(const config::Config& config, const ServerProgram& program, const O
   return -1;
 }
 
-// The log file may lie in a folder of root's, as /var/log: it is opened with this process's rights.
-// A new one is given to mail_owner, so that the server can open it again after a rotation. -1: none
-// is set.
-int OpenLogFile(const config::Config& config, const Owner& owner) {
+// -1: none is set.
+int OpenLog(const config::Config& config, const Owner& owner) {
   const std::string path = config.GetString("maillog_file");
   if (path.empty() || path == "/dev/stdout") return -1;
-  const int mode = static_cast<int>(
+  const auto mode = static_cast<mode_t>(
       std::strtol(config.GetString("maillog_file_permissions").c_str(), nullptr, 8));
-  constexpr int kFlags = O_WRONLY | O_APPEND | O_CLOEXEC;
-  int fd = open(path.c_str(), kFlags | O_CREAT | O_EXCL, mode);
-  if (fd >= 0 && geteuid() == 0 && fchown(fd, owner.uid, owner.gid) != 0) DieErrno("chown " + path);
-  if (fd < 0 && errno == EEXIST) fd = open(path.c_str(), kFlags);
-  if (fd < 0) DieErrno(Concat("open maillog_file ", path));
-  return fd;
+  const absl::StatusOr<int> fd = launcher::OpenLogFile(path, mode, owner.uid, owner.gid);
+  if (!fd.ok()) Die(std::string(fd.status().message()));
+  return *fd;
 }
 
 void PassOn(int fd) { fcntl(fd, F_SETFD, 0); }
@@ -285,7 +281,7 @@ int Run(int argc, char** argv) {
   if (given.server->helper) StartHelper(*config, &arguments);
   if (lock >= 0) PassOn(lock);
   if (given.server->ports) BindPorts(*config, &arguments);
-  if (const int log = OpenLogFile(*config, owner); log >= 0) {
+  if (const int log = OpenLog(*config, owner); log >= 0) {
     PassOn(log);
     arguments.insert(arguments.end(), {"--log", Concat(log)});
   }

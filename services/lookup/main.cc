@@ -18,6 +18,7 @@ int Run(server::Process& process) {
     server::Process::Die(served);
   }
   lookup.Start();
+  process.OnReload([&lookup](const config::Config& config) { return lookup.Prepare(config); });
   process.SetReady([] { return true; });
   process.WaitForStop();
   process.End();

@@ -33,6 +33,10 @@ int Run(server::Process& process) {
     maillog::Warning(process.name(), "only root and mail_owner can list and flush the queue: ",
                      std::string(everybody.status().message()));
   }
+  process.OnReload([&](const config::Config& config) { return queue->Prepare(config); });
+  if (everybody.ok()) {
+    process.OnReload([&](const config::Config& config) { return (*everybody)->Prepare(config); });
+  }
   process.SetReady([&queue] { return queue->Ready(); }, /*up=*/[] { return true; });
   process.WaitForStop();
   if (everybody.ok()) everybody->reset();

@@ -126,12 +126,14 @@ struct PublicQueue::Parts {
   };
 
   Parts(UserRights user_rights, const std::shared_ptr<grpc::Channel>& queue)
-      : rights(std::move(user_rights)), stub(v1::Queue::NewStub(queue)) {}
+      : rights(std::make_shared<UserRights>(std::move(user_rights))),
+        stub(v1::Queue::NewStub(queue)) {}
   absl::Status StartServers(const PublicQueueOptions& options);
   // On the socket's thread.
   void Take(int fd, uid_t user);
 
-  UserRights rights;  // of the socket's thread
+  std::mutex rights_mutex;
+  std::shared_ptr<UserRights> rights;
   const std::unique_ptr<v1::Queue::Stub> stub;
   std::atomic<int> calls = 0;
   std::vector<Server> servers;
@@ -161,7 +163,10 @@ absl::Status PublicQueue::Parts::StartServers(const PublicQueueOptions& options)
 }
 
 void PublicQueue::Parts::Take(int fd, uid_t user) {
-  const Rights wanted = rights.Of(user);
+  std::unique_lock lock(rights_mutex);
+  const std::shared_ptr<UserRights> now = rights;
+  lock.unlock();
+  const Rights wanted = now->Of(user);
   for (const Server& one : servers) {
     if (one.rights == wanted) grpc::AddInsecureChannelFromFd(one.server.get(), fd);
   }
@@ -206,6 +211,17 @@ absl::StatusOr<std::unique_ptr<PublicQueue>> PublicQueue::Serve(
   if (!socket.ok()) return socket.status();
   parts.socket = *std::move(socket);
   return serving;
+}
+
+absl::StatusOr<std::function<void()>> PublicQueue::Prepare(const config::Config& config) {
+  const PublicQueueOptions options = PublicQueueOptions::From(config);
+  absl::StatusOr<UserRights> opened = UserRights::Open(
+      options.mail_owner, options.authorized_mailq_users, options.authorized_flush_users);
+  if (!opened.ok()) return opened.status();
+  return [this, rights = std::make_shared<UserRights>(*std::move(opened))] {
+    const std::lock_guard lock(parts_->rights_mutex);
+    parts_->rights = rights;
+  };
 }
 
 }  // namespace postfleet::queue

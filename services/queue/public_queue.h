@@ -22,6 +22,7 @@
 
 #include <grpcpp/channel.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -50,6 +51,10 @@ class PublicQueue {
                                                             std::shared_ptr<grpc::Channel> queue);
   // Cuts calls that take longer than a moment.
   ~PublicQueue();
+
+  // What takes over the lists of another configuration, for the connections that come from then
+  // on. Any thread. Errors: a list is malformed.
+  absl::StatusOr<std::function<void()>> Prepare(const config::Config& config);
 
  private:
   struct Parts;

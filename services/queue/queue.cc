@@ -76,7 +76,7 @@ QueueOptions QueueOptions::From(const config::Config& config) {
 }
 
 struct Queue::Parts {
-  explicit Parts(QueueOptions opened) : options(std::move(opened)) {}
+  explicit Parts(QueueOptions opened) : options(std::move(opened)) { SetAcceptMin(options); }
 
   absl::Status Open();
   absl::Status Replay();
@@ -86,13 +86,14 @@ struct Queue::Parts {
   void CheckDisk();
   void ExportMetrics();
 
+  void SetAcceptMin(const QueueOptions& from) {
+    accept_bytes_min = std::max(from.queue_minfree_bytes, from.message_size_limit_bytes * 3 / 2);
+  }
   // What must stay free: room to commit outcomes of everything that was accepted. What is proposed
   // is written twice, by the log and by the store; the store's buffers may be twice their size
   // while a flush is slow.
   uint64_t FreeBytesMin() const {
-    const uint64_t accept =
-        std::max(options.queue_minfree_bytes, options.message_size_limit_bytes * 3 / 2);
-    return accept + 2 * options.write_buffer_bytes + options.segment_bytes +
+    return accept_bytes_min.load() + 2 * options.write_buffer_bytes + options.segment_bytes +
            2 * pipeline->pending_bytes();
   }
 
@@ -105,6 +106,7 @@ struct Queue::Parts {
   std::unique_ptr<QueueService> service;
   std::unique_ptr<CommitPipeline> pipeline;
   std::unique_ptr<runtime::Timer> disk_timer;
+  std::atomic<uint64_t> accept_bytes_min;
   std::atomic<bool> stopped{false};
   std::atomic<bool> disk_nearly_full{false};
   metrics::Histogram* sync_seconds = nullptr;
@@ -306,6 +308,10 @@ Queue::Queue(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Queue::~Queue() { Stop(); }
 
 grpc::Service* Queue::service() { return parts_->service.get(); }
+
+absl::StatusOr<std::function<void()>> Queue::Prepare(const config::Config& config) {
+  return [this, next = QueueOptions::From(config)] { parts_->SetAcceptMin(next); };
+}
 
 void Queue::CloseStreams() {
   parts_->service->CloseStreams();

@@ -53,6 +53,9 @@ class Queue {
 
   grpc::Service* service();
 
+  // What takes over the bounds of free space of another configuration. Any thread.
+  absl::StatusOr<std::function<void()>> Prepare(const config::Config& config);
+
   // Ends all streams of the contract, and takes no more commands.
   void CloseStreams();
   // Commits what was proposed and stops. The server must be down.

@@ -25,6 +25,7 @@ int Run(server::Process& process) {
   }
   scheduler.Start(server::OrDie(process.Channel("postfleet_queue_address")),
                   server::OrDie(process.Channel("postfleet_lookup_address")));
+  process.OnReload([&](const config::Config& config) { return scheduler.Prepare(config); });
   process.SetReady([&scheduler] { return scheduler.Ready(); });
   process.WaitForStop();
   auto drained = std::make_shared<std::promise<void>>();

@@ -6,6 +6,7 @@
 
 #include "libs/base/maillog.h"
 #include "proto/postfleet/lookup/v1/lookup.pb.h"
+#include "services/scheduler/options.h"
 
 namespace postfleet::scheduler {
 namespace {
@@ -131,6 +132,7 @@ class SchedulerService::WorkService final
 
 SchedulerService::SchedulerService(SchedulerOptions options)
     : options_(std::move(options)),
+      delays_are_told_(options_.config.delay_warning_ms > 0),
       service_(std::make_unique<WorkService>(this)),
       core_(options_.config, [this] { return minter_->Next(); }),
       timer_(loop_),
@@ -170,7 +172,12 @@ void SchedulerService::MakeMetrics() {
               .put_off = &registry.AddCounter(
                   "put_off_total",
                   "Messages that went back to the queue, since their destination is too slow.")};
-  for (const auto& [transport, limits] : options_.config.transports) InDoubt(transport);
+  NameTransports(options_.config);
+}
+
+void SchedulerService::NameTransports(const Config& config) {
+  if (options_.metrics == nullptr) return;
+  for (const auto& [transport, limits] : config.transports) InDoubt(transport);
 }
 
 // Rare: looked up each time.
@@ -244,6 +251,22 @@ void SchedulerService::Stop() {
   loop_.Stop();
 }
 
+void SchedulerService::Reconfigure(Config config) {
+  loop_.Post([this, config = std::move(config)]() mutable {
+    NameTransports(config);
+    delays_are_told_ = config.delay_warning_ms > 0;
+    queries_.clear();  // all are asked again
+    Step(Configured{std::move(config)});
+    Act();
+  });
+}
+
+absl::StatusOr<std::function<void()>> SchedulerService::Prepare(const config::Config& config) {
+  absl::StatusOr<Config> limits = ConfigFrom(config);
+  if (!limits.ok()) return limits.status();
+  return [this, limits = *std::move(limits)] { Reconfigure(limits); };
+}
+
 void SchedulerService::Drain(std::function<void()> drained) {
   loop_.Post([this, drained = std::move(drained)]() mutable {
     draining_ = true;
@@ -287,7 +310,7 @@ rpc::StreamCallbacks SchedulerService::OpenQueue() {
   QueuePart first;
   first.request.mutable_open()->set_partition(kPartition);
   first.request.mutable_open()->set_name(options_.name);
-  first.request.mutable_open()->set_with_waiting(options_.config.delay_warning_ms > 0);
+  first.request.mutable_open()->set_with_waiting(delays_are_told_);
   queue_outbox_.Reset(std::move(first));
   return {.next_frame = [this](grpc::ByteBuffer* frame) { return queue_outbox_.NextFrame(frame); },
           .on_frame =
@@ -368,8 +391,17 @@ void SchedulerService::OnLookupFrame(const grpc::ByteBuffer& frame) {
   lookup_patience_runs_ = false;
   lookup_patience_.Cancel();
   for (const lookup::v1::Answer& answer : resolved.response.answers()) queries_.erase(answer.id());
+  const uint64_t configuration = resolved.response.configuration();
   Step(std::move(resolved));
+  if (configuration != 0) NoteLookupConfiguration(configuration);
   Act();
+}
+
+void SchedulerService::NoteLookupConfiguration(uint64_t configuration) {
+  const uint64_t before = std::exchange(lookup_configuration_, configuration);
+  if (before == 0 || before == configuration) return;
+  queries_.clear();  // all are asked again
+  Step(RoutesChanged{});
 }
 
 void SchedulerService::OnLookupLost() {
@@ -445,6 +477,7 @@ void SchedulerService::OnWorkerFrame(const std::shared_ptr<Worker>& worker,
     }
     Step(DeliveryDone{std::move(result), std::move(notice_body), std::move(copy_body)});
   }
+  if (request.has_offer()) Step(WorkerOffers{worker->id, request.offer()});
   if (request.draining()) Step(WorkerDraining{worker->id});
   Act();
 }

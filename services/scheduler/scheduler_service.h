@@ -5,6 +5,8 @@
 //   worker -> Work     (served)   deliveries out, results in
 //
 // One loop owns the core and all of this. A lost stream is opened again (rpc::LastingStream).
+// An answer by another configuration of the lookup service than the one before asks again for
+// whatever has not started.
 // Losing the queue forgets everything (the queue gives it out again); losing the lookup service
 // holds its queries for kLookupPatience, then their recipients are deferred, and so are those whose
 // query is not answered for SchedulerOptions::lookup_patience; losing a worker hands its deliveries
@@ -23,8 +25,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "libs/base/clock.h"
 #include "libs/base/queue_id.h"
+#include "libs/config/config.h"
 #include "libs/metrics/metrics.h"
 #include "libs/rpc/lasting_stream.h"
 #include "libs/rpc/outbox.h"
@@ -62,6 +66,11 @@ class SchedulerService {
   grpc::Service* service();
   void Start(std::shared_ptr<grpc::Channel> queue, std::shared_ptr<grpc::Channel> lookup);
 
+  // Other parameters from now on (events.h, Configured). Any thread.
+  void Reconfigure(Config config);
+  // What Reconfigures by another main.cf and master.cf. Errors: as ConfigFrom.
+  absl::StatusOr<std::function<void()>> Prepare(const config::Config& config);
+
   // Starts no more deliveries; `drained` comes once when those at workers are answered and their
   // outcomes are durable. Any thread.
   void Drain(std::function<void()> drained);
@@ -98,6 +107,7 @@ class SchedulerService {
   void OnQueueLost();
   rpc::StreamCallbacks OpenLookup();
   void OnLookupFrame(const grpc::ByteBuffer& frame);
+  void NoteLookupConfiguration(uint64_t configuration);
   void OnLookupLost();
   void GiveUpLookups();
   void WatchLookups();
@@ -112,6 +122,7 @@ class SchedulerService {
   void ActOnQueue();
   void ActOnWorkers();
   void MakeMetrics();
+  void NameTransports(const Config& config);
   metrics::Counter& InDoubt(const std::string& transport);
   void Count(const LogLine& line);
   void Count(const SendNotify& send);
@@ -132,6 +143,7 @@ class SchedulerService {
   };
 
   const SchedulerOptions options_;
+  bool delays_are_told_;  // delay_warning_time is set; on the loop
   Metrics metrics_;
   Counters counted_;      // what the metrics say; on the loop
   bool stopped_ = false;  // whoever calls Stop
@@ -159,6 +171,7 @@ class SchedulerService {
     std::chrono::steady_clock::time_point asked;
   };
   std::map<uint64_t, SentQuery> queries_;  // not answered, in the order in which they were asked
+  uint64_t lookup_configuration_ = 0;      // ResolveResponse.configuration of the last frame
   std::map<uint64_t, std::shared_ptr<Worker>> workers_;
   uint64_t next_worker_ = 1;
   size_t deliveries_out_ = 0;

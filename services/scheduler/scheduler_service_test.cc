@@ -264,6 +264,55 @@ TEST_F(SchedulerServiceTest, AMessageAndItsRecallInOneFrameIsReleasedAtOnce) {
   EXPECT_EQ(said.outcomes_size(), 0);
 }
 
+TEST_F(SchedulerServiceTest, AnotherConfigurationOfTheLookupServiceRoutesWhatWaitsAnew) {
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  queue_.peer.Send(given);
+  const lookup::v1::Query asked = lookup_.peer.Next().queries(0);
+  lookup::v1::ResolveResponse response;
+  response.set_configuration(1);
+  lookup::v1::Answer* answer = response.add_answers();
+  answer->set_id(asked.id());
+  answer->set_transport("none");
+  lookup_.peer.Send(response);
+
+  response.clear_answers();
+  lookup_.peer.Send(response);  // the same: nothing is asked
+  response.set_configuration(2);
+  lookup_.peer.Send(response);
+  AnswerLookups({"smtp"});
+  Join();
+  const v1::WorkResponse work = worker_.Next();
+  ASSERT_EQ(work.deliveries_size(), 1);
+  EXPECT_EQ(work.deliveries(0).transport(), "smtp");
+}
+
+TEST_F(SchedulerServiceTest, NewParametersHoldForWhatWaits) {
+  Join();
+  Config config = config_;
+  config.deferred_transports.insert("smtp");
+  scheduler_->Reconfigure(config);
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  queue_.peer.Send(given);
+  AnswerLookups({"smtp"});
+  EXPECT_EQ(queue_.peer.Next().outcomes(0).outcomes(0).text(), "deferred transport");
+}
+
+TEST_F(SchedulerServiceTest, AWorkersNewOfferTakesMailThatWaitedForIt) {
+  Join();
+  queue::v1::ScheduleResponse given;
+  Activate("Q1", &given);
+  queue_.peer.Send(given);
+  AnswerLookups({"new"});
+  v1::WorkRequest changed;
+  v1::TransportSlots* slots = changed.mutable_offer()->add_transports();
+  slots->set_transport("new");
+  slots->set_slots(1);
+  worker_.Send(changed);
+  EXPECT_EQ(worker_.Next().deliveries(0).transport(), "new");
+}
+
 TEST_F(SchedulerServiceTest, CountsWhatExpired) {
   EXPECT_THAT(registry_.Expose(),
               HasSubstr("postfleet_delivery_in_doubt_total{transport=\"smtp\"} 0"));

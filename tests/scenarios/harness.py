@@ -55,8 +55,9 @@ class Instance(stock.Node):
         self.make_folders(owns_queue=not self.oracle)
         self.write_configuration()
 
-    def write_configuration(self):
-        """Again after a change of parameters."""
+    def write_configuration(self, master_cf=None):
+        """Again after a change of parameters; master_cf: another one from now on."""
+        self._master_cf = master_cf or self._master_cf
         self.write_files(self.parameters, self.port, self._master_cf)
 
     def __enter__(self):

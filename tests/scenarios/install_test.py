@@ -55,7 +55,7 @@ class Install(unittest.TestCase):
         return log / "mail.log"
 
     def test_runs_from_where_it_is_with_the_stock_configuration(self):
-        self.install()
+        self.assertIn(f"MAIL_CONFIG={self.config}", self.install())
         port = machine.Port()
         self.addCleanup(port.close)
         log = self.set_up_for_this_machine(port.number)

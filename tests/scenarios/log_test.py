@@ -53,6 +53,7 @@ class Log(unittest.TestCase):
         reject = next(line for line in lines if line.get("event") == "reject")
         self.assertEqual([reject["stage"], reject["client"], reject["to"], reject["helo"], reject["proto"]],
                          ["RCPT", "localhost[127.0.0.1]", "no@box.example", "client.example", "ESMTP"])
+        self.assertEqual([reject["code"], reject["text"][:7]], [550, "5.1.1 <"])
 
     def test_json_is_valid_whatever_a_client_says(self):
         mta = self.instance(postfleet_log_format="json", mynetworks="127.0.0.9")

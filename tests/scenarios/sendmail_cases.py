@@ -113,4 +113,12 @@ CASES = [
               b"..hi\r\n.\r\nRSET\r\nNOOP\r\nVRFY c\r\nQUIT\r\n"),
     (["-bs"], b"MAIL FROM:<a@y.test>\r\nMAIL FROM:<b>\r\nRCPT TO:<a@box.test>\r\nDATA\r\nSubject: x\r\n\r\nhi\r\n.\r\n"
               b"DATA\r\nRCPT TO:<a>\r\nFOO\r\nQUIT\r\n"),
+    (["-bs"], b"EHLO x\r\nETRN\r\nETRN y.test\r\nETRN -x\r\nETRN @y.test\r\nETRN a b\r\nMAIL FROM:<a@y.test>\r\nETRN y.test\r\n"
+              b"AUTH PLAIN\r\nXCLIENT a=b\r\nXFORWARD a=b\r\n\r\nVRFY\r\nQUIT\r\n"),
+    (["-bs"], b"EHLO x\r\nMAIL FROM:<a@y.test>\r\nRCPT TO:<a@box.test>\r\nBDAT 14\r\nSubject: x\r\n\r\nBDAT 5 LAST\r\n.hi\r\nQUIT\r\n"),
+    (["-bs"], b"MAIL FROM:<a@y.test>\r\nRCPT TO:<a@box.test>\r\nBDAT 3 LAST\r\nabcQUIT\r\n"),
+    (["-bs"], b"BDAT 3 LAST\r\nabcMAIL FROM:<a@y.test>\r\nBDAT 2 LAST\r\nabRCPT TO:<a>\r\nBDAT 3\r\nabcDATA\r\nRCPT TO:<b>\r\n"
+              b"BDAT 0\r\nBDAT 1\r\naMAIL FROM:<a>\r\nBDAT 0 LAST\r\nMAIL FROM:<a>\r\nRSET\r\nBDAT x\r\nNOOP\r\n"),
+    (["-bs"], b"BDAT 3\r\nabcMAIL FROM:<a@y.test>\r\nBDAT 2\r\nabRSET\r\nMAIL FROM:<a>\r\nQUIT\r\n"),
+    (["-bs"], b"MAIL FROM:<a@y.test> XVERP\r\nMAIL FROM:<a@y.test> XVERP=+=\r\nQUIT\r\n"),
 ]

@@ -101,7 +101,7 @@ class BothSides(unittest.TestCase):
         log_before = len(side.mta.log())
         boxed_before = set(side.boxed())
         status, output, error = side.send(arguments, text, **options)
-        drops = 1 if status == 0 and arguments[:1] != ["-bs"] else output.count("Ok: queued as")
+        drops = 1 if status == 0 and arguments[:1] != ["-bs"] else output.count("queued as")
         lines = []
 
         def all_gone():
@@ -143,8 +143,6 @@ class Sendmail(BothSides):
             except Missed as missed:
                 wrong.append(str(missed))
                 continue
-            if arguments[:1] == ["-bs"]:
-                theirs["output"] = re.sub(r"^250[- ](ETRN|CHUNKING)\r\n", "", theirs["output"], flags=re.MULTILINE)
             if arguments == [""]:
                 # Of an address that nobody said, Postfix's virtual(8) shows no original.
                 ours["mails"] = [mail.replace("X-Original-To: MAILER-DAEMON@box.test\n", "") for mail in ours["mails"]]
@@ -181,10 +179,8 @@ class Sendmail(BothSides):
         self.assertIn(b"postfix set-permissions", done.stderr)
 
     def test_what_is_not_supported_is_named_and_sends_nothing(self):
-        for arguments, words in ((["-bv", "a"], "option -bv: not supported yet"),
-                                 (["-XV", "-f", "list", "a"], "option -XV: not supported yet")):
-            status, _, error = self.ours.send(arguments, PLAIN)
-            self.assertEqual((status, error), (69, f"sendmail: fatal: {words}\n"))
+        status, _, error = self.ours.send(["-bv", "a"], PLAIN)
+        self.assertEqual((status, error), (69, "sendmail: fatal: option -bv: not supported yet\n"))
 
     def test_programs_are_small(self):
         for name in ("sendmail", "postdrop"):

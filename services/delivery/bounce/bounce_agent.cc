@@ -14,6 +14,10 @@
 #include "libs/message/header.h"
 
 namespace postfleet::delivery {
+
+using maillog::Event;
+using maillog::Fact;
+
 namespace {
 
 // Where the header ends; false while that is still to come.
@@ -32,6 +36,7 @@ std::string_view NameOf(NoticeKind kind) {
     case NoticeKind::kDelay:
       return "delay";
     case NoticeKind::kSuccess:
+    case NoticeKind::kTrace:
     case NoticeKind::kVerify:
       return "delivery status";
     default:
@@ -151,7 +156,8 @@ BounceAgent::BounceAgent(BounceOptions options, const Clock& clock)
 void BounceAgent::Start(std::unique_ptr<Attempt> attempt) {
   const uint64_t id = attempt->delivery.id();
   Running running = Judge(attempt->delivery);
-  const bool anybody = running.sender || !running.postmaster.empty();
+  const bool anybody =
+      running.sender || running.success || running.trace || !running.postmaster.empty();
   running.attempt = std::move(attempt);
   running_[id] = std::move(running);
   if (!anybody) return Finish(id, {});
@@ -187,14 +193,26 @@ BounceAgent::Running BounceAgent::Judge(const scheduler::v1::Delivery& delivery)
     running.sender = true;
   } else if (sender.empty() || delivery.envelope().is_notice()) {
     if (failure) running.postmaster = options_.double_bounce_recipient;
+  } else if (delivery.envelope().probe()) {
+    running.kind = NoticeKind::kVerify;
+    running.sender = true;
+  } else if (delivery.envelope().trace() && !failure) {
+    running.kind = NoticeKind::kTrace;
+    running.sender = true;
   } else {
-    running.sender = std::any_of(
-        delivery.bounced().begin(), delivery.bounced().end(),
-        [&](const auto& bounced) { return AsksFor(bounced.recipient(), running.kind); });
+    running.sender =
+        std::any_of(delivery.bounced().begin(), delivery.bounced().end(),
+                    [&](const auto& bounced) { return AsksFor(bounced, running.kind); });
+    running.success = failure && std::any_of(delivery.bounced().begin(), delivery.bounced().end(),
+                                             [](const auto& bounced) {
+                                               return AsksFor(bounced, NoticeKind::kSuccess);
+                                             });
+    running.trace = delivery.envelope().trace();
     if (failure) running.postmaster = options_.bounce_recipient;
     if (running.kind == NoticeKind::kDelay) running.postmaster = options_.delay_recipient;
   }
   if (delivery.copy_queue_id().empty()) running.postmaster.clear();
+  if (delivery.copy_queue_id().empty()) running.success = running.trace = false;
   // The copy of what the sender gets is its header.
   const bool returns = running.sender || sender.empty();
   // RET is the sender's word, and of the null sender's mail the postmaster alone is told.
@@ -246,6 +264,17 @@ void BounceAgent::Compose(uint64_t delivery_id) {
                                                               : delivery.envelope().sender()},
            running.whole, result.result.mutable_notice(), &result);
   }
+  // The report holds the success as well; the postmaster's copy goes before either.
+  const bool is_second_free = !(running.sender && !running.postmaster.empty());
+  if ((running.success || running.trace) && is_second_free) {
+    Submit(running,
+           {.kind = running.trace ? NoticeKind::kTrace : NoticeKind::kSuccess,
+            .audience = Audience::kSender,
+            .queue_id = running.sender ? delivery.copy_queue_id() : delivery.notice_queue_id(),
+            .recipient = delivery.envelope().sender()},
+           /*whole=*/false,
+           running.sender ? result.result.mutable_copy() : result.result.mutable_notice(), &result);
+  }
   if (!running.postmaster.empty()) {
     Submit(running,
            {.kind = running.kind,
@@ -287,10 +316,13 @@ void BounceAgent::Submit(const Running& running, const NoticeRequest& request, b
   envelope->set_content_lines(static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n')));
   message->add_recipients()->set_address(std::string(request.recipient));
 
-  maillog::Info("cleanup", request.queue_id,
-                ": message-id=", NoticeMessageId(std::string(request.queue_id), options_.names));
-  maillog::Info("bounce", delivery.queue_id(), to_sender ? ": sender " : ": postmaster ",
-                NameOf(request.kind), " notification: ", request.queue_id);
+  maillog::Info("cleanup", Fact("queue_id", request.queue_id), ": message-id=",
+                Fact("message_id", NoticeMessageId(request.queue_id, options_.names)),
+                Event("message_id"));
+  maillog::Info("bounce", Fact("queue_id", delivery.queue_id()), ": ",
+                Fact("told", to_sender ? "sender" : "postmaster"), ' ',
+                Fact("kind", NameOf(request.kind)),
+                " notification: ", Fact("notice_queue_id", request.queue_id), Event("notice"));
   result->notice_contents.push_back(rpc::OwningSlice(std::move(text)));
 }
 

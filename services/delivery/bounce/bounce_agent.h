@@ -5,6 +5,8 @@
 // that failed (2bounce), about which nobody else is told.
 //
 // No notice: for a message from the null sender, or where no recipient's NOTIFY asks for one. A
+// Where parts of an alias failed and the sender wants to know of success, there is a notice of
+// success beside that of the failure, in the place of the copy; none where there is a copy. A
 // copy comes from $double_bounce_sender; when it fails nobody is told, so notices never go round.
 // Contents that cannot be read: notice_failed, and it is tried again. A notice is one chunk of at
 // most kNoticeBytesMax bytes. Of the original no more is held than goes into it: a message that
@@ -56,6 +58,8 @@ class BounceAgent : public Agent {
     std::unique_ptr<Attempt> attempt;
     NoticeKind kind = NoticeKind::kFailure;
     bool sender = false;     // is told
+    bool success = false;    // of a failure in part the sender is told, too, what was expanded
+    bool trace = false;      // the report of `sendmail -v` goes beside a non-delivery notice
     std::string postmaster;  // is told; empty: not
     bool whole = false;
     std::string contents;  // so far

@@ -241,6 +241,46 @@ TEST_F(PostmasterTest, GetsTheHeaderOfWhatFailed) {
   EXPECT_THAT(text, Not(HasSubstr("body\n")));
 }
 
+// An alias that was expanded, of which a part failed.
+void FailInPart(uint32_t notify, Attempt* attempt) {
+  auto* bounced = attempt->delivery.mutable_bounced(0);
+  bounced->mutable_recipient()->set_dsn_notify(notify);
+  mail::v1::Outcome* outcome = bounced->mutable_outcome();
+  outcome->set_action(mail::v1::Outcome::ACTION_BOUNCED);
+  outcome->set_success(mail::v1::Outcome::SUCCESS_EXPANDED);
+  outcome->set_success_text("delivery via local: alias expanded");
+}
+
+TEST_F(BounceAgentTest, OfAFailureInPartSuccessIsToldToo) {
+  using mail::v1::NOTIFY_FLAG_FAILURE, mail::v1::NOTIFY_FLAG_SUCCESS;
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.set_copy_queue_id("4jXcopyOfIt");
+  FailInPart(NOTIFY_FLAG_SUCCESS | NOTIFY_FLAG_FAILURE, attempt.get());
+  Run(std::move(attempt));
+  ASSERT_TRUE(answer_->result.has_notice());
+  ASSERT_TRUE(answer_->result.has_copy());
+  EXPECT_EQ(answer_->result.copy().message().recipients(0).address(), "alice@v.test");
+  const std::string success = Notice().substr(answer_->result.notice().payload_bytes());
+  EXPECT_THAT(success, HasSubstr("\nSubject: Successful Mail Delivery Report\n"));
+  EXPECT_THAT(success, HasSubstr("\nAction: expanded\nStatus: 2.0.0\nDiagnostic-Code: X-Postfix; "
+                                 "delivery via local: alias expanded\n"));
+
+  answer_.reset();
+  attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  attempt->delivery.set_copy_queue_id("4jXcopyOfIt");
+  FailInPart(NOTIFY_FLAG_SUCCESS, attempt.get());
+  Run(std::move(attempt));
+  EXPECT_FALSE(answer_->result.has_copy());
+  EXPECT_THAT(Notice(), HasSubstr("\nSubject: Successful Mail Delivery Report\n"));
+}
+
+TEST_F(PostmasterTest, HasTheCopyWhereSuccessInPartWouldBeTold) {
+  auto attempt = NewAttempt({"Subject: x\n\nbody\n"});
+  FailInPart(mail::v1::NOTIFY_FLAG_SUCCESS | mail::v1::NOTIFY_FLAG_FAILURE, attempt.get());
+  RunWith(std::move(attempt));
+  EXPECT_EQ(Told(), "notice alice@v.test from <>; copy pm@b from <double-bounce@test>; ");
+}
+
 TEST_F(PostmasterTest, GetsTheWholeOfANullSendersMailThatFailed) {
   for (const bool notice : {false, true}) {
     answer_.reset();

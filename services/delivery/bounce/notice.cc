@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <deque>
 #include <vector>
 
 #include "libs/base/concat.h"
 #include "libs/mail/address.h"
+#include "libs/mail/wrapped_text.h"
 #include "libs/message/header.h"
 #include "libs/message/received.h"
 
@@ -13,7 +15,6 @@ namespace postfleet::delivery {
 namespace {
 
 constexpr size_t kLineBytes = 79;
-constexpr size_t kIndentBytes = 4;
 // Of details, tried in this order until all recipients fit.
 constexpr std::array<size_t, 4> kDetailBytes = {kDetailBytesMax, 300, 100, 40};
 // Room for the returned header when recipients take all they can.
@@ -22,34 +23,9 @@ constexpr size_t kAddressBytesMax = 2048;
 // Boundary, fields and Return-Path of the returned part.
 constexpr size_t kPartHeaderBytesMax = 4096;
 
-// The length of the UTF-8 character at the start of `text`; 0: there is none.
-size_t CharacterBytes(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text[0]);
-  if (first < 0x80) return 1;
-  const size_t size = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-  if (size == 0 || size > text.size()) return 0;
-  for (size_t i = 1; i < size; ++i) {
-    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
-  }
-  const auto second = static_cast<unsigned char>(text[1]);
-  // Overlong forms, surrogates, and what is above U+10FFFF.
-  if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-      (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f)) {
-    return 0;
-  }
-  return size;
-}
-
-bool IsBlank(char c) { return c == ' ' || c == '\t'; }
-
-std::string_view WithoutBlanksAtEnd(std::string_view text) {
-  while (!text.empty() && IsBlank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 // As SMTP writes it; the domain as it came.
 std::string Quoted(std::string_view address) {
-  return address.empty() ? "" : PrintableText(mail::QuoteAddress(address), kAddressBytesMax);
+  return address.empty() ? "" : mail::PrintableText(mail::QuoteAddress(address), kAddressBytesMax);
 }
 
 std::string Original(const mail::v1::Recipient& recipient) {
@@ -67,6 +43,7 @@ const NoticeTemplate& TemplateOf(const NoticeTemplates& templates, NoticeKind ki
       return templates.delay;
     case NoticeKind::kSuccess:
       return templates.success;
+    case NoticeKind::kTrace:
     case NoticeKind::kVerify:
       return templates.verify;
     default:
@@ -92,6 +69,7 @@ std::string_view ActionOf(NoticeKind kind, const mail::v1::Outcome& outcome) {
     return taken ? "deliverable" : "undeliverable";
   }
   if (outcome.action() == mail::v1::Outcome::ACTION_BOUNCED) return "failed";
+  if (outcome.action() == mail::v1::Outcome::ACTION_DEFERRED) return "delayed";
   switch (outcome.success()) {
     case mail::v1::Outcome::SUCCESS_RELAYED:
       return "relayed";
@@ -109,6 +87,15 @@ std::string TextOf(const mail::v1::Outcome& outcome) {
   return outcome.text().empty() ? "(description unavailable)" : outcome.text();
 }
 
+// The delivery of a message that is reported about (`sendmail -v`) has all its recipients.
+bool IsOf(const queue::v1::BouncedRecipient& bounced, NoticeKind kind) {
+  const auto action = bounced.outcome().action();
+  return kind != NoticeKind::kFailure ||
+         (action != mail::v1::Outcome::ACTION_SENT && action != mail::v1::Outcome::ACTION_DEFERRED);
+}
+
+bool IsReport(NoticeKind kind) { return kind == NoticeKind::kTrace || kind == NoticeKind::kVerify; }
+
 class Notice {
  public:
   Notice(const scheduler::v1::Delivery& delivery, const NoticeRequest& request,
@@ -124,8 +111,9 @@ class Notice {
                                                      : Quoted(delivery.envelope().sender())),
         boundary_(Concat(delivery.queue_id(), ".", now_ms / 1000, "/", names.myhostname)) {
     for (const auto& bounced : delivery.bounced()) {
-      if (request.audience == Audience::kPostmaster || AsksFor(bounced.recipient(), request.kind)) {
-        told_.push_back(&bounced);
+      if (!IsOf(bounced, request.kind)) continue;
+      if (request.audience == Audience::kPostmaster || AsksFor(bounced, request.kind)) {
+        Tell(bounced);
       }
     }
   }
@@ -140,6 +128,7 @@ class Notice {
   }
 
  private:
+  void Tell(const queue::v1::BouncedRecipient& bounced);
   void AppendHeader();
   void AppendText();
   void AppendReport();
@@ -166,11 +155,53 @@ class Notice {
   const bool eight_bit_;
   const std::string sender_;
   const std::string boundary_;
-  std::vector<const queue::v1::BouncedRecipient*> told_;
+  std::deque<queue::v1::BouncedRecipient> parts_;
+  std::vector<const queue::v1::BouncedRecipient*> told_;  // of the delivery, or of parts_
+  size_t untold_ = 0;                                     // parts that are only counted
   size_t detail_ = kDetailBytes[0];
   size_t listed_ = 0;
   std::string out_;
 };
+
+void Notice::Tell(const queue::v1::BouncedRecipient& bounced) {
+  const mail::v1::Outcome& outcome = bounced.outcome();
+  if (request_.kind == NoticeKind::kSuccess) {
+    if (!SucceedsInPart(bounced)) return told_.push_back(&bounced);
+    queue::v1::BouncedRecipient& whole = parts_.emplace_back();
+    *whole.mutable_recipient() = bounced.recipient();
+    whole.mutable_outcome()->set_action(mail::v1::Outcome::ACTION_SENT);
+    whole.mutable_outcome()->set_success(outcome.success());
+    whole.mutable_outcome()->set_status("2.0.0");
+    whole.mutable_outcome()->set_text(outcome.success_text());
+    return told_.push_back(&whole);
+  }
+  if (outcome.parts().empty()) {
+    if (!IsReport(request_.kind) || outcome.success_text().empty()) {
+      return told_.push_back(&bounced);
+    }
+    queue::v1::BouncedRecipient& reported = parts_.emplace_back(bounced);
+    reported.mutable_outcome()->set_text(outcome.success_text());
+    return told_.push_back(&reported);
+  }
+  for (const mail::v1::OutcomePart& said : outcome.parts()) {
+    // What failed of late mail is told once nothing of it waits.
+    if (request_.kind == NoticeKind::kDelay &&
+        said.action() != mail::v1::Outcome::ACTION_DEFERRED) {
+      continue;
+    }
+    queue::v1::BouncedRecipient& part = parts_.emplace_back();
+    *part.mutable_recipient() = bounced.recipient();
+    part.mutable_recipient()->set_address(said.address());
+    part.mutable_recipient()->set_original_address(said.original_address());
+    part.mutable_outcome()->set_action(IsReport(request_.kind) ? said.action() : outcome.action());
+    part.mutable_outcome()->set_status(said.status());
+    part.mutable_outcome()->set_text(said.text());
+    part.mutable_outcome()->set_remote_mta(said.remote_mta());
+    part.mutable_outcome()->set_diagnostic(said.diagnostic());
+    told_.push_back(&part);
+  }
+  untold_ += outcome.parts_more();
+}
 
 void Notice::AppendHeader() {
   const bool to_sender = request_.audience == Audience::kSender;
@@ -200,8 +231,8 @@ void Notice::AppendText() {
   for (size_t i = 0; i < listed_; ++i) {
     ConcatTo(&out_, RecipientText(*told_[i], detail_), "\n");
   }
-  if (listed_ < told_.size()) {
-    ConcatTo(&out_, "There are ", told_.size() - listed_,
+  if (listed_ < told_.size() + untold_) {
+    ConcatTo(&out_, "There are ", told_.size() - listed_ + untold_,
              " more recipients, too many to be listed here.\n\n");
   }
 }
@@ -226,9 +257,9 @@ std::string Notice::RecipientText(const queue::v1::BouncedRecipient& bounced, si
   if (original != bounced.recipient().address()) {
     ConcatTo(&text, " (expanded from <", Quoted(original), ">)");
   }
-  ConcatTo(&text, ": ", PrintableText(TextOf(bounced.outcome()), detail));
+  ConcatTo(&text, ": ", mail::PrintableText(TextOf(bounced.outcome()), detail));
   std::string wrapped;
-  AppendWrapped(text, &wrapped);
+  mail::AppendWrapped(text, kLineBytes, "", &wrapped);
   return wrapped;
 }
 
@@ -239,7 +270,7 @@ void Notice::AppendReport() {
            "\n\nReporting-MTA: dns; ", names_.myhostname, "\n");
   if (!delivery_.envelope().dsn_envid().empty()) {
     ConcatTo(&out_, "Original-Envelope-Id: ",
-             PrintableText(delivery_.envelope().dsn_envid(), kAddressBytesMax), "\n");
+             mail::PrintableText(delivery_.envelope().dsn_envid(), kAddressBytesMax), "\n");
   }
   ConcatTo(&out_, "X-Postfix-Queue-ID: ", delivery_.queue_id(),
            "\nX-Postfix-Sender: ", AddressType(sender_), "; ", sender_,
@@ -248,7 +279,8 @@ void Notice::AppendReport() {
 }
 
 std::string Notice::OriginalRecipient(const mail::v1::Recipient& recipient) const {
-  if (!recipient.dsn_orcpt().empty()) return PrintableText(recipient.dsn_orcpt(), kAddressBytesMax);
+  if (!recipient.dsn_orcpt().empty())
+    return mail::PrintableText(recipient.dsn_orcpt(), kAddressBytesMax);
   return Concat("rfc822;", Quoted(Original(recipient)));
 }
 
@@ -259,18 +291,19 @@ std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
   std::string report = Concat("Final-Recipient: ", AddressType(address), "; ", address,
                               "\nOriginal-Recipient: ", OriginalRecipient(bounced.recipient()),
                               "\nAction: ", ActionOf(request_.kind, outcome),
-                              "\nStatus: ", PrintableText(outcome.status(), 20), "\n");
+                              "\nStatus: ", mail::PrintableText(outcome.status(), 20), "\n");
   if (!outcome.remote_mta().empty()) {
-    ConcatTo(&report, "Remote-MTA: dns; ", PrintableText(outcome.remote_mta(), 255), "\n");
+    ConcatTo(&report, "Remote-MTA: dns; ", mail::PrintableText(outcome.remote_mta(), 255), "\n");
   }
   // A server's words, a command's, or our own.
   const bool is_own = outcome.diagnostic().empty();
-  AppendWrapped(Concat("Diagnostic-Code: ",
-                       is_own                         ? "X-Postfix; "
-                       : outcome.remote_mta().empty() ? "x-unix; "
-                                                      : "smtp; ",
-                       PrintableText(is_own ? TextOf(outcome) : outcome.diagnostic(), detail)),
-                &report);
+  mail::AppendWrapped(
+      Concat("Diagnostic-Code: ",
+             is_own                         ? "X-Postfix; "
+             : outcome.remote_mta().empty() ? "x-unix; "
+                                            : "smtp; ",
+             mail::PrintableText(is_own ? TextOf(outcome) : outcome.diagnostic(), detail)),
+      kLineBytes, "", &report);
   if (request_.kind == NoticeKind::kDelay) {
     ConcatTo(&report, "Will-Retry-Until: ", Date(delivery_.retry_until_ms()), "\n");
   }
@@ -294,8 +327,7 @@ void Notice::AppendReturned(const ReturnedMessage& returned) {
     }
     contents = contents.substr(0, fields.offset());
   }
-  const bool arrived =
-      request_.kind == NoticeKind::kSuccess || request_.kind == NoticeKind::kVerify;
+  const bool arrived = request_.kind == NoticeKind::kSuccess || IsReport(request_.kind);
   const std::string header = Concat(
       "--", boundary_, "\nContent-Description: ", arrived ? "Message" : "Undelivered Message",
       whole ? "" : " Headers", "\nContent-Type: ",
@@ -318,43 +350,6 @@ std::string NoticeMessageId(std::string_view queue_id, const NoticeNames& names)
   return message::FormatMessageId(queue_id, names.myhostname);
 }
 
-void AppendWrapped(std::string_view text, std::string* out) {
-  size_t line_bytes = kLineBytes;
-  bool first = true;
-  while (true) {
-    // The last blank at which the line still fits; else the first one.
-    size_t end = text.size();
-    if (text.size() > line_bytes) {
-      end = text.find_last_of(" \t", line_bytes);
-      if (end == std::string_view::npos || WithoutBlanksAtEnd(text.substr(0, end)).empty()) {
-        end = std::min(text.find_first_of(" \t", text.find_first_not_of(" \t")), text.size());
-      }
-    }
-    if (!first) out->append(kIndentBytes, ' ');
-    ConcatTo(out, WithoutBlanksAtEnd(text.substr(0, end)), "\n");
-    text.remove_prefix(end);
-    while (!text.empty() && IsBlank(text.front())) text.remove_prefix(1);
-    if (text.empty()) return;
-    if (first) line_bytes -= kIndentBytes;
-    first = false;
-  }
-}
-
-std::string PrintableText(std::string_view text, size_t bytes_max) {
-  std::string printable;
-  printable.reserve(std::min(text.size(), bytes_max));
-  while (!text.empty()) {
-    const size_t bytes = CharacterBytes(text);
-    const auto first = static_cast<unsigned char>(text[0]);
-    const std::string_view character =
-        bytes == 0 || first < 32 || first == 127 ? "?" : text.substr(0, bytes);
-    if (printable.size() + character.size() > bytes_max) break;
-    printable += character;
-    text.remove_prefix(std::max<size_t>(bytes, 1));
-  }
-  return printable;
-}
-
 NoticeKind KindOf(const scheduler::v1::Delivery& delivery) {
   switch (delivery.notice_kind()) {
     case scheduler::v1::Delivery::NOTICE_KIND_DELAY:
@@ -375,10 +370,25 @@ bool AsksFor(const mail::v1::Recipient& recipient, NoticeKind kind) {
       return asked == 0 || (asked & mail::v1::NOTIFY_FLAG_DELAY) != 0;
     case NoticeKind::kSuccess:
       return (asked & mail::v1::NOTIFY_FLAG_SUCCESS) != 0;
+    case NoticeKind::kTrace:
     case NoticeKind::kVerify:
       return true;
   }
   return true;
+}
+
+bool AsksFor(const queue::v1::BouncedRecipient& bounced, NoticeKind kind) {
+  if (kind == NoticeKind::kSuccess &&
+      bounced.outcome().action() == mail::v1::Outcome::ACTION_BOUNCED && !SucceedsInPart(bounced)) {
+    return false;
+  }
+  return IsOf(bounced, kind) && AsksFor(bounced.recipient(), kind);
+}
+
+bool SucceedsInPart(const queue::v1::BouncedRecipient& bounced) {
+  return bounced.outcome().action() == mail::v1::Outcome::ACTION_BOUNCED &&
+         bounced.outcome().success() != mail::v1::Outcome::SUCCESS_UNSPECIFIED &&
+         !bounced.outcome().success_text().empty();
 }
 
 std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const NoticeRequest& request,

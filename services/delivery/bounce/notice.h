@@ -1,8 +1,10 @@
 // The text of a notice (RFC 3464, RFC 3462, RFC 6533), in Postfix's words and layout: users and
-// their tools know it. Four kinds: mail that is returned, a warning that mail is late ("Action:
+// their tools know it. Five kinds: mail that is returned, a warning that mail is late ("Action:
 // delayed", Will-Retry-Until), a report that it arrived (delivered, relayed, expanded), and the
-// report of an address check (sendmail -bv). Each goes to the sender; of the first two the
-// postmaster may get a copy, with a subject of its own and without the text for people.
+// report of an address check (sendmail -bv). A recipient of whom parts failed or wait
+// (Outcome.parts) is told of part by part, "(expanded from <alias>)". Each goes to the sender; of
+// the first two the postmaster may get a copy, with a subject of its own and without the text for
+// people.
 //
 // multipart/report of three parts: a text for people, message/delivery-status for programs, and the
 // message itself or its header. Of a message that needs SMTPUTF8 they are message/global-delivery-
@@ -41,7 +43,7 @@ struct NoticeNames {
   NoticeTemplates templates = NoticeTemplates::BuiltIn();
 };
 
-enum class NoticeKind { kFailure, kDelay, kSuccess, kVerify };
+enum class NoticeKind { kFailure, kDelay, kSuccess, kTrace, kVerify };
 enum class Audience { kSender, kPostmaster };
 
 // One notice about a delivery.
@@ -64,6 +66,12 @@ NoticeKind KindOf(const scheduler::v1::Delivery& delivery);
 // told of all.
 bool AsksFor(const mail::v1::Recipient& recipient, NoticeKind kind);
 
+// An alias or list was expanded, and parts of it failed.
+bool SucceedsInPart(const queue::v1::BouncedRecipient& bounced);
+
+// The same of what became of it: of a failure no success is told, but that it SucceedsInPart.
+bool AsksFor(const queue::v1::BouncedRecipient& bounced, NoticeKind kind);
+
 // `delivery` has `bounced` and what is about the kind; `now_ms` is wall time. Recipients who did
 // not ask for it are left out.
 std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const NoticeRequest& request,
@@ -72,15 +80,5 @@ std::string ComposeNotice(const scheduler::v1::Delivery& delivery, const NoticeR
 
 // Its Message-Id, for the log too: "<QUEUEID@myhostname>".
 std::string NoticeMessageId(std::string_view queue_id, const NoticeNames& names);
-
-// ---- Exposed for tests ----
-
-// Words of `text` in lines of at most 79 bytes, each with LF; all but the first are indented by
-// four blanks. A word that is longer has a line of its own.
-void AppendWrapped(std::string_view text, std::string* out);
-
-// At most `bytes_max` bytes, cut between characters; control characters and what is not UTF-8
-// become "?".
-std::string PrintableText(std::string_view text, size_t bytes_max);
 
 }  // namespace postfleet::delivery

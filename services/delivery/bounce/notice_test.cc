@@ -305,6 +305,50 @@ TEST(Notice, TheAddressBeforeAliasingIsNamed) {
                                 "Original-Recipient: rfc822;al@r.test\n"));
 }
 
+// An alias of whose parts one failed, one waits, and more than are named failed.
+scheduler::v1::Delivery DeliveryOfParts() {
+  scheduler::v1::Delivery delivery = Delivery();
+  auto* bounced = delivery.add_bounced();
+  *bounced = Bounced("team@v.test", "4.2.2", "full");
+  bounced->mutable_recipient()->set_dsn_orcpt("rfc822;orig@v.test");
+  bounced->mutable_outcome()->set_action(mail::v1::Outcome::ACTION_BOUNCED);
+  bounced->mutable_outcome()->set_parts_more(2);
+  for (const auto action :
+       {mail::v1::Outcome::ACTION_BOUNCED, mail::v1::Outcome::ACTION_DEFERRED}) {
+    auto* part = bounced->mutable_outcome()->add_parts();
+    const bool late = action == mail::v1::Outcome::ACTION_DEFERRED;
+    part->set_action(action);
+    part->set_address(late ? "late@v.test" : "bad@v.test");
+    part->set_original_address("team@v.test");
+    part->set_status(late ? "4.2.2" : "5.1.1");
+    part->set_text(late ? "full" : "user unknown");
+    if (!late) part->set_diagnostic("user unknown");
+  }
+  return delivery;
+}
+
+TEST(Notice, PartsAreNamedInTheAliasPlace) {
+  const std::string text = Compose(DeliveryOfParts(), {.contents = "Subject: x\n\n"});
+  EXPECT_THAT(text, HasSubstr("<bad@v.test> (expanded from <team@v.test>): user unknown\n\n"
+                              "<late@v.test> (expanded from <team@v.test>): full\n\n"
+                              "There are 2 more recipients, too many to be listed here.\n"));
+  EXPECT_THAT(text, HasSubstr("Final-Recipient: rfc822; bad@v.test\n"
+                              "Original-Recipient: rfc822;orig@v.test\nAction: failed\n"
+                              "Status: 5.1.1\nDiagnostic-Code: x-unix; user unknown\n\n"
+                              "Final-Recipient: rfc822; late@v.test\n"
+                              "Original-Recipient: rfc822;orig@v.test\nAction: failed\n"
+                              "Status: 4.2.2\nDiagnostic-Code: X-Postfix; full\n\n"));
+  EXPECT_THAT(text, Not(HasSubstr("; team@v.test")));
+}
+
+TEST(Notice, OfDelayNamesOnlyPartsThatWait) {
+  scheduler::v1::Delivery delivery = DeliveryOfParts();
+  delivery.set_notice_kind(scheduler::v1::Delivery::NOTICE_KIND_DELAY);
+  const std::string text = Compose(delivery, {.contents = "Subject: x\n\n"});
+  EXPECT_THAT(text, HasSubstr("Final-Recipient: rfc822; late@v.test\n"));
+  EXPECT_THAT(text, Not(HasSubstr("bad@v.test")));
+}
+
 TEST(Notice, TheHeaderAloneIsAnotherType) {
   const std::string notice = Compose(
       Delivery(), {.contents = "Subject: big\nX-a: b\n", .part = ReturnedMessage::Part::kHeaders});
@@ -570,22 +614,6 @@ TEST(Notice, OfACheckWhatWasPutOffIsUndeliverable) {
   EXPECT_EQ(actions, "\nAction: deliverable\nAction: undeliverable\nAction: undeliverable");
   EXPECT_THAT(notice, HasSubstr("\nSubject: Mail Delivery Status Report\n"));
   EXPECT_THAT(notice, HasSubstr("\nContent-Description: Message Headers\n"));
-}
-
-TEST(PrintableText, KeepsUtf8AndCutsBetweenCharacters) {
-  EXPECT_EQ(PrintableText("a\xc3\xa9z", 100), "a\xc3\xa9z");
-  EXPECT_EQ(PrintableText("a\xc3\xa9z", 2), "a");
-  EXPECT_EQ(PrintableText("\xf0\x9f\x98\x80", 100), "\xf0\x9f\x98\x80");
-  EXPECT_EQ(PrintableText("\xc0\x80 \xed\xa0\x80 \xe9\n\t\x7f", 100), "?? ??? ????");
-}
-
-TEST(AppendWrapped, ALineOfExactlySeventyNineStays) {
-  std::string out;
-  AppendWrapped(std::string(70, 'a') + " " + std::string(8, 'b'), &out);
-  EXPECT_EQ(out, std::string(70, 'a') + " " + std::string(8, 'b') + "\n");
-  out.clear();
-  AppendWrapped(std::string(70, 'a') + " " + std::string(9, 'b') + " c", &out);
-  EXPECT_EQ(out, std::string(70, 'a') + "\n    " + std::string(9, 'b') + " c\n");
 }
 
 }  // namespace

@@ -67,9 +67,12 @@ Line LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& r
   if (!soft_bounce || outcome->action() != mail::v1::Outcome::ACTION_BOUNCED) {
     Line line = RecipientLine(queue_id, recipient, relay, times, *outcome);
     constexpr uint32_t kTold = mail::v1::NOTIFY_FLAG_SUCCESS | mail::kNotifyFlagToldHere;
-    if (outcome->action() == mail::v1::Outcome::ACTION_SENT &&
-        (recipient.dsn_notify() & kTold) != 0) {
-      outcome->set_text(Concat("delivery via ", relay, ": ", outcome->text()));
+    if (relay == "none" || (recipient.dsn_notify() & kTold) == 0) return line;
+    const std::string text = Concat("delivery via ", relay, ": ", outcome->text());
+    if (outcome->action() == mail::v1::Outcome::ACTION_SENT) {
+      outcome->set_text(text);
+    } else if ((recipient.dsn_notify() & mail::kNotifyFlagToldHere) != 0) {
+      outcome->set_success_text(text);
     }
     return line;
   }

@@ -32,7 +32,8 @@ maillog::Line RecipientLine(std::string_view queue_id, const mail::v1::Recipient
 
 // The line, and what follows of it. With soft_bounce, what would be returned is deferred, 4.x: the
 // line says status=SOFTBOUNCE. The outcome of
-// mail that was sent, and of which the sender wants to know, names the relay as notices do.
+// mail that was sent, and of which the sender wants to know, names the relay as notices do; of
+// other mail that is told of here `success_text` does, for a report of all (`sendmail -v`).
 maillog::Line LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
                                   std::string_view relay, const AttemptTimes& times,
                                   bool soft_bounce, mail::v1::Outcome* outcome);

@@ -22,6 +22,13 @@ absl::StatusOr<std::unique_ptr<StatusFilter>> StatusFilter::Open(
       new StatusFilter(options.parameter, options.program, *std::move(maps)));
 }
 
+std::unique_ptr<StatusFilter> StatusFilter::OpenOrWarn(const StatusFilterOptions& options) {
+  absl::StatusOr<std::unique_ptr<StatusFilter>> filter = Open(options);
+  if (filter.ok()) return *std::move(filter);
+  maillog::Warning(options.program, std::string(filter.status().message()));
+  return nullptr;
+}
+
 void StatusFilter::Apply(Outcome* outcome) {
   if (maps_.empty()) return;
   const absl::StatusOr<std::optional<std::string>> found =

@@ -31,6 +31,9 @@ class StatusFilter {
  public:
   // Errors: what is wrong in the tables' specification.
   static absl::StatusOr<std::unique_ptr<StatusFilter>> Open(const StatusFilterOptions& options);
+  // For agents, of which TransportsFrom has opened it before: none, with a warning, if its tables
+  // are gone since.
+  static std::unique_ptr<StatusFilter> OpenOrWarn(const StatusFilterOptions& options);
 
   void Apply(mail::v1::Outcome* outcome);
 

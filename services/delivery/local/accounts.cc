@@ -1,6 +1,7 @@
 #include "services/delivery/local/accounts.h"
 
 #include <grp.h>
+#include <paths.h>
 #include <pwd.h>
 
 #include <cerrno>
@@ -42,7 +43,8 @@ absl::StatusOr<std::optional<User>> AskUser(Get get) {
   return User{.name = Text(entry.pw_name),
               .ids = {.uid = entry.pw_uid, .gid = entry.pw_gid},
               .home = Text(entry.pw_dir),
-              .shell = Text(entry.pw_shell)};
+              // passwd(5): none is this one.
+              .shell = Text(entry.pw_shell).empty() ? _PATH_BSHELL : Text(entry.pw_shell)};
 }
 
 }  // namespace

@@ -36,6 +36,8 @@ std::vector<std::string> EnvironmentOf(const Step& step, const LocalOptions& opt
   if (party.rights) set("HOME", party.rights->home);
   set("LOGNAME", party.user);
   set("USER", party.user);
+  // Of a bounce there and empty, which scripts ask for.
+  if (party.sender.empty()) environment.Set("SENDER", "");
   set("SENDER", party.sender);
   set("RECIPIENT", party.recipient.address());
   set("LOCAL", party.local);

@@ -13,6 +13,8 @@ namespace postfleet::delivery {
 namespace {
 
 using mail::v1::Outcome;
+using maillog::Event;
+using maillog::Fact;
 
 Outcome Make(Outcome::Action action, const std::string& status, const std::string& text) {
   Outcome outcome;
@@ -51,13 +53,7 @@ LocalAgent::LocalAgent(LocalOptions options, LocalWorld world)
       tables_(options_),
       error_(AnsweringAgent::Kind::kError, options_.soft_bounce, *world_.clock),
       discard_(AnsweringAgent::Kind::kDiscard, options_.soft_bounce, *world_.clock) {
-  // TransportsFrom has opened it.
-  auto filter = StatusFilter::Open(options_.status_filter);
-  if (filter.ok()) {
-    status_filter_ = *std::move(filter);
-  } else {
-    maillog::Warning(options_.program, std::string(filter.status().message()));
-  }
+  status_filter_ = StatusFilter::OpenOrWarn(options_.status_filter);
 }
 
 LocalAgent::Running* LocalAgent::Find(uint64_t id) {
@@ -115,6 +111,8 @@ void LocalAgent::BeginRecipient(uint64_t id) {
   const scheduler::v1::Delivery& delivery = running.attempt->delivery;
   if (running.recipient == delivery.recipients_size()) return Finish(id);
   running.outcome.reset();
+  running.parts.Clear();
+  running.parts_more = 0;
   running.passes.clear();
   running.forwards.clear();
   running.forwards_sent = 0;
@@ -158,9 +156,10 @@ bool LocalAgent::Take(uint64_t id, Running& running, Step step) {
       RunCommand(id, running, std::move(step));
       return false;
     case Step::Kind::kPassOn:
-      maillog::Info(options_.program, running.attempt->delivery.queue_id(), ": passing <",
-                    step.party.recipient.address(),
-                    "> to transport=", step.text.substr(0, step.text.find(':')));
+      maillog::Info(options_.program, Fact("queue_id", running.attempt->delivery.queue_id()),
+                    ": passing <", Fact("to", step.party.recipient.address()),
+                    "> to transport=", Fact("transport", step.text.substr(0, step.text.find(':'))),
+                    Event("passed_on"));
       running.passes.push_back(std::move(step));
       running.expansion->OnDone(Outcome::ACTION_SENT);
       return true;
@@ -237,17 +236,37 @@ Outcome LocalAgent::Tell(Running& running, const Party& party, Outcome outcome) 
   if (!running.outcome || Weight(outcome.action()) > Weight(running.outcome->action())) {
     running.outcome = outcome;
   }
+  KeepPart(running, party.recipient, outcome);
   return outcome;
 }
 
-// What goes to other transports can be passed on once; the rest of it becomes mail of its own.
+void LocalAgent::KeepPart(Running& running, const mail::v1::Recipient& part,
+                          const Outcome& outcome) {
+  if (outcome.action() == Outcome::ACTION_SENT) return;
+  if (running.parts.size() == kPartsMax) {
+    ++running.parts_more;
+    return;
+  }
+  mail::v1::OutcomePart* kept = running.parts.Add();
+  kept->set_address(part.address());
+  kept->set_original_address(part.original_address());
+  kept->set_action(outcome.action());
+  kept->set_status(outcome.status());
+  kept->set_text(outcome.text());
+  kept->set_remote_mta(outcome.remote_mta());
+  kept->set_diagnostic(outcome.diagnostic());
+}
+
+// What goes to other transports can be passed on once, and where nothing else is to be told of the
+// recipient; the rest of it becomes mail of its own.
 void LocalAgent::PrepareForwards(Running& running) {
   if (running.expansion->has_deferred()) {
     running.passes.clear();
     return;
   }
   running.forwards = running.expansion->forwards();
-  while (running.passes.size() > 1) {
+  const size_t passes_max = running.parts.empty() ? 1 : 0;
+  while (running.passes.size() > passes_max) {
     const Step step = std::move(running.passes.back());
     running.passes.pop_back();
     running.forwards.push_back({.delivered = step.party.delivered,
@@ -305,7 +324,9 @@ void LocalAgent::OnForwarded(uint64_t id, const absl::Status& status, const std:
     return EndRecipient(id);
   }
   const std::string& message_id = running.delivered.message_id();
-  maillog::Info("cleanup", queue_id, ": message-id=", message_id.empty() ? "<>" : message_id);
+  maillog::Info("cleanup", Fact("queue_id", queue_id),
+                ": message-id=", Fact("message_id", message_id.empty() ? "<>" : message_id),
+                Event("message_id"));
   Outcome sent = Make(Outcome::ACTION_SENT, "2.0.0", Concat("forwarded as ", queue_id));
   sent.set_success(Outcome::SUCCESS_EXPANDED);
   Tell(running, party, std::move(sent));
@@ -317,18 +338,33 @@ void LocalAgent::EndRecipient(uint64_t id) {
   const mail::v1::Recipient& recipient = running.attempt->delivery.recipients(running.recipient);
   if (!running.passes.empty()) PassOn(running, running.passes.front());
   if (!running.is_passed) {
-    // Nothing but what was delivered already: a duplicate, or an empty list.
-    if (!running.outcome) running.outcome = Make(Outcome::ACTION_SENT, "2.0.0", "delivered");
-    if (running.outcome->action() == Outcome::ACTION_SENT &&
-        running.expansion->success() != Outcome::SUCCESS_UNSPECIFIED) {
-      running.outcome->set_success(running.expansion->success());
-      running.outcome->set_text("alias expanded");
-    }
-    running.outcome->set_recipient_number(recipient.number());
+    Complete(running, recipient);
     *running.result.result.add_outcomes() = *running.outcome;
   }
   ++running.recipient;
   BeginRecipient(id);
+}
+
+void LocalAgent::Complete(Running& running, const mail::v1::Recipient& recipient) {
+  // Nothing but what was delivered already: a duplicate, or an empty list.
+  if (!running.outcome) running.outcome = Make(Outcome::ACTION_SENT, "2.0.0", "delivered");
+  Outcome& outcome = *running.outcome;
+  outcome.set_recipient_number(recipient.number());
+  const Outcome::Success success = running.expansion->success();
+  if (success != Outcome::SUCCESS_UNSPECIFIED && outcome.action() != Outcome::ACTION_DEFERRED) {
+    outcome.set_success(success);
+    const std::string text = Concat("delivery via ", options_.service, ": alias expanded");
+    if (outcome.action() == Outcome::ACTION_SENT) {
+      outcome.set_text(text);
+    } else {
+      outcome.set_success_text(text);
+    }
+  }
+  const bool is_itself = running.parts.size() == 1 && outcome.action() != Outcome::ACTION_SENT &&
+                         running.parts[0].address() == recipient.address();
+  if (is_itself || outcome.action() == Outcome::ACTION_SENT) return;
+  *outcome.mutable_parts() = std::move(running.parts);
+  outcome.set_parts_more(running.parts_more);
 }
 
 // The recipient's outcome is what the other transport says, unless a part of it failed.

@@ -9,8 +9,8 @@
 //   (user_actions.h)
 //   * where several of a recipient's parts go to other transports (mailbox_transport), all but one
 //     are forwarded: an attempt is passed on once
-//   * a recipient has one outcome: a notice names it, not the part of it that failed; where one
-//     failed, it tells of no success
+//   * of a list's commands and files that fail its sender is told, not its owner- alias
+//   * of a recipient's parts that failed or wait, a notice names kPartsMax and counts the others
 //
 // Tables and accounts are asked on the loop, which they hold up: right for files; a name service of
 // the network (LDAP by NSS) holds up other deliveries of this worker for as long as it thinks.
@@ -46,6 +46,9 @@ struct LocalWorld {
 
 class LocalAgent : public Agent {
  public:
+  // Of one recipient: Outcome.parts.
+  static constexpr int kPartsMax = 250;
+
   LocalAgent(LocalOptions options, LocalWorld world);
 
   void Start(std::unique_ptr<Attempt> attempt) override;
@@ -63,7 +66,9 @@ class LocalAgent : public Agent {
     // Of the recipient at work.
     int recipient = 0;
     std::unique_ptr<Expansion> expansion;
-    std::optional<mail::v1::Outcome> outcome;
+    std::optional<mail::v1::Outcome> outcome;                         // the worst of the parts'
+    google::protobuf::RepeatedPtrField<mail::v1::OutcomePart> parts;  // that failed or wait
+    uint32_t parts_more = 0;
     std::vector<Step> passes;
     std::vector<Forwarding> forwards;
     size_t forwards_sent = 0;
@@ -88,9 +93,13 @@ class LocalAgent : public Agent {
   void Forward(uint64_t id);
   void OnForwarded(uint64_t id, const absl::Status& status, const std::string& queue_id);
   void EndRecipient(uint64_t id);
+  // What becomes of the recipient as a whole.
+  void Complete(Running& running, const mail::v1::Recipient& recipient);
   void PassOn(Running& running, const Step& step);
   // Logs it, with what the filter and soft_bounce make of it.
   mail::v1::Outcome Tell(Running& running, const Party& party, mail::v1::Outcome outcome);
+  static void KeepPart(Running& running, const mail::v1::Recipient& part,
+                       const mail::v1::Outcome& outcome);
   void DeferAll(uint64_t id, const std::string& status, const std::string& text);
   void Finish(uint64_t id);
   Running* Find(uint64_t id);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <deque>
 #include <map>
@@ -184,7 +185,7 @@ class LocalAgentTest : public testing::Test {
     attempt->delivery.set_id(1);
     attempt->delivery.set_queue_id("OLD");
     attempt->delivery.set_nexthop("site.example");
-    attempt->delivery.mutable_envelope()->set_sender("s@far.example");
+    attempt->delivery.mutable_envelope()->set_sender(sender_);
     auto* recipient = attempt->delivery.add_recipients();
     recipient->set_number(4);
     recipient->set_address(Concat(name, "@site.example"));
@@ -210,6 +211,7 @@ class LocalAgentTest : public testing::Test {
   std::shared_ptr<FakeActions> actions_ = std::make_shared<FakeActions>(turns_);
   std::shared_ptr<FakeForwarder> forwarder_ = std::make_shared<FakeForwarder>();
   std::unique_ptr<LocalAgent> agent_;
+  std::string sender_ = "s@far.example";
   bool cancels_ = false;
 };
 
@@ -252,6 +254,31 @@ TEST_F(LocalAgentTest, WorstPartIsTheRecipientsOutcome) {
   EXPECT_EQ(forwarder_->mails.size(), 1u);
 }
 
+TEST_F(LocalAgentTest, OutcomeNamesThePartsThatFailed) {
+  actions_->end = {.how = CommandEnd::How::kExited, .code = 67};
+  const Outcome alone = Deliver("run");
+  EXPECT_TRUE(alone.parts().empty()) << "the recipient itself";
+  options_.alias_maps = {"inline:{ { outer = bad, nosuchuser }, { bad = alice, \"|work\" } }"};
+  const Outcome outcome = Deliver("outer");
+  EXPECT_EQ(outcome.action(), Outcome::ACTION_BOUNCED);
+  ASSERT_EQ(outcome.parts_size(), 2);
+  EXPECT_EQ(outcome.parts(0).address(), "bad@site.example");
+  EXPECT_EQ(outcome.parts(0).original_address(), "outer@site.example");
+  EXPECT_EQ(outcome.parts(0).status(), "5.1.1");
+  EXPECT_EQ(outcome.parts(0).diagnostic(), "user unknown");
+  EXPECT_EQ(outcome.parts(1).address(), "nosuchuser@site.example");
+  EXPECT_EQ(outcome.parts(1).text(), "unknown user: \"nosuchuser\"");
+}
+
+TEST_F(LocalAgentTest, PartsPastTheBoundAreCounted) {
+  std::string members;
+  for (int i = 0; i < LocalAgent::kPartsMax + 3; ++i) ConcatTo(&members, i > 0 ? ", " : "", "u", i);
+  options_.alias_maps = {Concat("inline:{ { crowd = ", members, " } }")};
+  const Outcome outcome = Deliver("crowd");
+  EXPECT_EQ(outcome.parts_size(), LocalAgent::kPartsMax);
+  EXPECT_EQ(outcome.parts_more(), 3u);
+}
+
 TEST_F(LocalAgentTest, CommandGetsTheMessageAndAnEnvironmentOfHarmlessCharacters) {
   EXPECT_EQ(Deliver("run").text(), "delivered to command: work");
   ASSERT_EQ(actions_->commands.size(), 1u);
@@ -264,6 +291,15 @@ TEST_F(LocalAgentTest, CommandGetsTheMessageAndAnEnvironmentOfHarmlessCharacters
     EXPECT_EQ(variable.find("HOME="), std::string::npos) << "a user's, of nobody's command";
   }
   EXPECT_TRUE(found);
+}
+
+TEST_F(LocalAgentTest, ACommandSeesTheEmptySenderOfABounceAndNoLogin) {
+  sender_ = "";
+  Deliver("run");
+  ASSERT_EQ(actions_->commands.size(), 1u);
+  const std::vector<std::string>& environment = actions_->commands[0].environment;
+  EXPECT_EQ(std::count(environment.begin(), environment.end(), "SENDER="), 1);
+  for (const std::string& variable : environment) EXPECT_FALSE(variable.starts_with("SASL_"));
 }
 
 TEST_F(LocalAgentTest, MessageThatWasDeliveredHereBounces) {

@@ -108,13 +108,7 @@ VirtualAgent::VirtualAgent(VirtualOptions options,
       actions_(std::move(actions)),
       clock_(clock),
       mailboxes_(options_) {
-  // TransportsFrom has opened it.
-  auto filter = StatusFilter::Open(options_.status_filter);
-  if (filter.ok()) {
-    status_filter_ = *std::move(filter);
-  } else {
-    maillog::Warning(options_.program, std::string(filter.status().message()));
-  }
+  status_filter_ = StatusFilter::OpenOrWarn(options_.status_filter);
 }
 
 void VirtualAgent::Start(std::unique_ptr<Attempt> attempt) {

@@ -55,13 +55,7 @@ const std::string& OriginalOf(const mail::v1::Recipient& recipient) {
 
 PipeAgent::PipeAgent(PipeOptions options, std::shared_ptr<UserActions> actions, const Clock& clock)
     : options_(std::move(options)), actions_(std::move(actions)), clock_(clock) {
-  // TransportsFrom has opened it.
-  auto filter = StatusFilter::Open(options_.status_filter);
-  if (filter.ok()) {
-    status_filter_ = *std::move(filter);
-  } else {
-    maillog::Warning(options_.program, std::string(filter.status().message()));
-  }
+  status_filter_ = StatusFilter::OpenOrWarn(options_.status_filter);
 }
 
 void PipeAgent::Start(std::unique_ptr<Attempt> attempt) {

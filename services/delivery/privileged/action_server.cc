@@ -171,12 +171,13 @@ class Conversation {
   // Of 16 KiB: 64 KiB are a pipe's size, twice that is enough at a command's end.
   static constexpr int kReadsMax = 8;
 
-  Conversation(const ActionRequest& request, RunningCommand& command, int fd, SocketReader& reader)
+  Conversation(const ActionRequest& request, RunningCommand& command, int fd, SocketReader& reader,
+               steady_clock::time_point deadline)
       : request_(request),
         command_(command),
         fd_(fd),
         reader_(reader),
-        deadline_(steady_clock::now() + milliseconds(request.time_limit_ms)),
+        deadline_(deadline),
         input_(request.header) {}
 
   ActionAnswer Run() {
@@ -296,8 +297,9 @@ ActionAnswer RunCommand(const ActionRequest& request, const rlimit& open_files, 
                         SocketReader& reader) {
   RunningCommand command(open_files);
   ActionAnswer failure;
-  if (!command.Start(request, &failure)) return failure;
-  return Conversation(request, command, fd, reader).Run();
+  const auto deadline = steady_clock::now() + milliseconds(request.time_limit_ms);
+  if (!command.Start(request, fd, deadline, &failure)) return failure;
+  return Conversation(request, command, fd, reader, deadline).Run();
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -453,6 +454,28 @@ TEST_F(HelperActionsTest, ACommandThatNeverEndsIsKilledWithWhatItStarted) {
   const pid_t child = std::stoi(end.output);
   // The signal is on its way; whoever reaps orphans may take a moment.
   while (IsAlive(child)) std::this_thread::yield();
+}
+
+// A user's lease on a file, as his own file system, holds up whoever opens it, and so the start.
+TEST_F(HelperActionsTest, ACommandWhoseStartItsUserHoldsUpIsKilledInTime) {
+  const std::string program = home_ + "/program";
+  std::ofstream(program) << "#!/bin/sh\n";
+  fs::permissions(program, fs::perms(0755));
+  const int lease = open(program.c_str(), O_RDONLY | O_CLOEXEC);
+  const auto before = signal(SIGIO, SIG_IGN);
+  ASSERT_EQ(fcntl(lease, F_SETLEASE, F_WRLCK), 0) << strerror(errno);
+  Command command = Shell("");
+  command.argv = {program};
+  command.time_limit = std::chrono::seconds(1);
+  EXPECT_EQ(Run(command, Contents({"x"})).how, How::kTimedOut);
+  // So does a delivery that is called off.
+  std::optional<CommandEnd> answer;
+  command.time_limit = std::chrono::hours(1);
+  actions_->Cancel(actions_->Run(std::move(command), Contents({"x"}),
+                                 [&](CommandEnd end) { answer = std::move(end); }));
+  EXPECT_EQ(RunUntil(answer).failure.kind, Kind::kCancelled);
+  close(lease);
+  signal(SIGIO, before);
 }
 
 TEST_F(HelperActionsTest, OutputWithoutEndIsCutAndTimed) {

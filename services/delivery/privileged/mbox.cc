@@ -36,7 +36,8 @@ bool Mbox::Open() {
     if (!OpenFile() || !CheckFile() || !LockAll()) return false;
     if (!is_regular_ || IsStillThere()) {
       end_ = static_cast<uint64_t>(stat_.st_size);
-      return true;
+      // Whoever made it may not have come to sync its name: empty, it is as if we had.
+      return !is_regular_ || end_ > 0 || SyncFolder();
     }
     turn_.reset();
     Unlock();
@@ -62,7 +63,10 @@ bool Mbox::OpenFile() {
   if (file_ < 0) return FailToOpen(errno);
   if (was_made_ && request_.owner_uid != 0 &&
       system_.GiveTo(file_, request_.owner_uid, request_.owner_gid) != 0) {
-    return Fail("unable to change ownership", errno);
+    const int error_number = errno;
+    // Left behind it would be root's, and so refused for ever.
+    system_.RemovePath(path);
+    return Fail("unable to change ownership", error_number);
   }
   return true;
 }
@@ -193,7 +197,6 @@ bool Mbox::WriteAll(std::string_view bytes) {
 bool Mbox::Commit() {
   if (!header_written_ && !Write("")) return false;
   if (is_regular_ && (system_.Sync(file_) != 0)) return Fail("error writing message", errno);
-  if (was_made_ && !SyncFolder()) return false;
   result_.code = ActionCode::kDone;
   written_ = 0;
   Unlock();

@@ -1,7 +1,8 @@
 // One message at the end of one mbox file (RFC 4155, as mail readers lock it), durably:
 //
 //   open or make -> lock file PATH.lock -> fcntl and flock locks -> is it still the file at PATH?
-//   -> write -> fsync (of the folder, too, if it was made) -> Commit returns true -> unlocked
+//   -> fsync of the folder if the file is empty -> write -> fsync -> Commit returns true ->
+//   unlocked
 //
 // What fails takes back what was written, under the lock: the file has its old length. A process
 // that dies between leaves a part, as with every mbox.

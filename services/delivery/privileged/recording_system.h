@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <climits>
 #include <map>
 #include <mutex>
 #include <string>
@@ -26,6 +27,12 @@ class RecordingSystem : public System {
   // The calls of this name fail with this errno.
   void Fail(const std::string& call, int error_number) { failures_[call] = error_number; }
   void Succeed(const std::string& call) { failures_.erase(call); }
+  // The call of this number, counted from 1 and from now, fails once; 0: none.
+  void FailCall(int number, int error_number) { FailCalls(number, number, error_number); }
+  // From that one on nothing is done any more: the machine has stopped.
+  void StopAt(int number) { FailCalls(number, INT_MAX, EIO); }
+  // Whether a failure of FailCall was reached.
+  bool has_failed() const { return first_failure_ > 0 && count_ >= first_failure_; }
 
   std::vector<std::string> TakeCalls() {
     std::lock_guard lock(mutex_);
@@ -116,12 +123,24 @@ class RecordingSystem : public System {
   bool write_halves = false;
 
  private:
+  void FailCalls(int first, int last, int error_number) {
+    std::lock_guard lock(mutex_);
+    count_ = 0;
+    first_failure_ = first;
+    last_failure_ = last;
+    numbered_error_ = error_number;
+  }
+
   template <typename Call>
   std::invoke_result_t<Call> Do(const std::string& call, const std::string& what,
                                 Call system_call) {
     {
       std::lock_guard lock(mutex_);
       if (!call.empty()) calls_.push_back(what.empty() ? call : call + " " + what);
+      if (++count_ >= first_failure_ && count_ <= last_failure_) {
+        errno = numbered_error_;
+        return -1;
+      }
       const auto failure = failures_.find(call + " " + what);
       const auto any = failure != failures_.end() ? failure : failures_.find(call);
       if (any != failures_.end()) {
@@ -140,6 +159,10 @@ class RecordingSystem : public System {
   std::vector<std::string> calls_;
   std::map<int, std::string> names_;
   std::map<std::string, int> failures_;
+  int count_ = 0;
+  int first_failure_ = 0;
+  int last_failure_ = 0;
+  int numbered_error_ = 0;
 };
 
 }  // namespace postfleet::delivery::privileged

@@ -1,6 +1,7 @@
 #include "services/delivery/privileged/running_command.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -11,12 +12,16 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace postfleet::delivery::privileged {
 namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 constexpr std::string_view kDefaultPath = "/usr/bin:/bin";
 // The child's descriptor for what went wrong before the command ran: behind the standard ones.
@@ -171,6 +176,24 @@ bool MakePipe(int* read_end, int* write_end) {
   return *read_end >= 0 && *write_end >= 0;
 }
 
+// Until the child has said what went wrong or, by the pipe's end, that the command runs. Else why
+// it is waited for no longer.
+std::optional<ActionCode> AwaitReport(int report, int server, steady_clock::time_point deadline,
+                                      Trouble* trouble) {
+  for (;;) {
+    const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
+    if (left <= 0) return ActionCode::kTimedOut;
+    struct pollfd watched[] = {{.fd = report, .events = POLLIN, .revents = 0},
+                               {.fd = server, .events = POLLRDHUP, .revents = 0}};
+    if (poll(watched, 2, static_cast<int>(std::min<int64_t>(left, 1'000'000))) < 0) continue;
+    if (watched[0].revents != 0) {
+      if (read(report, trouble, sizeof(*trouble)) != sizeof(*trouble)) trouble->error_number = 0;
+      return std::nullopt;
+    }
+    if (watched[1].revents != 0) return ActionCode::kAbandoned;
+  }
+}
+
 void DoNotBlock(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
 
 }  // namespace
@@ -186,7 +209,8 @@ RunningCommand::~RunningCommand() {
   if (pidfd_ >= 0) close(pidfd_);
 }
 
-bool RunningCommand::Start(const ActionRequest& request, ActionAnswer* failure) {
+bool RunningCommand::Start(const ActionRequest& request, int server,
+                           steady_clock::time_point deadline, ActionAnswer* failure) {
   Plan plan;
   plan.paths = PathsOf(request);
   plan.argv = Pointers(request.argv);
@@ -209,12 +233,12 @@ bool RunningCommand::Start(const ActionRequest& request, ActionAnswer* failure) 
   }
   CloseAll({&plan.input, &plan.output, &plan.report});
   if (pid_ > 0) {
-    // The end of the pipe: it runs.
-    ssize_t got;
-    do {
-      got = read(report, &trouble, sizeof(trouble));
-    } while (got < 0 && errno == EINTR);
-    if (got != sizeof(trouble)) trouble.error_number = 0;
+    const std::optional<ActionCode> given_up = AwaitReport(report, server, deadline, &trouble);
+    if (given_up) {
+      close(report);
+      failure->code = *given_up;
+      return false;
+    }
     pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, pid_, 0));
     if (trouble.error_number == 0 && pidfd_ < 0) trouble.error_number = errno;
   }

@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 
 #include "services/delivery/privileged/action_protocol.h"
@@ -29,8 +30,11 @@ class RunningCommand {
   RunningCommand(const RunningCommand&) = delete;
   RunningCommand& operator=(const RunningCommand&) = delete;
 
-  // False: `failure` says which step ("fork", "chroot", "chdir", "execvp") and why.
-  bool Start(const ActionRequest& request, ActionAnswer* failure);
+  // Waits until it runs: the folder and the program may lie where its user lets nobody get on.
+  // False: `failure` says which step ("fork", "chroot", "chdir", "execvp") and why; or kTimedOut at
+  // the deadline, kAbandoned when the other end of `server` was closed (-1: none).
+  bool Start(const ActionRequest& request, int server,
+             std::chrono::steady_clock::time_point deadline, ActionAnswer* failure);
 
   int input() const { return input_; }    // non-blocking; -1: closed
   int output() const { return output_; }  // non-blocking; -1: closed

@@ -43,6 +43,10 @@ int NonBlocking(int fd) {
   return fd;
 }
 
+std::string IdentityOf(const ListenerOptions& options) {
+  return options.fd >= 0 ? Concat("fd ", options.fd) : Concat(options.host, " port ", options.port);
+}
+
 config::IpAddress AddressOf(const sockaddr_storage& address) {
   if (address.ss_family == AF_INET6) {
     return config::IpAddress::FromV6(
@@ -59,7 +63,8 @@ config::IpAddress AddressOf(const sockaddr_storage& address) {
 
 Listener::Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
                    int listening_fd)
-    : service(options.name),
+    : identity(IdentityOf(options)),
+      service(options.name),
       log_program(std::move(options.log_program)),
       session_config(std::move(options.session)),
       stressed_config(std::move(options.stressed_session)),
@@ -75,6 +80,7 @@ Server::Server(runtime::EventLoop& loop, SharedLoad& shared, IngressOptions opti
     : loop_(loop),
       options_(std::move(options)),
       shared_(shared),
+      registry_(registry),
       enqueue_(loop,
                {.name = options_.name,
                 .channel = options_.queue,
@@ -91,14 +97,8 @@ Server::Server(runtime::EventLoop& loop, SharedLoad& shared, IngressOptions opti
       read_buffer_(kReadBufferBytes, '\0') {
   auto& listeners = const_cast<IngressOptions&>(options_).listeners;
   for (size_t i = 0; i < listeners.size(); ++i) {
-    const size_t sessions_max = listeners[i].sessions_max;
-    listeners_.push_back(
-        std::make_unique<Listener>(loop, registry, std::move(listeners[i]), listening_fds[i]));
-    Listener& listener = *listeners_.back();
-    listener.ceiling = shared_.CeilingOf(listener.service,
-                                         sessions_max > 0 ? sessions_max : options_.sessions_max);
-    const ClientLimits& limits = listener.session_config.client_limits;
-    if (limits.any()) listener.rates = shared_.RatesOf(listener.session_config.service, limits);
+    listeners_.push_back(Listen(std::move(listeners[i]), listening_fds[i]));
+    ports_.push_back(listeners_.back()->port);
   }
   shared_.OnRoom([this] {
     loop_.Post([this] {
@@ -108,6 +108,49 @@ Server::Server(runtime::EventLoop& loop, SharedLoad& shared, IngressOptions opti
 }
 
 Server::~Server() = default;
+
+std::unique_ptr<Listener> Server::Listen(ListenerOptions options, int listening_fd) {
+  const size_t sessions_max =
+      options.sessions_max > 0 ? options.sessions_max : options_.sessions_max;
+  auto listener = std::make_unique<Listener>(loop_, registry_, std::move(options), listening_fd);
+  listener->ceiling = shared_.CeilingOf(listener->service, sessions_max);
+  const ClientLimits& limits = listener->session_config.client_limits;
+  if (limits.any()) listener->rates = shared_.RatesOf(listener->session_config.service, limits);
+  return listener;
+}
+
+void Server::Reconfigure(std::vector<ListenerOptions> listeners) {
+  if (draining_) return;
+  std::vector<std::unique_ptr<Listener>> begun;
+  for (const auto& old : listeners_) {
+    if (std::exchange(old->retired, true)) continue;
+    const auto options =
+        std::find_if(listeners.begin(), listeners.end(),
+                     [&](const ListenerOptions& one) { return IdentityOf(one) == old->identity; });
+    if (options == listeners.end()) {
+      std::error_code ignored;
+      old->socket.close(ignored);
+    } else {
+      begun.push_back(Listen(std::move(*options), old->socket.release()));
+      listeners.erase(options);
+    }
+  }
+  for (const ListenerOptions& closed : listeners) {
+    maillog::Warning("master", "ignoring service ", closed.name,
+                     " inet of master.cf: its port is closed; to open it, stop and start Postfix");
+  }
+  for (auto& listener : begun) {
+    listeners_.push_back(std::move(listener));
+    ArmAccept(*listeners_.back());
+  }
+  DropRetired();
+}
+
+void Server::DropRetired() {
+  std::erase_if(listeners_, [](const auto& listener) {
+    return listener->retired && listener->sessions == 0 && !listener->accepting;
+  });
+}
 
 void Server::Start() {
   enqueue_.Start();
@@ -130,7 +173,7 @@ void Server::StartAccepting() {
 }
 
 bool Server::MayAccept(const Listener& listener) const {
-  return !draining_ && !shared_.all().Full() && !listener.ceiling->Full();
+  return !draining_ && !listener.retired && !shared_.all().Full() && !listener.ceiling->Full();
 }
 
 void Server::ArmAccept(Listener& listener) {
@@ -139,6 +182,7 @@ void Server::ArmAccept(Listener& listener) {
   listener.socket.async_wait(asio::posix::stream_descriptor::wait_read,
                              [this, &listener](const std::error_code& error) {
                                listener.accepting = false;
+                               if (listener.retired) return DropRetired();
                                if (!error) Accept(listener);
                              });
 }
@@ -182,6 +226,7 @@ void Server::Admit(Listener& listener, int fd, const sockaddr_storage& address) 
   sessions_.fetch_add(1, std::memory_order_relaxed);
   shared_.all().Enter();
   listener.ceiling->Enter();
+  ++listener.sessions;
   arrival->place_ = arrivals_.insert(arrivals_.end(), arrival);
   arrival->Start();
 }
@@ -226,6 +271,8 @@ void Server::Left(Listener& listener) {
   }
   drained_.notify_all();
   if (were_full || was_full) shared_.TellOfRoom();
+  // Posted: its session is still ending.
+  if (--listener.sessions == 0 && listener.retired) loop_.Post([this] { DropRetired(); });
 }
 
 void Server::Sweep() {
@@ -295,12 +342,6 @@ Ingress::Figures Server::figures() const {
           .buffered_bytes = shared_.budget().bytes(),
           .buffered_bytes_peak = shared_.budget().peak(),
           .messages_accepted = accepted_.load()};
-}
-
-std::vector<uint16_t> Server::ports() const {
-  std::vector<uint16_t> ports;
-  for (const auto& listener : listeners_) ports.push_back(listener->port);
-  return ports;
 }
 
 }  // namespace postfleet::ingress

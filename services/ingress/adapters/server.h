@@ -24,6 +24,8 @@
 
 namespace postfleet::ingress {
 
+// A socket, and what the sessions go by that begin there. Another configuration makes another one
+// of the same socket; this one ends with its last session.
 struct Listener {
   Listener(runtime::EventLoop& loop, metrics::Registry& registry, ListenerOptions options,
            int listening_fd);
@@ -33,7 +35,8 @@ struct Listener {
     return stressed && stressed_config != nullptr ? *stressed_config : session_config;
   }
 
-  const std::string service;  // of master.cf
+  const std::string identity;  // of its socket over configurations
+  const std::string service;   // of master.cf
   const std::string log_program;
   const SessionConfig session_config;
   const std::shared_ptr<const SessionConfig> stressed_config;  // null: as without stress
@@ -42,8 +45,10 @@ struct Listener {
   const std::chrono::milliseconds proxy_timeout;
   ClientLists clients;
   asio::posix::stream_descriptor socket;
-  uint16_t port = 0;
+  const uint16_t port;
   bool accepting = false;
+  bool retired = false;
+  size_t sessions = 0;  // arrivals and connections
   ListenerMetrics metrics;
   std::shared_ptr<ClientRates> rates;  // of its service; null: no limits
   std::list<std::shared_ptr<Connection>> connections;
@@ -57,6 +62,8 @@ class Server : public Surroundings {
   ~Server() override;
 
   void Start();
+  // IngressOptions of a new configuration: these listeners, by their sockets.
+  void Reconfigure(std::vector<ListenerOptions> listeners);
   // From other threads; the loop runs.
   void BeginDrain();
   // True: all sessions have ended within `grace`.
@@ -64,7 +71,7 @@ class Server : public Surroundings {
   void Stop();
   bool Ready() const { return ready_.load(std::memory_order_acquire); }
   Ingress::Figures figures() const;
-  std::vector<uint16_t> ports() const;
+  std::vector<uint16_t> ports() const { return ports_; }
 
   // Surroundings.
   int64_t WallMillis() override { return options_.clock->WallMillis(); }
@@ -92,6 +99,8 @@ class Server : public Surroundings {
   void Abandon(Arrival& arrival, Listener& listener);
 
  private:
+  std::unique_ptr<Listener> Listen(ListenerOptions options, int listening_fd);
+  void DropRetired();
   void OnLinkChange();
   void StartAccepting();
   void ArmAccept(Listener& listener);
@@ -107,13 +116,15 @@ class Server : public Surroundings {
   runtime::EventLoop& loop_;
   const IngressOptions options_;
   SharedLoad& shared_;
+  metrics::Registry& registry_;
   submission::EnqueueClient enqueue_;
   routing::ResolveClient resolve_;
   dns::MeteredResolver resolver_;
   ClientNames names_;
   message::LocalTime local_time_;
   std::list<std::shared_ptr<Arrival>> arrivals_;
-  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::vector<std::unique_ptr<Listener>> listeners_;  // retired ones too
+  std::vector<uint16_t> ports_;
   runtime::Timer sweep_;
   runtime::Timer first_ready_;
   runtime::Timer accept_again_;

@@ -29,6 +29,7 @@ struct ClientLimits {
   int recipient_rate = 0;
   int64_t unit_ms = 60'000;  // anvil_rate_time_unit
 
+  friend bool operator==(const ClientLimits&, const ClientLimits&) = default;
   bool any() const {
     return connection_count > 0 || connection_rate > 0 || message_rate > 0 || recipient_rate > 0;
   }

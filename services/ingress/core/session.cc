@@ -74,7 +74,8 @@ Session::Session(const SessionConfig& config, ConnectionFacts facts, Surrounding
       surroundings_(surroundings),
       client_(ClientText(facts_, config.client_port_logging)),
       lines_(config.line_length_limit, NormalizesLines()),
-      discarded_keywords_(config.discarded_keywords) {}
+      discarded_keywords_(config.discarded_keywords),
+      transcript_(config.notify_classes) {}
 
 Session::~Session() = default;
 
@@ -94,7 +95,7 @@ void Session::OnConnect(Actions* actions) {
         actions);
     if (config_.forbid_unauth_pipelining) {
       Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
-      actions->rejects.push_back({"CONNECT", 554, RejectReason::kProtocol});
+      CountReject(actions, {"CONNECT", 554, RejectReason::kProtocol});
       End("", actions);
       return;
     }
@@ -110,7 +111,7 @@ void Session::OnNotReady(Actions* actions) {
   Log(LogProgram::kSmtpd, Line::Of("connect from ", Fact("client", client_), Event("connect")),
       actions);
   Reply(421, Concat("4.3.2 ", config_.myhostname, " Service currently unavailable"), actions);
-  actions->rejects.push_back({"CONNECT", 421, RejectReason::kQueue});
+  CountReject(actions, {"CONNECT", 421, RejectReason::kQueue});
   End("", actions);
 }
 
@@ -161,7 +162,7 @@ bool Session::Paused() const {
 }
 
 size_t Session::buffered_bytes() const {
-  size_t bytes = pending_input_.size();
+  size_t bytes = pending_input_.size() + transcript_.bytes();
   if (transaction_ == nullptr) return bytes;
   bytes += transaction_->recipient_bytes;
   if (transaction_->content != nullptr) bytes += transaction_->content->chunk.size();
@@ -210,10 +211,11 @@ void Session::ReadCommand(std::string_view* in, Actions* actions) {
     Log(LogProgram::kSmtpd,
         Concat("warning: ", client_, ": request longer than ", config_.line_length_limit), actions);
     Reply(421, Concat("4.3.0 ", config_.myhostname, " Error: command line too long"), actions);
-    actions->rejects.push_back({where_, 421, RejectReason::kProtocol});
+    CountReject(actions, {where_, 421, RejectReason::kProtocol});
     End("", actions);
     return;
   }
+  transcript_.Came(line.text);
   if (line.cut) {
     Log(LogProgram::kSmtpd,
         Concat("warning: ", client_, ": request longer than ", config_.line_length_limit, ": ",
@@ -226,9 +228,8 @@ void Session::ReadCommand(std::string_view* in, Actions* actions) {
     if (config_.bare_newline == smtp::BareNewline::kReject) {
       Reply(config_.bare_newline_reject_code,
             Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
-      LogReject(where_, "bare <LF> received", actions);
-      actions->rejects.push_back(
-          {where_, config_.bare_newline_reject_code, RejectReason::kProtocol});
+      LogReject(where_, 0, "bare <LF> received", actions);
+      CountReject(actions, {where_, config_.bare_newline_reject_code, RejectReason::kProtocol});
       End("", actions);
       return;
     }
@@ -333,7 +334,7 @@ bool Session::SentAhead(const VerbRow& row, std::string_view rest, Actions* acti
       actions);
   if (!config_.forbid_unauth_pipelining) return false;
   Reply(554, "5.5.0 Error: SMTP protocol synchronization", actions);
-  actions->rejects.push_back({row.name, 554, RejectReason::kProtocol});
+  CountReject(actions, {row.name, 554, RejectReason::kProtocol});
   End("", actions);
   return true;
 }
@@ -376,9 +377,11 @@ void Session::Reply(int code, std::string_view text, Actions* actions,
     if (text.starts_with("5.")) out[start + 4] = '4';
   }
   if (code >= 400 && config_.reject_footer != nullptr) AppendFooter(start, &out, actions);
+  transcript_.Sent(std::string_view(out).substr(start - lines_before.size()));
 }
 
 bool Session::Fail(int code, std::string_view text, Actions* actions) {
+  transcript_.Erred(kProtocolError);
   Reply(code, text, actions);
   return false;
 }
@@ -391,8 +394,8 @@ void Session::NoteRefusal(std::string_view stage, RejectReason reason, int code,
     shown = code - 100;
     if (what.starts_with("5.")) what[0] = '4';
   }
-  LogReject(stage, Concat(shown, ' ', what), actions);
-  actions->rejects.push_back({stage, shown, reason});
+  LogReject(stage, shown, what, actions);
+  CountReject(actions, {stage, shown, reason});
 }
 
 bool Session::Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
@@ -406,12 +409,14 @@ bool Session::Refuse(std::string_view stage, const Refusal& refusal, Actions* ac
   return Refuse(stage, ReasonOf(refusal), refusal.code, refusal.text, actions);
 }
 
-void Session::LogReject(std::string_view stage, std::string_view what, Actions* actions) {
+void Session::LogReject(std::string_view stage, int code, std::string_view what, Actions* actions) {
   const bool in_queue = transaction_ != nullptr && !transaction_->queue_id.empty();
   Line text;
   text.Add(Fact("queue_id", in_queue ? std::string_view(transaction_->queue_id) : "NOQUEUE"),
            ": reject: ", Fact("stage", stage), " from ", Fact("client", client_), ": ",
-           Fact("text", what), ';', Event("reject"));
+           Event("reject"));
+  if (code != 0) text.Add(Fact("code", code), ' ');
+  text.Add(Fact("text", what), ';');
   if (transaction_ != nullptr) {
     text.Add(" from=<", Fact("from", transaction_->sender.ToSmtp()), '>');
   }
@@ -440,6 +445,7 @@ void Session::End(std::string_view reason, Actions* actions) {
     text.Add(" from ", Fact("client", client_), Event("broken_off"));
     Log(LogProgram::kSmtpd, std::move(text), actions);
   }
+  EndTranscript(reason, actions);
   // A message whose last part is with the queue is its now; anything less is taken back.
   if (phase_ != Phase::kAwaitingCommit) DropTransaction(actions);
   std::string counts;

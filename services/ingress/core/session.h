@@ -36,6 +36,7 @@
 #include "services/ingress/core/command_counts.h"
 #include "services/ingress/core/restrictions.h"
 #include "services/ingress/core/session_config.h"
+#include "services/ingress/core/session_transcript.h"
 
 namespace postfleet::ingress {
 
@@ -325,14 +326,19 @@ class Session {
   bool Refuse(std::string_view stage, RejectReason reason, int code, std::string_view text,
               Actions* actions);
   bool Refuse(std::string_view stage, const Refusal& refusal, Actions* actions);
+  // For the counters and, where it is an error that a postmaster may want to know of, the
+  // transcript.
+  void CountReject(Actions* actions, RejectEvent event);
+  // The postmaster is told of the session so far, if there is reason; the transcript begins anew.
+  void EndTranscript(std::string_view reason, Actions* actions);
   // The same without the reply.
   void NoteRefusal(std::string_view stage, RejectReason reason, int code, std::string_view text,
                    Actions* actions);
-  void LogReject(std::string_view stage, std::string_view what, Actions* actions);
+  // `code` 0: none was replied yet.
+  void LogReject(std::string_view stage, int code, std::string_view what, Actions* actions);
   // `reason`: "lost connection", "timeout", "too many errors", or empty for an orderly end.
   void End(std::string_view reason, Actions* actions);
   void Log(LogProgram program, maillog::Line text, Actions* actions);
-  std::string CompletedSender(const mail::Address& sender) const;
   absl::StatusOr<bool> HeadersAreLocal() const;
   message::CleanupOptions MakeCleanupOptions() const;
   // The time that judging waited for has passed.
@@ -399,6 +405,7 @@ class Session {
   int64_t mail_ms_ = 0;
   std::unique_ptr<Transaction> transaction_;
   Chunk chunk_;
+  SessionTranscript transcript_;
 };
 
 }  // namespace postfleet::ingress

@@ -70,7 +70,7 @@ void Session::OnFlushed(bool started, Actions* actions) {
   if (started) {
     Reply(250, "Queuing started", actions);
   } else {
-    Fail(458, "Unable to queue messages", actions);
+    Reply(458, "Unable to queue messages", actions);
   }
   FinishCommand(smtp::Verb::kEtrn, started, actions);
   Resume(actions);
@@ -90,7 +90,7 @@ bool Session::TooManyConnections(Actions* actions) {
       Concat("warning: Connection ", too_many ? "concurrency" : "rate", " limit exceeded: ",
              too_many ? now.count : now.rate, " from ", client_, " for service ", config_.service),
       actions);
-  actions->rejects.push_back({"CONNECT", 421, RejectReason::kLimit});
+  CountReject(actions, {"CONNECT", 421, RejectReason::kLimit});
   actions->limited = true;
   End("", actions);
   return true;
@@ -118,7 +118,7 @@ bool Session::RefuseRate(std::string_view what, std::string_view counted, int ra
       Concat("warning: ", counted, " rate limit exceeded: ", rate, " from ", client_,
              " for service ", config_.service),
       actions);
-  actions->rejects.push_back({where_, 450, RejectReason::kLimit});
+  CountReject(actions, {where_, 450, RejectReason::kLimit});
   return true;
 }
 

@@ -43,7 +43,10 @@ bool Session::Bdat(const smtp::Command& command, Actions* actions) {
 
 // The first chunk of a message is what DATA is elsewhere.
 bool Session::BeginChunks(Actions* actions) {
-  if (transaction_ == nullptr) return SkipChunk(503, "5.5.1 Error: need RCPT command", actions);
+  if (transaction_ == nullptr) {
+    transcript_.Erred(kProtocolError);
+    return SkipChunk(503, "5.5.1 Error: need RCPT command", actions);
+  }
   if (transaction_->recipients.empty()) {
     return SkipChunk(554, "5.5.1 Error: no valid recipients", actions);
   }
@@ -56,7 +59,7 @@ bool Session::BdatDecided(const std::optional<Refusal>& refusal, Actions* action
     return SkipChunk(refusal->code, refusal->text, actions);
   }
   if (!surroundings_.QueueIsThere()) {
-    actions->rejects.push_back({"BDAT", 451, RejectReason::kQueue});
+    CountReject(actions, {"BDAT", 451, RejectReason::kQueue});
     return SkipChunk(451, "4.3.0 Error: queue file write error", actions);
   }
   if (surroundings_.BuffersFull()) {
@@ -77,7 +80,7 @@ bool Session::ReadChunk(Actions* actions) {
         Concat("warning: ", transaction_->queue_id, ": BDAT request from ", client_,
                " exceeds message size limit"),
         actions);
-    actions->rejects.push_back({"BDAT", 552, RejectReason::kSize});
+    CountReject(actions, {"BDAT", 552, RejectReason::kSize});
     return SkipChunk(552, "5.3.4 Chunk exceeds message size limit", actions);
   }
   phase_ = Phase::kData;

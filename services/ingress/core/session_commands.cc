@@ -178,7 +178,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   const auto bad = smtp::ParseMail(command.arguments, Syntax(), &mail);
   if (!IsUnreadable(bad) && TooManyMessages(actions)) return false;
   if (bad) return FailParsing(*bad, command, actions);
-  std::string completed = CompletedSender(mail.sender);
+  std::string completed = message::CompleteSender(config_.local_rewriting, mail.sender);
   if (IsMalformed(config_, completed, mail.smtputf8)) {
     return FailParsing(smtp::Reply(501, {5, 1, 7}, "Bad sender address syntax"), command, actions);
   }
@@ -244,7 +244,7 @@ bool Session::Rcpt(const smtp::Command& command, Actions* actions) {
   if (bad) return FailParsing(*bad, command, actions);
   if (transaction_->recipients.size() >= static_cast<size_t>(config_.recipient_limit)) {
     Reply(452, "4.5.3 Error: too many recipients", actions);
-    actions->rejects.push_back({"RCPT", 452, RejectReason::kLimit});
+    CountReject(actions, {"RCPT", 452, RejectReason::kLimit});
     // Clients that go on for long after this do not listen.
     return transaction_->overshoot++ < config_.recipient_overshoot_limit;
   }
@@ -297,15 +297,17 @@ bool Session::OpenMessage(std::string_view stage, Actions* actions) {
 }
 
 bool Session::FailForQueue(std::string_view stage, Actions* actions) {
-  actions->rejects.push_back({stage, 451, RejectReason::kQueue});
-  return Fail(451, "4.3.0 Error: queue file write error", actions);
+  CountReject(actions, {stage, 451, RejectReason::kQueue});
+  Reply(451, "4.3.0 Error: queue file write error", actions);
+  return false;
 }
 
 bool Session::Data(const smtp::Command& command, Actions* actions) {
   if (chunk_.state != Chunk::kNone) return Fail(503, "5.5.1 Error: DATA after BDAT", actions);
   if (transaction_ == nullptr) return Fail(503, "5.5.1 Error: need RCPT command", actions);
   if (transaction_->recipients.empty()) {
-    return Fail(554, "5.5.1 Error: no valid recipients", actions);
+    Reply(554, "5.5.1 Error: no valid recipients", actions);
+    return false;
   }
   if (!command.arguments.empty()) return Fail(501, "5.5.4 Syntax: DATA", actions);
   return Judge(Stage::kData, "DATA", &Session::DataDecided, actions);
@@ -380,10 +382,14 @@ bool Session::EtrnDecided(const std::optional<Refusal>& refusal, Actions* action
   const absl::StatusOr<bool> may_be = config_.flush_domains == nullptr
                                           ? absl::StatusOr<bool>(false)
                                           : config_.flush_domains->Contains(site);
-  if (!may_be.ok()) return Fail(458, "Unable to queue messages", actions);
+  if (!may_be.ok()) {
+    Reply(458, "Unable to queue messages", actions);
+    return false;
+  }
   if (!*may_be) {
     Log(LogProgram::kSmtpd, Concat("warning: reject: ETRN ", site, "... from ", client_), actions);
-    return Fail(459, Concat("<", site, ">: service unavailable"), actions);
+    Reply(459, Concat("<", site, ">: service unavailable"), actions);
+    return false;
   }
   awaiting_verb_ = Verb::kEtrn;
   phase_ = Phase::kAwaitingAnswer;

@@ -10,6 +10,7 @@
 #include "services/ingress/core/command_rules.h"
 #include "services/ingress/core/header_rewrite_clients.h"
 #include "services/ingress/core/reject_footer.h"
+#include "services/ingress/core/session_transcript.h"
 
 namespace postfleet::ingress {
 namespace {
@@ -68,6 +69,21 @@ absl::Status ReadRewriting(const Config& config, SessionConfig* session) {
   absl::StatusOr<HeaderRewriteClients> clients = HeaderRewriteClients::Open(config);
   if (!clients.ok()) return clients.status();
   session->header_rewrite_clients = std::make_shared<HeaderRewriteClients>(*std::move(clients));
+  return absl::OkStatus();
+}
+
+// Behind ReadRewriting: mail of our own is completed as local mail is.
+absl::Status ReadNotices(const Config& config, SessionConfig* session) {
+  const auto complete = [session](const std::string& address) {
+    return message::CompleteAddress(session->local_rewriting, mail::SplitAddress(address));
+  };
+  const absl::StatusOr<uint32_t> classes = ErrorClassesOf(config.GetList("notify_classes"));
+  if (!classes.ok()) return classes.status();
+  session->notify_classes = *classes;
+  session->error_notice_recipient = complete(config.GetString("error_notice_recipient"));
+  session->bounce_notice_recipient = complete(config.GetString("bounce_notice_recipient"));
+  session->notice_from = complete("MAILER-DAEMON");
+  session->double_bounce_sender = complete(config.GetString("double_bounce_sender"));
   return absl::OkStatus();
 }
 
@@ -182,6 +198,7 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   ReadAccess(config, &session);
   if (absl::Status status = ReadInFlowDelay(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
+  if (absl::Status status = ReadNotices(config, &session); !status.ok()) return status;
   absl::StatusOr<ContentRules> content_rules = ContentRules::From(config);
   if (!content_rules.ok()) return content_rules.status();
   session.content_rules = *std::move(content_rules);

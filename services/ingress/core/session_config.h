@@ -92,6 +92,13 @@ struct SessionConfig {
   bool resolve_numeric_domain = false;
   bool allow_untrusted_routing = false;
 
+  // What the postmaster is told of (notify_classes): a sum of ErrorClass, and addresses, whole.
+  uint32_t notify_classes = 0;
+  std::string error_notice_recipient = "postmaster@localhost";
+  std::string bounce_notice_recipient = "postmaster@localhost";
+  std::string notice_from = "MAILER-DAEMON@localhost";
+  std::string double_bounce_sender = "double-bounce@localhost";
+
   // Access.
   bool delay_reject = true;
   bool reject_unlisted_recipient = true;
@@ -118,9 +125,9 @@ struct SessionConfig {
   Restrictions etrn_restrictions;
   Restrictions end_of_data_restrictions;
 
-  // Errors: a restriction or a kind of local_header_rewrite_clients that is not supported; nothing
-  // in relay and recipient restrictions that stops an open relay. `config` has the service's
-  // overrides.
+  // Errors: an unknown class of notify_classes; a restriction or a kind of
+  // local_header_rewrite_clients that is not supported; nothing in relay and recipient restrictions
+  // that stops an open relay. `config` has the service's overrides.
   static absl::StatusOr<SessionConfig> From(const config::Config& config);
 };
 

@@ -242,9 +242,8 @@ bool Session::RefuseBareNewline(Actions* actions) {
   if (config_.bare_newline != smtp::BareNewline::kReject) return false;
   Reply(config_.bare_newline_reject_code,
         Concat("5.5.2 ", config_.myhostname, " Error: bare <LF> received"), actions);
-  LogReject(kEndOfMessage, "bare <LF> received", actions);
-  actions->rejects.push_back(
-      {kEndOfMessage, config_.bare_newline_reject_code, RejectReason::kProtocol});
+  LogReject(kEndOfMessage, 0, "bare <LF> received", actions);
+  CountReject(actions, {kEndOfMessage, config_.bare_newline_reject_code, RejectReason::kProtocol});
   return true;
 }
 
@@ -265,32 +264,22 @@ bool Session::RefuseContent(Actions* actions) {
     if (!came_too_much || CleanupHasSeen(config_.message_size_limit)) {
       Log(LogProgram::kCleanup, warning, actions);
     }
-    actions->rejects.push_back({kEndOfMessage, 552, RejectReason::kSize});
+    CountReject(actions, {kEndOfMessage, 552, RejectReason::kSize});
     Reply(552, "5.3.4 Error: message file too big", actions);
     return true;
   }
   if (content.cleanup.too_many_hops()) {
-    actions->rejects.push_back({kEndOfMessage, 554, RejectReason::kContent});
+    CountReject(actions, {kEndOfMessage, 554, RejectReason::kContent});
     Reply(554, "5.4.0 Error: too many hops", actions);
     return true;
   }
   if (const auto defect = content.cleanup.defect()) {
     const bool character = defect == message::Defect::kCharacter;
-    actions->rejects.push_back({kEndOfMessage, 550, RejectReason::kContent});
+    CountReject(actions, {kEndOfMessage, 550, RejectReason::kContent});
     Reply(550, Concat(character ? "5.7.1 " : "5.6.0 ", message::DefectText(*defect)), actions);
     return true;
   }
   return false;
-}
-
-std::string Session::CompletedSender(const mail::Address& sender) const {
-  std::string text = message::CompleteAddress(config_.local_rewriting, sender);
-  // Bounces that were sent under a name are bounces still.
-  const std::string daemon =
-      message::CompleteAddress(config_.local_rewriting, {"mailer-daemon", ""});
-  const bool bounce = daemon.find('@') != daemon.npos &&
-                      mail::LowerCasedAscii(text) == mail::LowerCasedAscii(daemon);
-  return bounce ? "" : text;
 }
 
 void Session::SubmitMessage(Actions* actions) {
@@ -386,6 +375,7 @@ void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
     // The error count is forgiven before the reply, so that it is not delayed.
     errors_ = 0;
     junk_commands_ = 0;
+    transcript_.Forgive();
     actions->accepted = true;
     Reply(250,
           chunked ? Concat("2.0.0 Ok: ", wire_bytes, " bytes queued as ", queue_id)
@@ -399,10 +389,10 @@ void Session::AnswerMessage(EnqueueResult::Code code, Actions* actions) {
 
 void Session::ReplyFailure(EnqueueResult::Code code, Actions* actions) {
   if (code == EnqueueResult::DISK_FULL) {
-    actions->rejects.push_back({kEndOfMessage, 452, RejectReason::kSpace});
+    CountReject(actions, {kEndOfMessage, 452, RejectReason::kSpace});
     Reply(452, "4.3.1 Insufficient system storage", actions);
   } else {
-    actions->rejects.push_back({kEndOfMessage, 451, RejectReason::kQueue});
+    CountReject(actions, {kEndOfMessage, 451, RejectReason::kQueue});
     Reply(451, "4.3.0 Error: queue file write error", actions);
   }
 }

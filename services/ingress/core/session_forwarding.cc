@@ -54,7 +54,10 @@ bool Session::MayForward(bool allowed, const smtp::Command& command, Actions* ac
     return Fail(501, Concat("5.5.4 Syntax: ", smtp::VerbName(command.verb), " attribute=value..."),
                 actions);
   }
-  return allowed || Fail(550, "5.7.0 Error: insufficient authorization", actions);
+  if (allowed) return true;
+  transcript_.Erred(kPolicyError);
+  Reply(550, "5.7.0 Error: insufficient authorization", actions);
+  return false;
 }
 
 bool Session::Xclient(const smtp::Command& command, Actions* actions) {
@@ -68,6 +71,8 @@ bool Session::Xclient(const smtp::Command& command, Actions* actions) {
   Take(said, ClientAttribute::kPort, &facts_.port);
   if (facts_.recognize) facts_.recognize(&facts_);
   NameClient();
+  // In the name of the new one, as Postfix does.
+  EndTranscript("", actions);
   lines_.SetNormalize(NormalizesLines());
   DropTransaction(actions);
   const std::string* helo = Find(said, ClientAttribute::kHelo);

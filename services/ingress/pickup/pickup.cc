@@ -263,12 +263,6 @@ class Pickup::Impl {
     if (mail.known() && !std::exchange(job.said, true)) {
       maillog::Info(options_.log_program, maillog::Fact("queue_id", mail.queue_id()),
                     ": uid=", job.owner, " from=<", ShownSender(mail.envelope().sender), ">");
-      if (!mail.envelope().verp.empty()) {
-        Warn(mail.queue_id(), ": VERP is not supported yet: the sender stays the same for all");
-      }
-      if (mail.envelope().wants_trace) {
-        Warn(mail.queue_id(), ": reports of deliveries are not supported yet");
-      }
     }
     for (const std::string& note : job.mail->TakeNotes()) {
       maillog::Info("cleanup", mail.queue_id(), ": ", note);
@@ -413,15 +407,24 @@ void Pickup::Start() { impl_->Start(); }
 void Pickup::Drain(std::chrono::milliseconds grace) { impl_->Drain(grace); }
 void Pickup::Stop() { impl_->Stop(); }
 
-absl::StatusOr<std::unique_ptr<Pickup>> StartPickup(const config::Config& config,
-                                                    std::shared_ptr<grpc::Channel> queue) {
+absl::StatusOr<std::function<void()>> NodePickup::Prepare(const config::Config& config) {
   absl::StatusOr<std::optional<PickupOptions>> options = PickupOptions::From(config);
   if (!options.ok()) return options.status();
-  if (!options->has_value()) return nullptr;
-  (*options)->queue = std::move(queue);
-  auto pickup = std::make_unique<Pickup>(**std::move(options));
-  pickup->Start();
-  return pickup;
+  if (options->has_value()) (*options)->queue = queue_;
+  return [this, options = *std::move(options)] {
+    Drain(kReloadGrace);
+    Stop();
+    running_ = options.has_value() ? std::make_unique<Pickup>(*options) : nullptr;
+    if (running_ != nullptr) running_->Start();
+  };
+}
+
+void NodePickup::Drain(std::chrono::milliseconds grace) {
+  if (running_ != nullptr) running_->Drain(grace);
+}
+
+void NodePickup::Stop() {
+  if (running_ != nullptr) running_->Stop();
 }
 
 }  // namespace postfleet::ingress

@@ -18,9 +18,11 @@
 #include <grpcpp/channel.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "libs/base/clock.h"
@@ -64,8 +66,23 @@ class Pickup {
   std::unique_ptr<Impl> impl_;
 };
 
-// The node's, running; nullptr: master.cf has no service pickup. Errors: as PickupOptions::From.
-absl::StatusOr<std::unique_ptr<Pickup>> StartPickup(const config::Config& config,
-                                                    std::shared_ptr<grpc::Channel> queue);
+// The node's: none, where master.cf has no service pickup.
+class NodePickup {
+ public:
+  static constexpr std::chrono::seconds kReloadGrace{10};
+
+  explicit NodePickup(std::shared_ptr<grpc::Channel> queue) : queue_(std::move(queue)) {}
+
+  // What starts it, or another one in its place: files that are under way are waited for, at most
+  // kReloadGrace; what is not done then is done by the new one. Errors: as PickupOptions::From.
+  absl::StatusOr<std::function<void()>> Prepare(const config::Config& config);
+  // As Pickup's. Not at once with what Prepare gives.
+  void Drain(std::chrono::milliseconds grace);
+  void Stop();
+
+ private:
+  const std::shared_ptr<grpc::Channel> queue_;
+  std::unique_ptr<Pickup> running_;
+};
 
 }  // namespace postfleet::ingress

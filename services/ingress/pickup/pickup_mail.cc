@@ -75,7 +75,7 @@ PickupMail::PickupMail(const PickupConfig& config, std::string queue_id, uint32_
 
 // The envelope is known, the contents begin.
 void PickupMail::Begin() {
-  sender_ = CompletedSender();
+  sender_ = message::CompleteSender(config_.local_rewriting, mail::SplitAddress(envelope().sender));
   const bool is_remote = envelope().is_remote;
   message::CleanupOptions options = config_.content_rules.cleanup;
   options.drop_headers = config_.drop_headers;
@@ -158,6 +158,8 @@ absl::Status PickupMail::Finish(std::vector<Part>* parts) {
   out->mutable_origin()->set_source(in.is_remote ? "REMOTE" : "LOCAL");
   out->set_dsn_return(static_cast<mail::v1::Envelope::Return>(in.dsn_return));
   out->set_dsn_envid(in.envelope_id);
+  out->set_trace(in.wants_trace);
+  out->set_verp_delimiters(in.verp);
   AddRecipients(message);
   const bool header_8bit = cleanup_->header_has_8bit();
   const bool needs_utf8 =
@@ -191,15 +193,6 @@ void PickupMail::AddRecipients(queue::v1::NewMessage* message) const {
     recipient->set_dsn_notify(given.notify);
     recipient->set_dsn_orcpt(given.original);
   }
-}
-
-// As Session::CompletedSender has it for SMTP.
-std::string PickupMail::CompletedSender() const {
-  const message::AddressRewriting& rules = config_.local_rewriting;
-  std::string text = message::CompleteAddress(rules, mail::SplitAddress(envelope().sender));
-  // Bounces that are sent under a name are bounces still.
-  const std::string daemon = message::CompleteAddress(rules, {"mailer-daemon", ""});
-  return mail::LowerCasedAscii(text) == mail::LowerCasedAscii(daemon) ? "" : text;
 }
 
 std::vector<std::string> PickupMail::TakeNotes() {

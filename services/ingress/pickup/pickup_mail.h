@@ -81,7 +81,6 @@ class PickupMail {
   absl::Status CheckContents() const;
   Part MakePart();
   void AddRecipients(queue::v1::NewMessage* message) const;
-  std::string CompletedSender() const;
 
   const PickupConfig& config_;
   const std::string queue_id_;

@@ -13,6 +13,18 @@ constexpr std::string_view kUnreadable = "its recipients cannot be read";
 
 std::string Cut(std::string_view text) { return std::string(text.substr(0, kOutcomeTextBytesMax)); }
 
+mail::v1::OutcomePart CutTexts(const mail::v1::OutcomePart& part) {
+  mail::v1::OutcomePart cut;
+  cut.set_address(Cut(part.address()));
+  cut.set_original_address(Cut(part.original_address()));
+  cut.set_action(part.action());
+  cut.set_status(Cut(part.status()));
+  cut.set_text(Cut(part.text()));
+  cut.set_remote_mta(Cut(part.remote_mta()));
+  cut.set_diagnostic(Cut(part.diagnostic()));
+  return cut;
+}
+
 mail::v1::Outcome CutTexts(const mail::v1::Outcome& outcome) {
   mail::v1::Outcome cut;
   cut.set_recipient_number(outcome.recipient_number());
@@ -23,6 +35,15 @@ mail::v1::Outcome CutTexts(const mail::v1::Outcome& outcome) {
   cut.set_diagnostic(Cut(outcome.diagnostic()));
   cut.set_success(outcome.success());
   cut.set_notice_owed(outcome.notice_owed());
+  cut.set_success_text(Cut(outcome.success_text()));
+  cut.set_parts_more(outcome.parts_more());
+  for (const mail::v1::OutcomePart& part : outcome.parts()) {
+    if (cut.parts_size() == kOutcomePartsMax) {
+      cut.set_parts_more(outcome.parts_more() + outcome.parts_size() - kOutcomePartsMax);
+      break;
+    }
+    *cut.add_parts() = CutTexts(part);
+  }
   return cut;
 }
 

@@ -95,13 +95,40 @@ class Listing {
           listed->set_recipients_more(true);
           break;
         }
-        v1::ListedRecipient* recipient = listed->add_recipients();
-        recipient->set_address(std::move(*recipient_.mutable_recipient()->mutable_address()));
-        recipient->set_reason(std::move(*recipient_.mutable_last()->mutable_text()));
+        AddRecipient(listed);
       }
       if (seen < rows) recipients_.Next();
     }
     return absl::OkStatus();
+  }
+
+  // Without blanks at the end, of which a command's output may have one.
+  static std::string ReasonOf(const std::string& text) {
+    return text.substr(0, text.find_last_not_of(" \t") + 1);
+  }
+
+  // As Postfix shows it: what waits of an alias is named in its place, and the alias itself without
+  // a reason.
+  void AddRecipient(v1::ListedMessage* listed) {
+    mail::v1::Outcome& last = *recipient_.mutable_last();
+    std::string& address = *recipient_.mutable_recipient()->mutable_address();
+    bool has_part = false;
+    bool is_named = false;
+    for (mail::v1::OutcomePart& part : *last.mutable_parts()) {
+      if (part.action() != mail::v1::Outcome::ACTION_DEFERRED) continue;
+      if (listed->recipients_size() == kListedRecipientsMax)
+        return listed->set_recipients_more(true);
+      has_part = true;
+      is_named = is_named || part.address() == address;
+      v1::ListedRecipient* recipient = listed->add_recipients();
+      recipient->set_address(std::move(*part.mutable_address()));
+      recipient->set_reason(ReasonOf(part.text()));
+    }
+    if (is_named) return;
+    if (listed->recipients_size() == kListedRecipientsMax) return listed->set_recipients_more(true);
+    v1::ListedRecipient* recipient = listed->add_recipients();
+    recipient->set_address(std::move(address));
+    if (!has_part) recipient->set_reason(ReasonOf(last.text()));
   }
 
   absl::Status MarkDamaged(v1::ListedMessage* listed) {

@@ -52,6 +52,8 @@ inline constexpr uint32_t kChunkBytesMax = 1u << 20;
 inline constexpr size_t kAddressBytesMax = 4'096;
 // Texts of outcomes past this are cut: an outcome cannot be refused.
 inline constexpr size_t kOutcomeTextBytesMax = 4'096;
+// Parts of an outcome past this are counted only.
+inline constexpr int kOutcomePartsMax = 250;
 inline constexpr int64_t kIncarnationSilenceMs = 7 * 24 * 3'600'000;
 // Partitions of a shard. Every message is in partition 0 until there are more schedulers than one.
 inline constexpr uint32_t kPartitions = 1;

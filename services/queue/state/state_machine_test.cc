@@ -114,6 +114,24 @@ TEST_F(StateMachineTest, ADeferredRecipientWaitsInAJob) {
   EXPECT_THAT(*queue.reader().ScanDue({}, 10), SizeIs(1));
 }
 
+TEST_F(StateMachineTest, PartsThatWaitAreListedInAnAliasPlace) {
+  Enqueue(queue, "A1", 1);
+  state::Command command = OutcomeCommand(queue, "A1", {{0, kDeferred}}, queue.now_ms + kMinuteMs);
+  mail::v1::Outcome* worst = command.mutable_outcomes()->mutable_outcomes(0)->mutable_outcomes(0);
+  for (int i = 0; i < kOutcomePartsMax + 2; ++i) {
+    mail::v1::OutcomePart* part = worst->add_parts();
+    part->set_action(i == 0 ? kBounced : kDeferred);
+    part->set_address(Concat("part", i, "@r.example"));
+    part->set_text("full ");
+  }
+  queue.Apply(std::move(command));
+  const v1::ListedMessage listed = queue.Listed("A1");
+  ASSERT_THAT(listed.recipients(), SizeIs(kOutcomePartsMax)) << "those that wait, and the alias";
+  EXPECT_EQ(listed.recipients(0).address(), "part1@r.example");
+  EXPECT_EQ(listed.recipients(0).reason(), "full");
+  EXPECT_EQ(listed.recipients(kOutcomePartsMax - 1).reason(), "") << "the alias itself";
+}
+
 TEST_F(StateMachineTest, ASecondDeferralShrinksTheOldJobAndMakesANewOne) {
   Enqueue(queue, "A1", 2);
   Report(queue, "A1", {{0, kDeferred}, {1, kDeferred}}, queue.now_ms + kMinuteMs);

@@ -1,6 +1,6 @@
 // What an administrator sets about scheduling, as values. Times are milliseconds, counts are
-// counts; the defaults are Postfix 3.9's (POSTFIX qmgr(8)). A Config is read when a transport, a
-// message or a timer first needs it; it does not change while a Scheduler lives.
+// counts; the defaults are Postfix 3.9's (POSTFIX qmgr(8)). Another one takes its place by the
+// event Configured.
 #pragma once
 
 #include <cstdint>

@@ -166,13 +166,15 @@ void State::On(Flushed&) {
 
 void State::On(Opened&) {
   ForgetSession();
-  actions->credit_messages += config.active_messages_max;
+  granted = config.active_messages_max;
+  actions->credit_messages += granted;
 }
 
 void State::On(QueueLost&) { ForgetSession(); }
 
 // Running deliveries stay, without their messages: they occupy slots and windows until they end.
 void State::ForgetSession() {
+  granted = 0;
   for (const auto& [id, attempt] : attempts) {
     if (attempt->message == nullptr) continue;
     Lost(*attempt, "the queue was lost");

@@ -14,6 +14,7 @@
 #include "proto/postfleet/mail/v1/mail.pb.h"
 #include "proto/postfleet/queue/v1/queue.pb.h"
 #include "proto/postfleet/scheduler/v1/scheduler.pb.h"
+#include "services/scheduler/core/config.h"
 #include "services/scheduler/core/log_line.h"
 
 namespace postfleet::scheduler {
@@ -78,6 +79,12 @@ struct WorkerDraining {
   uint64_t worker = 0;
 };
 
+// What it offers from now on, instead of what it offered before; deliveries that run go on.
+struct WorkerOffers {
+  uint64_t worker = 0;
+  scheduler::v1::Offer offer;
+};
+
 // Its running deliveries are in doubt: logged, counted, and their recipients go back to the place
 // where they waited.
 struct WorkerLeft {
@@ -104,13 +111,23 @@ struct Recalled {
 // An administrator's flush: dead destinations and transports are tried again.
 struct Flushed {};
 
+// New parameters. What runs goes on; windows keep what they have learned, within the new limits;
+// where the rest goes is asked again. More credit is granted at once, less from the next Opened on.
+struct Configured {
+  Config config;
+};
+
+// The resolver's configuration has changed: where mail goes of which no delivery runs is asked
+// again. Answers to earlier queries are ignored.
+struct RoutesChanged {};
+
 // The time set by Actions::timer_at_ms has come. It uses the timer up: what is still to come is
 // told anew. Early and late ones do no harm.
 struct Timer {};
 
-using Event =
-    std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone, WorkerJoined,
-                 WorkerDraining, WorkerLeft, Committed, Deleted, Recalled, Flushed, Timer>;
+using Event = std::variant<Opened, QueueLost, Activated, Resolved, LookupFailed, DeliveryDone,
+                           WorkerJoined, WorkerDraining, WorkerOffers, WorkerLeft, Committed,
+                           Deleted, Recalled, Flushed, Configured, RoutesChanged, Timer>;
 
 // ---- Actions ----
 

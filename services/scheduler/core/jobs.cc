@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "services/scheduler/core/state.h"
+#include "services/scheduler/core/verp.h"
 
 namespace postfleet::scheduler {
 namespace {
@@ -11,8 +12,9 @@ namespace {
 // the rest, where it goes on the next time: a pick costs the same however much waits.
 constexpr size_t kCandidatesMax = 250;
 
-int64_t DeliveriesOf(uint64_t recipients, const Transport& transport) {
-  const auto limit = static_cast<uint64_t>(transport.limits.destination_recipient_limit);
+int64_t DeliveriesOf(uint64_t recipients, const Job& job) {
+  const int limit_set = job.transport->limits.destination_recipient_limit;
+  const auto limit = IsVerp(job.message->envelope) ? 1 : static_cast<uint64_t>(limit_set);
   if (limit == 0) return recipients > 0 ? 1 : 0;
   return static_cast<int64_t>((recipients + limit - 1) / limit);
 }
@@ -29,7 +31,7 @@ bool IsSelectable(const Job& job) {
 int64_t Job::Unread() const { return message->left; }
 
 int64_t State::Deliveries(const Peer& peer) const {
-  return peer.notice ? 1 : DeliveriesOf(peer.waiting(), *peer.job->transport);
+  return peer.notice ? 1 : DeliveriesOf(peer.waiting(), *peer.job);
 }
 
 Job* State::JobOf(Message* message, Transport* transport) {

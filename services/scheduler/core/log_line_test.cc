@@ -29,7 +29,8 @@ TEST(Render, AddressesAreQuotedSoThatTheirEndCannotBeForged) {
   line.kind = LogLine::Kind::kRecipient;
   line.recipient = "x>, status=sent@e.f";
   line.original_recipient = "q r";
-  EXPECT_EQ(Render(line).text().substr(0, 50), "4fX: to=<\"x>, status=sent\"@e.f>, orig_to=<\"q r\">, ");
+  EXPECT_EQ(Render(line).text().substr(0, 50),
+            "4fX: to=<\"x>, status=sent\"@e.f>, orig_to=<\"q r\">, ");
   line.sender = "";
   line.kind = LogLine::Kind::kQueueActive;
   EXPECT_EQ(Render(line), "4fX: from=<>, size=0, nrcpt=0 (queue active)");

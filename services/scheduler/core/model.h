@@ -76,8 +76,10 @@ struct Message {
   // deliveries.
   std::vector<Answered> answered;
   std::vector<queue::v1::BouncedRecipient> bounced;
-  // Sent, with a notice owed.
+  // Sent, with a notice owed; of a probe all.
   std::vector<queue::v1::BouncedRecipient> succeeded;
+  // Deferred in this round, while a report will tell of it.
+  std::vector<queue::v1::BouncedRecipient> reported;
   // What the notice that waits, runs or is to be made again is about.
   std::vector<queue::v1::BouncedRecipient> in_notice;
   // Until when it rests after this round, since a notice could not be made; 0: it does

@@ -4,6 +4,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "services/scheduler/core/state.h"
+#include "services/scheduler/core/verp.h"
 
 namespace postfleet::scheduler {
 
@@ -35,10 +36,18 @@ bool State::TellsOfCleared(const Message& message, const mail::v1::Recipient& re
          Wants(recipient, mail::v1::NOTIFY_FLAG_DELAY);
 }
 
+// POSTFIX sendmail(1), -v and -bv: of mail without sender nobody is told.
+bool State::IsReported(const Message& message) {
+  const mail::v1::Envelope& envelope = message.envelope;
+  return (envelope.trace() || envelope.probe()) && !envelope.sender().empty() &&
+         !envelope.is_notice() && !message.deleted;
+}
+
 // Whoever was warned of is told of here, also where the next server would tell.
 bool State::SuccessIsOwed(const Message& message, const Target& target, Outcome* outcome) const {
   if (message.deleted || message.envelope.is_notice()) return false;
   if (outcome->action() != Outcome::ACTION_SENT) return false;
+  if (IsReported(message)) return true;
   if (outcome->success() == Outcome::SUCCESS_UNSPECIFIED) return false;
   const bool passed_on = outcome->success() == Outcome::SUCCESS_PASSED_ON;
   if (TellsOfCleared(message, target.recipient)) {
@@ -80,16 +89,27 @@ void State::FinishRound(Message* message) {
     message->in_notice.clear();
     message->bounced.clear();
     message->succeeded.clear();
+    message->reported.clear();
   }
   // A notice that waits, runs or is to be made again ends the round later.
   if (!message->in_notice.empty()) return;
   using scheduler::v1::Delivery;
   CloseUntold(message);
+  if (IsReported(*message)) GatherReport(message);
   if (!message->bounced.empty()) {
     return BeginNotice(message, &message->bounced, Delivery::NOTICE_KIND_FAILURE);
   }
   if (!message->succeeded.empty()) {
     return BeginNotice(message, &message->succeeded, Delivery::NOTICE_KIND_SUCCESS);
+  }
+  if (!message->reported.empty()) {
+    // With nothing to close a notice is made once for a message: it takes the warning's place.
+    if (!message->delay_warned) {
+      BeginNotice(message, &message->reported, Delivery::NOTICE_KIND_DELAY);
+      message->reported.clear();
+      return;
+    }
+    message->reported.clear();
   }
   if (WarningIsDue(*message)) {
     KeepLast(&message->delayed);
@@ -110,9 +130,31 @@ void State::FinishRound(Message* message) {
   message->flush_again = 0;
 }
 
+// One report tells of the whole round. Naming a deferred recipient closes nothing.
+void State::GatherReport(Message* message) {
+  const auto move_to = [](std::vector<queue::v1::BouncedRecipient>* from,
+                          std::vector<queue::v1::BouncedRecipient>* to) {
+    to->insert(to->end(), std::make_move_iterator(from->begin()),
+               std::make_move_iterator(from->end()));
+    from->clear();
+  };
+  if (!message->bounced.empty()) move_to(&message->succeeded, &message->bounced);
+  if (!message->bounced.empty()) {
+    move_to(&message->reported, &message->bounced);
+  } else if (!message->succeeded.empty()) {
+    move_to(&message->reported, &message->succeeded);
+  }
+}
+
 void State::CloseUntold(Message* message) {
+  if (IsReported(*message)) return;
   // The agent decides what is to be told about mail that has no sender: the postmaster may be.
   const auto told = [this](const queue::v1::BouncedRecipient& one) {
+    // Parts of it failed; of the whole, success may be told.
+    if (!one.outcome().success_text().empty() &&
+        Wants(one.recipient(), mail::v1::NOTIFY_FLAG_SUCCESS)) {
+      return true;
+    }
     return config.postmaster_gets_bounces || Wants(one.recipient(), mail::v1::NOTIFY_FLAG_FAILURE);
   };
   std::vector<queue::v1::BouncedRecipient>& bounced = message->bounced;
@@ -127,7 +169,11 @@ void State::CloseUntold(Message* message) {
 
 void State::BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient>* recipients,
                         NoticeKind kind) {
-  const auto end = recipients->begin() + std::min(recipients->size(), config.notice_recipients_max);
+  // POSTFIX bounce_flush_verp: each goes to another address.
+  const bool one_each =
+      IsVerp(message->envelope) && kind == scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
+  const size_t max = one_each ? 1 : config.notice_recipients_max;
+  const auto end = recipients->begin() + std::min(recipients->size(), max);
   message->in_notice.assign(std::make_move_iterator(recipients->begin()),
                             std::make_move_iterator(end));
   recipients->erase(recipients->begin(), end);

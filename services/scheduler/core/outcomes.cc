@@ -27,7 +27,12 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
   Target& ended = message->targets[target];
   EndTarget(&ended);
   if (message->deleted && outcome.action() != Outcome::ACTION_SENT) return;
-  if (config.soft_bounce && outcome.action() == Outcome::ACTION_BOUNCED) {
+  const bool is_probe = message->envelope.probe();
+  // There is no second attempt.
+  if (is_probe && outcome.action() == Outcome::ACTION_DEFERRED && !message->recalled) {
+    outcome.set_action(Outcome::ACTION_BOUNCED);
+  }
+  if (config.soft_bounce && !is_probe && outcome.action() == Outcome::ACTION_BOUNCED) {
     outcome.set_action(Outcome::ACTION_DEFERRED);
     if (outcome.status().starts_with('5')) (*outcome.mutable_status())[0] = '4';
   }
@@ -40,8 +45,12 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
   }
   outcome.set_notice_owed(SuccessIsOwed(*message, ended, &outcome));
   std::vector<queue::v1::BouncedRecipient>* list = nullptr;
-  if (outcome.action() == Outcome::ACTION_BOUNCED) {
+  if (is_probe && IsReported(*message) && outcome.action() != Outcome::ACTION_DEFERRED) {
+    list = &message->succeeded;
+  } else if (outcome.action() == Outcome::ACTION_BOUNCED) {
     list = &message->bounced;
+  } else if (outcome.action() == Outcome::ACTION_DEFERRED && IsReported(*message)) {
+    list = &message->reported;
   } else if (outcome.notice_owed()) {
     list = &message->succeeded;
   } else if (outcome.action() == Outcome::ACTION_DEFERRED &&
@@ -57,7 +66,7 @@ void State::Add(Message* message, uint32_t target, Outcome outcome,
     queue::v1::BouncedRecipient& told = list->emplace_back();
     *told.mutable_recipient() = ended.recipient;
     *told.mutable_outcome() = outcome;
-    if (outcome.notice_owed()) AskForSuccess(told.mutable_recipient());
+    if (outcome.notice_owed() && !IsReported(*message)) AskForSuccess(told.mutable_recipient());
   }
   *outcomes->add_outcomes() = std::move(outcome);
 }

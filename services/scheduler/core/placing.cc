@@ -3,6 +3,7 @@
 
 #include "libs/mail/notify.h"
 #include "services/scheduler/core/state.h"
+#include "services/scheduler/core/verp.h"
 
 namespace postfleet::scheduler {
 
@@ -185,7 +186,9 @@ bool State::StartOne(Transport* transport) {
 
 void State::FillRecipients(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* delivery) {
   Message* message = peer->job->message;
-  const size_t limit = attempt->destination->transport->limits.destination_recipient_limit;
+  const size_t limit = IsVerp(message->envelope)
+                           ? 1
+                           : attempt->destination->transport->limits.destination_recipient_limit;
   const size_t count = limit > 0 ? std::min(limit, peer->waiting()) : peer->waiting();
   const auto begin = peer->targets.begin() + peer->next;
   attempt->targets.assign(begin, begin + count);
@@ -196,9 +199,11 @@ void State::FillRecipients(Peer* peer, Attempt* attempt, scheduler::v1::Delivery
     message->targets[target].phase = Target::Phase::kRunning;
     mail::v1::Recipient& recipient = *delivery->add_recipients();
     recipient = message->targets[target].recipient;
-    if (!TellsOfCleared(*message, recipient)) continue;
+    if (!TellsOfCleared(*message, recipient) && !IsReported(*message)) continue;
     recipient.set_dsn_notify(recipient.dsn_notify() | mail::kNotifyFlagToldHere);
   }
+  if (IsVerp(message->envelope))
+    SetVerpSender(delivery->recipients(0), delivery->mutable_envelope());
 }
 
 void State::FillNotice(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* delivery) {
@@ -211,6 +216,9 @@ void State::FillNotice(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* de
   delivery->set_notice_queue_id(mint_queue_id());
   // The postmaster is not told of success.
   if (message.notice_kind == Delivery::NOTICE_KIND_SUCCESS) return;
+  if (message.notice_kind == Delivery::NOTICE_KIND_FAILURE && IsVerp(message.envelope)) {
+    SetVerpSender(message.in_notice.front().recipient(), delivery->mutable_envelope());
+  }
   delivery->set_copy_queue_id(mint_queue_id());
   if (message.notice_kind != Delivery::NOTICE_KIND_DELAY) return;
   delivery->set_retry_until_ms(message.create_ms + config.maximal_queue_lifetime_ms);
@@ -270,6 +278,7 @@ void State::DropWaiting(Message* message) {
 void State::DropNotice(Message* message) {
   message->bounced.clear();
   message->succeeded.clear();
+  message->reported.clear();
   message->in_notice.clear();
   message->delayed.clear();
 }

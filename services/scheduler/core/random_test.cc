@@ -94,6 +94,7 @@ class World {
   int rests() const { return rests_; }
   int flushed_again() const { return flushed_again_; }
   int given_up() const { return given_up_; }
+  int changed_offers() const { return changed_offers_; }
 
   void Run() {
     Step(Opened{++epoch_});
@@ -161,7 +162,7 @@ class World {
     } else if (roll < 95) {
       Step(Flushed{});
     } else if (roll < 96 && Roll(4) == 0) {
-      Lose();
+      Roll(2) ? Lose() : Change();
     } else if (roll < 97 && Roll(8) == 0) {
       SetBack(Roll(10'000'000));
     } else {
@@ -347,6 +348,26 @@ class World {
       announced.set_slots(slots[transport]);
     }
     Step(std::move(joined));
+  }
+
+  void Change() {
+    queries_.clear();
+    if (Roll(2)) return Step(RoutesChanged{});
+    Step(Configured{MakeConfig()});
+    if (workers_.empty()) return;
+    const auto worker = Any(workers_);
+    if (draining_.contains(worker->first)) return;
+    ++changed_offers_;
+    WorkerOffers offers{.worker = worker->first};
+    worker->second.clear();
+    for (const char* transport : {"smtp", "relay", "local", "bounce", "timed", "paced"}) {
+      if (Roll(4) == 0) continue;
+      worker->second[transport] = Roll(6);
+      scheduler::v1::TransportSlots& offered = *offers.offer.add_transports();
+      offered.set_transport(transport);
+      offered.set_slots(worker->second[transport]);
+    }
+    Step(std::move(offers));
   }
 
   void NoteEnd(const Running& running) {
@@ -715,6 +736,7 @@ class World {
   int rests_ = 0;
   int flushed_again_ = 0;
   int given_up_ = 0;
+  int changed_offers_ = 0;
   int64_t paced_ms_ = 0;
   std::set<uint64_t> draining_;
   std::map<std::string, int64_t> ended_ms_;
@@ -738,6 +760,7 @@ TEST(RandomEvents, KeepThePromises) {
   int warnings = 0;
   int recalls_of_running = 0;
   int successes = 0, untold = 0, pages = 0, rests = 0, flushed_again = 0, given_up = 0;
+  int changed_offers = 0;
   for (uint64_t seed = only > 0 ? only : 1; seed <= last; ++seed) {
     SCOPED_TRACE(Concat("seed ", seed));
     World world(seed);
@@ -757,6 +780,7 @@ TEST(RandomEvents, KeepThePromises) {
     rests += world.rests();
     flushed_again += world.flushed_again();
     given_up += world.given_up();
+    changed_offers += world.changed_offers();
     warnings += world.warnings();
     recalls_of_running += world.recalls_of_running();
   }
@@ -774,6 +798,7 @@ TEST(RandomEvents, KeepThePromises) {
   EXPECT_GT(rests, 0);
   EXPECT_GT(flushed_again, 0);
   EXPECT_GT(given_up, 0);
+  EXPECT_GT(changed_offers, 0);
   EXPECT_GT(warnings, 0);
   EXPECT_GT(recalls_of_running, 0);
 }

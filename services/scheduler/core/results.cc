@@ -140,32 +140,29 @@ void State::NoticeDone(Message* message, DeliveryDone& event) {
 void State::On(WorkerJoined& event) {
   auto worker = std::make_unique<Worker>();
   worker->id = event.worker;
-  for (const scheduler::v1::TransportSlots& announced : event.hello.transports()) {
-    if (announced.slots() == 0) continue;
-    Transport* transport = TransportOf(announced.transport());
-    auto slots = std::make_unique<Slots>();
-    slots->worker = worker->id;
-    slots->transport = transport;
-    slots->total = announced.slots();
-    transport->slots += slots->total;
-    ++transport->announced;
-    transport->free.push_back(slots.get());
-    worker->slots.push_back(std::move(slots));
-    Serve(transport);
-  }
+  for (const auto& announced : event.hello.transports()) Announce(worker.get(), announced);
   workers[event.worker] = std::move(worker);
+}
+
+void State::Announce(Worker* worker, const scheduler::v1::TransportSlots& announced) {
+  if (announced.slots() == 0) return;
+  Transport* transport = TransportOf(announced.transport());
+  auto slots = std::make_unique<Slots>();
+  slots->worker = worker->id;
+  slots->transport = transport;
+  slots->total = announced.slots();
+  transport->slots += slots->total;
+  ++transport->announced;
+  transport->free.push_back(slots.get());
+  worker->slots.push_back(std::move(slots));
+  Serve(transport);
 }
 
 // What it has runs on; the slots are not there any more, but for whoever looks for their transport.
 void State::On(WorkerDraining& event) {
   const auto found = workers.find(event.worker);
   if (found == workers.end()) return;
-  for (const auto& slots : found->second->slots) {
-    Transport* transport = slots->transport;
-    transport->slots -= std::exchange(slots->total, 0);
-    std::erase(transport->free, slots.get());
-    if (transport->slots == 0 && !transport->jobs.empty()) AwaitWorker(transport);
-  }
+  for (const auto& slots : found->second->slots) SetTotal(slots.get(), 0);
 }
 
 void State::On(WorkerLeft& event) {

@@ -94,6 +94,19 @@ Outcome ParseOutcome(const std::vector<std::string>& words) {
   return outcome;
 }
 
+// "smtp=2 local=1", from the third word on.
+google::protobuf::RepeatedPtrField<scheduler::v1::TransportSlots> ParseSlots(
+    const std::vector<std::string>& words) {
+  google::protobuf::RepeatedPtrField<scheduler::v1::TransportSlots> all;
+  for (size_t i = 2; i < words.size(); ++i) {
+    const size_t equals = words[i].find('=');
+    scheduler::v1::TransportSlots& slots = *all.Add();
+    slots.set_transport(words[i].substr(0, equals));
+    slots.set_slots(std::stoi(words[i].substr(equals + 1)));
+  }
+  return all;
+}
+
 std::string Verb(const Outcome& outcome) {
   switch (outcome.action()) {
     case Outcome::ACTION_SENT:
@@ -134,6 +147,8 @@ std::string ScenarioWorld::Run(std::string_view command) {
          std::erase_if(running_, [&](const auto& it) { return it.second.worker == worker; });
          Step(WorkerLeft{worker});
        }},
+      {"offer", [&] { Offer(words); }},
+      {"routes-changed", [&] { Step(RoutesChanged{}); }},
       {"route", [&] { Route(words); }},
       {"activate", [&] { Activate(words); }},
       {"done", [&] { Done(words); }},
@@ -178,7 +193,6 @@ Scheduler& ScenarioWorld::scheduler() {
 }
 
 void ScenarioWorld::Configure(const Words& words) {
-  if (scheduler_ != nullptr) throw std::runtime_error("config comes first");
   const bool all = words.at(1).find('=') != std::string::npos;
   TransportLimits limits = all ? TransportLimits() : config_.LimitsOf(words[1]);
   for (size_t i = all ? 1 : 2; i < words.size(); ++i) {
@@ -187,6 +201,7 @@ void ScenarioWorld::Configure(const Words& words) {
     all ? ConfigureAll(key, value) : ConfigureTransport(key, value, &limits);
   }
   if (!all) config_.transports[words[1]] = limits;
+  if (scheduler_ != nullptr) Step(Configured{config_});
 }
 
 void ScenarioWorld::ConfigureAll(const std::string& key, const std::string& value) {
@@ -265,14 +280,15 @@ void ScenarioWorld::ConfigureTransport(const std::string& key, const std::string
 void ScenarioWorld::Join(const Words& words) {
   WorkerJoined joined{.worker = 1 + workers_.size()};
   joined.hello.set_name(words.at(1));
-  for (size_t i = 2; i < words.size(); ++i) {
-    const size_t equals = words[i].find('=');
-    scheduler::v1::TransportSlots& slots = *joined.hello.add_transports();
-    slots.set_transport(words[i].substr(0, equals));
-    slots.set_slots(std::stoi(words[i].substr(equals + 1)));
-  }
+  *joined.hello.mutable_transports() = ParseSlots(words);
   workers_[words[1]] = joined.worker;
   Step(std::move(joined));
+}
+
+void ScenarioWorld::Offer(const Words& words) {
+  WorkerOffers offers{.worker = workers_.at(words.at(1))};
+  *offers.offer.mutable_transports() = ParseSlots(words);
+  Step(std::move(offers));
 }
 
 void ScenarioWorld::Route(const Words& words) { routes_[words.at(1)] = Joined(words, 2); }
@@ -341,6 +357,8 @@ void ScenarioWorld::ActivateOne(const std::string& queue_id,
   stored.left = option("left").empty() ? 0 : std::stoi(option("left"));
   activation.set_recipients_left(stored.left);
   activation.mutable_envelope()->set_is_notice(option("is-notice") == "yes");
+  activation.mutable_envelope()->set_trace(option("trace") == "yes");
+  activation.mutable_envelope()->set_verp_delimiters(option("verp"));
   activation.set_queue_id(queue_id);
   activation.mutable_envelope()->set_sender(stored.sender);
   activation.mutable_envelope()->set_arrival_ms(stored.arrival_ms);
@@ -467,7 +485,8 @@ void ScenarioWorld::Print(const char* kind, const std::string& line) {
 }
 
 void ScenarioWorld::PrintActions(const Actions& actions) {
-  for (const LogLine& line : actions.log) Print("log", Concat(line.program, ": ", Render(line).text()));
+  for (const LogLine& line : actions.log)
+    Print("log", Concat(line.program, ": ", Render(line).text()));
   if (actions.credit_messages > 0) Print("credit", Concat(actions.credit_messages));
   for (const auto& query : actions.resolve) {
     if (hold_resolve_) Print("resolve", query.recipient());

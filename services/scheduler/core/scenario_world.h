@@ -4,15 +4,17 @@
 //
 // Commands (durations as 300s, 5d; ids, queue ids and addresses also as ranges 1..9, Q1..Q9,
 // u1..u9@d):
-//   config [TRANSPORT] key=value...      before anything else; keys: see ConfigureTransport,
-//   ConfigureAll open | queue-lost | flush | timer join WORKER transport=slots... | leave WORKER |
-//   drain WORKER
+//   config [TRANSPORT] key=value...      keys: see ConfigureTransport, ConfigureAll; once something
+//                                        has happened it is a change
+//   open | queue-lost | flush | timer | routes-changed
+//   join WORKER transport=slots... | offer WORKER transport=slots... | leave WORKER | drain WORKER
 //   route ADDRESS|DOMAIN|* TRANSPORT:NEXTHOP, or fail TEXT     (else smtp:<domain>)
 //   activate QID from=A to=A,A [bounced=A,A] [age=T] [size=N] [body=N] [flushed=yes]
 //            [forced=yes] [last=A,A] [warned=yes]    last: deferred before, 4.2.0 "earlier"
 //            [left=N] [is-notice=yes] [owed=A,A]     left: more to come; owed: sent before, untold
 //            [waiting=A,A]      deferred before, not due yet
 //            [notify=never|success|failure|delay,...]        of each recipient
+//            [trace=yes] [verp=+=]               of the envelope
 //   done ID|all sent | passed | bounced STATUS TEXT | deferred STATUS TEXT | failed STATUS TEXT |
 //        silent | damaged STATUS TEXT | each RESULT; RESULT... | notice | no-notice |
 //        notice-failed | notice-and-copy | copy      sent: relayed; passed: passed on
@@ -67,6 +69,7 @@ class ScenarioWorld {
   static void ConfigureTransport(const std::string& key, const std::string& value,
                                  TransportLimits* limits);
   void Join(const Words& words);
+  void Offer(const Words& words);
   void Route(const Words& words);
   void Activate(const Words& words);
   void ActivateOne(const std::string& queue_id, const std::map<std::string, std::string>& options);

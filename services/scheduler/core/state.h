@@ -8,6 +8,7 @@
 //   results.cc   deliveries that end, workers that come and go
 //   outcomes.cc  outcomes, expiry, deletion
 //   notices.cc   who is told of what, the end of a round, release
+//   changes.cc   new parameters, new routes, new offers of workers
 //   deadlines.cc dead destinations, throttled transports, timers, flush, forgetting
 #pragma once
 
@@ -53,7 +54,7 @@ struct State {
   State(Config configuration, std::function<std::string()> mint)
       : config(std::move(configuration)), mint_queue_id(std::move(mint)) {}
 
-  const Config config;
+  Config config;
   const std::function<std::string()> mint_queue_id;
   Counters counters;
 
@@ -63,6 +64,9 @@ struct State {
   int64_t steady_ms = 0;
   int64_t set_back_ms = 0;
   Actions* actions = nullptr;
+
+  // Credit that the queue was given in this session; what it released comes back by itself.
+  uint32_t granted = 0;
 
   uint64_t last_serial = 0;  // messages and destinations
   uint64_t last_query = 0;
@@ -163,6 +167,7 @@ struct State {
   // results.cc
   void On(DeliveryDone& event);
   void On(WorkerJoined& event);
+  void Announce(Worker* worker, const scheduler::v1::TransportSlots& announced);
   void On(WorkerDraining& event);
   void On(WorkerLeft& event);
   void Conclude(const Attempt& attempt, DeliveryDone& event);
@@ -202,6 +207,8 @@ struct State {
   // notices.cc
   bool SuccessIsOwed(const Message& message, const Target& target,
                      mail::v1::Outcome* outcome) const;
+  static bool IsReported(const Message& message);
+  static void GatherReport(Message* message);
   bool TellsOfCleared(const Message& message, const mail::v1::Recipient& recipient) const;
   // What is owed was asked for, if only by confirm_delay_cleared: so it is told to who makes
   // notices.
@@ -220,6 +227,15 @@ struct State {
                    NoticeKind kind);
   void Notify(Message* message, DeliveryDone* made);
   void Release(Message* message);
+
+  // changes.cc
+  void On(Configured& event);
+  void On(RoutesChanged& event);
+  void On(WorkerOffers& event);
+  void AskAgain(Message* message);
+  void AskAllAgain();
+  void ShortenDelays(Transport* transport);
+  void SetTotal(Slots* slots, uint32_t total);
 
   // deadlines.cc
   void On(Opened& event);

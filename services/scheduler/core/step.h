@@ -123,7 +123,11 @@
 // those too who are not due yet (Activation.waiting). One that fails is left to the next round.
 // With confirm_delay_cleared, whom they may name is told of success later.
 //
-// Not here yet: changes of Config while running.
+// Changes while mail waits (Configured, RoutesChanged): whatever waits is taken out of where it
+// waits and asked again, O(recipients in memory); a destination where nothing runs is forgotten
+// with it, windows and all, as Postfix forgets them. Deliveries that run, notices and dead
+// destinations stay. A transport that no worker offers any more: mail that goes on being routed
+// there waits transport_retry_ms, as for a worker that is late.
 #pragma once
 
 #include <cstdint>

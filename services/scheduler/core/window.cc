@@ -36,6 +36,11 @@ void Window::Succeeded(const TransportLimits& limits, int busy) {
   if (limit > 0) size_ = std::min(size_, limit);
 }
 
+void Window::Adopt(const TransportLimits& limits) {
+  const int limit = limits.destination_concurrency_limit;
+  if (limit > 0) size_ = std::min(size_, limit);
+}
+
 bool Window::Failed(const TransportLimits& limits) {
   if (dead()) return false;
   failed_cohorts_ += 1.0 / size_;

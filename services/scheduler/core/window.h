@@ -24,6 +24,8 @@ class Window {
   bool Failed(const TransportLimits& limits);
   // A dead destination is tried again: as many as are busy, or as at the start.
   void Revive(const TransportLimits& limits, int busy);
+  // The limits have changed.
+  void Adopt(const TransportLimits& limits);
 
  private:
   int size_;
