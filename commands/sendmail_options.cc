@@ -244,6 +244,12 @@ absl::Status Check(const SendmailRequest& request) {
   if (request.probe && request.recipients_in_header) {
     return Wrong("-t option cannot be used with -bv");
   }
+  const bool submits =
+      request.mode == SendmailMode::kSubmit && request.queue_id.empty() && request.site.empty();
+  if (request.probe && submits) {
+    if (request.verbose == 1) return Wrong("-v option cannot be used with -bv");
+    if (request.notify != 0) return Wrong("-N option cannot be used with -bv");
+  }
   if (request.operands.empty() || request.mode == SendmailMode::kNothing) return absl::OkStatus();
   if (request.mode != SendmailMode::kSubmit) {
     return Wrong(Concat(SendmailModeName(request.mode), " mode requires no recipient"));

@@ -19,7 +19,9 @@ namespace postfleet::commands {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
-constexpr uint32_t kTrace = 1024;  // of trace_flags
+// Of trace_flags.
+constexpr uint32_t kProbe = 512;
+constexpr uint32_t kTrace = 1024;
 
 // As passwd(5) and mail programs have it: up to the first comma, & is the login name.
 std::string FullNameOf(const passwd& user) {
@@ -66,7 +68,7 @@ class Submission {
     }
     if (verp_ && sender_.empty()) return Fatal("-V option requires non-null sender address");
     const int status = Post(descriptor);
-    if (status == EX_OK && IsTraced()) {
+    if (status == EX_OK && TraceFlags() != 0) {
       console_.Write(Concat("Mail Delivery Status Report will be mailed to <", sender_, ">.\n"));
     }
     return status;
@@ -74,7 +76,9 @@ class Submission {
 
  private:
   // One -v asks for a report, more for what this program does.
-  bool IsTraced() const { return request_.verbose == 1; }
+  uint32_t TraceFlags() const {
+    return (request_.probe ? kProbe : 0) | (request_.verbose == 1 ? kTrace : 0);
+  }
 
   // Of the sender, in whose name it is.
   int Fatal(std::string_view text) {
@@ -117,7 +121,7 @@ class Submission {
     if (!request_.encoding.empty()) {
       Add(maildrop::kAttribute, Concat("encoding=", request_.encoding));
     }
-    if (IsTraced()) Add(maildrop::kAttribute, Concat("trace_flags=", kTrace));
+    if (TraceFlags() != 0) Add(maildrop::kAttribute, Concat("trace_flags=", TraceFlags()));
     if (verp_) Add(maildrop::kVerp, *verp_);
     for (const std::string& operand : request_.operands) {
       std::vector<std::string> addresses = ReadAddresses(operand, tokens_max_);
@@ -148,6 +152,27 @@ class Submission {
       return EX_UNAVAILABLE;
     }
     AddEnvelope();
+    const int taken = request_.probe ? AddProbe() : TakeText(descriptor, *postdrop);
+    if (taken != EX_OK) return taken;
+    Add(maildrop::kEnd, "");
+    Flush(*postdrop);
+    return Judge(postdrop->Commit());
+  }
+
+  // Nothing is read: a probe says itself what it is.
+  int AddProbe() {
+    Add(maildrop::kText, Concat("From: ", sender_));
+    Add(maildrop::kText, "Subject: probe");
+    Add(maildrop::kTextPart, "To:");
+    for (size_t i = 0; i < request_.operands.size(); ++i) {
+      const bool is_last = i + 1 == request_.operands.size();
+      Add(maildrop::kText, Concat("\t", request_.operands[i], is_last ? "" : ","));
+    }
+    Add(maildrop::kExtracted, "");
+    return EX_OK;
+  }
+
+  int TakeText(int descriptor, PostdropProcess& postdrop) {
     SendmailText text(TextOptions());
     char bytes[kReadBytes];
     ssize_t size = 0;
@@ -156,7 +181,7 @@ class Submission {
       if (size < 0)
         return Fatal(Concat("error reading input: ", std::string_view(strerror(errno))));
       text.Take({bytes, static_cast<size_t>(size)}, &records_);
-      Flush(*postdrop);
+      Flush(postdrop);
     }
     text.Finish(&records_);
     if (!text.header_status().ok()) return Fatal(std::string(text.header_status().message()));
@@ -165,9 +190,7 @@ class Submission {
     }
     Add(maildrop::kExtracted, "");
     for (const std::string& address : text.recipients()) AddRecipient(address);
-    Add(maildrop::kEnd, "");
-    Flush(*postdrop);
-    return Judge(postdrop->Commit());
+    return EX_OK;
   }
 
   void Flush(PostdropProcess& postdrop) {
@@ -210,10 +233,6 @@ int SubmitMail(const SendmailRequest& request, const config::Config& config, int
                Console& console) {
   absl::StatusOr<std::optional<std::string>> verp = ReadVerp(request, config);
   if (!verp.ok()) return console.Fatal(verp.status());
-  if (request.probe) {
-    console.NotSupported("option -bv");
-    return EX_UNAVAILABLE;
-  }
   return Submission(request, config, *std::move(verp), console).Run(descriptor);
 }
 

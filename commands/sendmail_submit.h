@@ -2,12 +2,12 @@
 // postdrop. Works whether or not the mail system runs.
 //
 // Exit status 0: the mail is on disk. 75 (EX_TEMPFAIL) after an error, as Postfix; 69
-// (EX_UNAVAILABLE) where the installation is at fault (postdrop says what to do), and for what is
-// not supported; 71 (EX_OSERR) where the user has no name. Until the end nothing is kept, so a mail
-// that is interrupted was not sent.
+// (EX_UNAVAILABLE) where the installation is at fault (postdrop says what to do); 71 (EX_OSERR)
+// where the user has no name. Until the end nothing is kept, so a mail that is interrupted was not
+// sent.
 //
-// Not supported, and said so: -bv, which would need delivery agents that verify, and -XV. -v is a
-// warning: the mail goes, no report comes.
+// With -bv nothing is read: a probe goes the mail's way, is delivered nowhere, and a report says
+// what would become of each recipient.
 #pragma once
 
 #include "commands/console.h"

@@ -108,6 +108,8 @@ TEST_F(SendmailTest, WrongFormsAreRefusedInPostfixsWords) {
       {{"-t", "-bp"}, "-t can be used only in delivery mode"},
       {{"-bh", "-t"}, "-t can be used only in delivery mode"},
       {{"-bv", "-t"}, "-t option cannot be used with -bv"},
+      {{"-bv", "-v", "x"}, "-v option cannot be used with -bv"},
+      {{"-bv", "-Nnever", "x"}, "-N option cannot be used with -bv"},
       {{"-bz"}, "unsupported: -bz"},
       {{"-n", "-bp"}, "-n option not supported"},
   };

@@ -16,14 +16,17 @@ const auto kNever = [] { return false; };
 // A syslogd that was started at `path`.
 class Syslogd {
  public:
-  explicit Syslogd(const std::string& path) : fd_(socket(AF_UNIX, SOCK_DGRAM, 0)) {
+  explicit Syslogd(const std::string& path) : path_(path), fd_(socket(AF_UNIX, SOCK_DGRAM, 0)) {
     unlink(path.c_str());
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     path.copy(address.sun_path, sizeof(address.sun_path) - 1);
     EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   }
-  ~Syslogd() { close(fd_); }
+  ~Syslogd() {
+    close(fd_);
+    unlink(path_.c_str());
+  }
 
   std::string Next() {
     char datagram[4096];
@@ -32,10 +35,12 @@ class Syslogd {
   }
 
  private:
+  const std::string path_;
   const int fd_;
 };
 
-std::string SocketPath() { return testing::TempDir() + "/log." + std::to_string(getpid()); }
+// Not in TempDir(), whose name may be longer than a socket's may (107 bytes).
+std::string SocketPath() { return "/tmp/log-sink-test." + std::to_string(getpid()); }
 
 TEST(LogSink, SyslogGetsADatagramForEachLine) {
   Syslogd syslogd(SocketPath());

@@ -217,6 +217,11 @@ void DeliveryService::StartDelivery(scheduler::v1::Delivery delivery, rpc::Paylo
   Generation& generation = generations_.back();
   const auto agent = generation.agents.find(delivery.transport());
   if (agent == generation.agents.end()) return Refuse(delivery, "mail transport unavailable");
+  // A notice about a probe is none.
+  const bool is_probe = delivery.envelope().probe() && !delivery.recipients().empty();
+  if (is_probe && !agent->second->ServesProbes()) {
+    return Refuse(delivery, "this transport cannot verify an address");
+  }
   if (draining_) return;
   const uint64_t id = ++last_attempt_id_;
   ++generation.running;
@@ -284,6 +289,10 @@ bool DeliveryService::PassOn(uint64_t attempt_id, AttemptResult* result) {
   const auto agent = agents.find(delivery.transport());
   if (agent == agents.end()) {
     DeferAll(delivery, "mail transport unavailable", &result->result);
+    return false;
+  }
+  if (delivery.envelope().probe() && !agent->second->ServesProbes()) {
+    DeferAll(delivery, "this transport cannot verify an address", &result->result);
     return false;
   }
   Count(running.transport, result->result);

@@ -101,6 +101,7 @@ class PassingAgent : public Agent {
     answer.passed_on = std::move(attempt);
     done(std::move(answer));
   }
+  bool ServesProbes() const override { return true; }
   void Cancel(uint64_t) override {}
   void CloseIdle() override {}
 };
@@ -324,6 +325,30 @@ TEST_F(DeliveryServiceTest, WhatAnAgentPassesOnIsOneDeliveryStill) {
   using Statuses = std::map<uint32_t, std::string>;
   EXPECT_EQ(deliver("reads"), (Statuses{{0, "5.1.1"}, {1, "2.0.0"}}));
   EXPECT_EQ(deliver("nowhere"), (Statuses{{0, "5.1.1"}, {1, "4.3.0"}}));
+}
+
+TEST_F(DeliveryServiceTest, AProbeIsNeverGivenToAnAgentThatKnowsNone) {
+  scheduler::v1::WorkResponse work;
+  Add("reads", "Q1", &work)->mutable_envelope()->set_probe(true);
+  scheduler_.Send(work);
+  const scheduler::v1::DeliveryResult result = Result();
+  ASSERT_EQ(result.outcomes_size(), 1);
+  EXPECT_EQ(result.outcomes(0).action(), Outcome::ACTION_DEFERRED);
+  EXPECT_EQ(result.outcomes(0).text(), "this transport cannot verify an address");
+}
+
+TEST_F(DeliveryServiceTest, AProbeIsPassedOnOnlyToAnAgentThatKnowsProbes) {
+  scheduler::v1::WorkResponse work;
+  scheduler::v1::Delivery* delivery = Add("passes", "Q1", &work);
+  delivery->set_nexthop("reads");
+  delivery->add_recipients()->set_number(1);
+  delivery->mutable_envelope()->set_probe(true);
+  scheduler_.Send(work);
+  const scheduler::v1::DeliveryResult result = Result();
+  ASSERT_EQ(result.outcomes_size(), 2);
+  for (const Outcome& outcome : result.outcomes()) {
+    EXPECT_NE(outcome.action(), Outcome::ACTION_SENT) << outcome.recipient_number();
+  }
 }
 
 TEST_F(DeliveryServiceTest, WhatWasPassedOnCanBeCancelled) {

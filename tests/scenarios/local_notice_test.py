@@ -140,7 +140,7 @@ class Side:
         for message in self.notices.messages:
             text = message.content.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace")
             found = re.findall(r"^Subject: case (\S+)$", text, re.MULTILINE)
-            told[found[-1]].append(self._plain(f"{message.sender} -> {message.recipients}\n{_in_order(text)}"))
+            told[found[-1]].append(self._plain(f"{message.sender} -> {message.recipients}\n{in_order(text)}"))
         for queue_id, text in re.findall(r"bounce\[\d+\]: (\w+): (.*)", log):
             if queue_id in cases:
                 told[cases[queue_id]].append(self._plain(f"bounce: {text}"))
@@ -152,7 +152,7 @@ class Side:
         return re.sub(r"\w{3}, +\d+ \w{3} \d{4} \d\d:\d\d:\d\d \+0000(?: \(UTC\))?", "DATE", text)
 
 
-def _in_order(text):
+def in_order(text):
     """With the paragraphs about recipients in the order of their text."""
     def put(match):
         return "".join(sorted(re.findall(r"(?s).+?\n\n", match.group())))

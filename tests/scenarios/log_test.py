@@ -13,6 +13,7 @@ import smtp_client
 from deadlines import wait_until
 from harness import Instance
 from smtp_peer import RecordingServer
+from stock import MASTER_CF
 
 _CONTENT = b"Message-Id: <one@sender.example>\nSubject: x\n\nbody\n"
 
@@ -23,10 +24,10 @@ class Log(unittest.TestCase):
     def setUp(self):
         self.folder = self.enterContext(machine.folder())
 
-    def instance(self, **parameters):
+    def instance(self, master_cf=MASTER_CF, **parameters):
         return self.enterContext(Instance(self.folder, {
             "virtual_mailbox_domains": "box.example", "virtual_mailbox_maps": "inline:{ r@box.example=r/ }",
-            **parameters}, oracle=False))
+            **parameters}, master_cf, oracle=False))
 
     def test_json_has_the_facts_of_postfixs_lines(self):
         with RecordingServer() as peer:
@@ -54,6 +55,22 @@ class Log(unittest.TestCase):
         self.assertEqual([reject["stage"], reject["client"], reject["to"], reject["helo"], reject["proto"]],
                          ["RCPT", "localhost[127.0.0.1]", "no@box.example", "client.example", "ESMTP"])
         self.assertEqual([reject["code"], reject["text"][:7]], [550, "5.1.1 <"])
+
+    def test_json_has_the_facts_of_local_mail_pipes_and_the_queue_manager(self):
+        mta = self.instance(postfleet_log_format="json", transport_maps="inline:{ p.example=prog: }",
+                            master_cf=MASTER_CF + "prog unix - n n - - pipe user=daemon argv=/nonexistent/command\n")
+        done = subprocess.run([machine.bin_folder() / "sendmail", "-f", "s@sender.example", "x@p.example"],
+                              input=_CONTENT, env={"MAIL_CONFIG": str(mta.config), "PATH": "/usr/bin"}, check=False, timeout=30)
+        self.assertEqual(done.returncode, 0)
+        mta.wait_for_log(r'"event":"delivery"')
+        found = {}
+        for line in map(json.loads, mta.log().splitlines()):
+            found.setdefault(line.get("event"), line)
+        self.assertEqual([found["pickup"]["uid"], found["pickup"]["from"]], [os.getuid(), "s@sender.example"])
+        self.assertEqual(found["message_id"]["queue_id"], found["pickup"]["queue_id"])
+        self.assertEqual([found["command_not_run"]["command"], found["command_not_run"]["text"]],
+                         ["/nonexistent/command", "No such file or directory"])
+        self.assertEqual(found["delivery"]["process"], "postfix/pipe")
 
     def test_json_is_valid_whatever_a_client_says(self):
         mta = self.instance(postfleet_log_format="json", mynetworks="127.0.0.9")

@@ -105,6 +105,7 @@ CASES = [
     (["-bs", "a"], PLAIN),
     (["-bd", "a"], PLAIN),
     (["-bv", "-t", "a"], PLAIN),
+    (["-bv"], PLAIN),
     (["-I", "a"], PLAIN),
     (["-f"], PLAIN),
     (["-C", "/nonexistent", "a"], PLAIN),

@@ -1,4 +1,4 @@
-"""What `sendmail -v` reports by mail and what `sendmail -XV` makes of senders, beside real Postfix."""
+"""What `sendmail -v` and `sendmail -bv` report by mail and what `sendmail -XV` makes of senders, beside real Postfix."""
 
 import contextlib
 import re
@@ -81,6 +81,27 @@ class Reports(unittest.TestCase):
         self.compare(["-v", "-f", "", "box@box.test"], TEXT, {"box": 1})
         for side in self.sides:
             side.mta.wait_for_log("removed")
+
+    def test_probe_is_delivered_nowhere_and_reported(self):
+        _, output, _ = self.compare(
+            ["-bv", "-f", "s@box.test", "box@box.test", "nosuch@box.test", "a@y.test", "b@d.test", "c@e.test"], TEXT, {"s": 1})
+        self.assertEqual(output, "Mail Delivery Status Report will be mailed to <s@box.test>.\n")
+        for side in self.sides:
+            self.assertEqual(list((side.mta.mail / "box").glob("new/*")), [])
+            self.assertEqual(len(re.findall(r"status=deliverable", side.mta.log())), 2)
+            self.assertEqual(len(re.findall(r"status=undeliverable", side.mta.log())), 3)
+
+    def test_probe_names_its_recipients_as_they_were_given(self):
+        self.compare(["-bv", "-f", "s@box.test", "two", "Box Name <box@box.test>", "two,box@box.test"], TEXT, {"s": 1})
+
+    def test_probe_goes_with_no_report_of_delivery(self):
+        self.compare(["-bv", "-v", "-f", "s@box.test", "box@box.test"], TEXT, {})
+
+    def test_probe_of_nobody_is_told_to_nobody(self):
+        self.compare(["-bv", "-f", "", "box@box.test"], TEXT, {})
+        for side in self.sides:
+            side.mta.wait_for_log("removed")
+            self.assertEqual(list((side.mta.mail / "box").glob("new/*")), [])
 
     def test_verp_sender_names_the_recipient(self):
         for arguments in VERP_FORMS:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <set>
 #include <vector>
 
 #include "libs/base/concat.h"
@@ -156,8 +157,9 @@ class Notice {
   const std::string sender_;
   const std::string boundary_;
   std::deque<queue::v1::BouncedRecipient> parts_;
-  std::vector<const queue::v1::BouncedRecipient*> told_;  // of the delivery, or of parts_
-  size_t untold_ = 0;                                     // parts that are only counted
+  std::vector<const queue::v1::BouncedRecipient*> told_;   // of the delivery, or of parts_
+  std::set<const queue::v1::BouncedRecipient*> of_lists_;  // whose original is not to be told
+  size_t untold_ = 0;                                      // parts that are only counted
   size_t detail_ = kDetailBytes[0];
   size_t listed_ = 0;
   std::string out_;
@@ -193,6 +195,7 @@ void Notice::Tell(const queue::v1::BouncedRecipient& bounced) {
     *part.mutable_recipient() = bounced.recipient();
     part.mutable_recipient()->set_address(said.address());
     part.mutable_recipient()->set_original_address(said.original_address());
+    if (said.original_address().empty()) of_lists_.insert(&part);
     part.mutable_outcome()->set_action(IsReport(request_.kind) ? said.action() : outcome.action());
     part.mutable_outcome()->set_status(said.status());
     part.mutable_outcome()->set_text(said.text());
@@ -288,8 +291,11 @@ std::string Notice::RecipientReport(const queue::v1::BouncedRecipient& bounced,
                                     size_t detail) const {
   const mail::v1::Outcome& outcome = bounced.outcome();
   const std::string address = Quoted(bounced.recipient().address());
-  std::string report = Concat("Final-Recipient: ", AddressType(address), "; ", address,
-                              "\nOriginal-Recipient: ", OriginalRecipient(bounced.recipient()),
+  const std::string original =
+      of_lists_.contains(&bounced)
+          ? ""
+          : Concat("\nOriginal-Recipient: ", OriginalRecipient(bounced.recipient()));
+  std::string report = Concat("Final-Recipient: ", AddressType(address), "; ", address, original,
                               "\nAction: ", ActionOf(request_.kind, outcome),
                               "\nStatus: ", mail::PrintableText(outcome.status(), 20), "\n");
   if (!outcome.remote_mta().empty()) {

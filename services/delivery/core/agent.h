@@ -59,6 +59,9 @@ class Agent {
  public:
   virtual ~Agent() = default;
   virtual void Start(std::unique_ptr<Attempt> attempt) = 0;
+  // It knows probes (Envelope.probe, `sendmail -bv`): it finds out whether it would deliver, and
+  // says so, without delivering anything. Others are never given one.
+  virtual bool ServesProbes() const { return false; }
   // The scheduler has no use for it any more: end it unless the final dot may have been sent. It is
   // answered all the same; recipients that were not served are deferred, 4.3.2. An unknown id is
   // ignored.

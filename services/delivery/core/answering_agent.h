@@ -29,6 +29,7 @@ class AnsweringAgent final : public Agent {
         clock_(clock) {}
 
   void Start(std::unique_ptr<Attempt> attempt) override;
+  bool ServesProbes() const override { return true; }
   void Cancel(uint64_t) override {}
   void CloseIdle() override {}
 

@@ -18,7 +18,15 @@ using maillog::NumberText;
 // "x y"@d: as a log reader would give it back to a command.
 std::string Quoted(const std::string& address) { return mail::SplitAddress(address).ToSmtp(); }
 
-std::string_view StatusWord(mail::v1::Outcome::Action action) {
+bool IsProbe(const mail::v1::Recipient& recipient) {
+  return (recipient.dsn_notify() & mail::kNotifyFlagProbe) != 0;
+}
+
+std::string_view StatusWord(const mail::v1::Recipient& recipient,
+                            mail::v1::Outcome::Action action) {
+  if (IsProbe(recipient)) {
+    return action == mail::v1::Outcome::ACTION_SENT ? "deliverable" : "undeliverable";
+  }
   switch (action) {
     case mail::v1::Outcome::ACTION_SENT:
       return "sent";
@@ -58,13 +66,16 @@ Line MakeLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
 Line RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
                    std::string_view relay, const AttemptTimes& times,
                    const mail::v1::Outcome& outcome) {
-  return MakeLine(queue_id, recipient, relay, times, outcome, StatusWord(outcome.action()));
+  return MakeLine(queue_id, recipient, relay, times, outcome,
+                  StatusWord(recipient, outcome.action()));
 }
 
 Line LineAndFinalOutcome(std::string_view queue_id, const mail::v1::Recipient& recipient,
                          std::string_view relay, const AttemptTimes& times, bool soft_bounce,
                          mail::v1::Outcome* outcome) {
-  if (!soft_bounce || outcome->action() != mail::v1::Outcome::ACTION_BOUNCED) {
+  const bool is_softened =
+      soft_bounce && outcome->action() == mail::v1::Outcome::ACTION_BOUNCED && !IsProbe(recipient);
+  if (!is_softened) {
     Line line = RecipientLine(queue_id, recipient, relay, times, *outcome);
     constexpr uint32_t kTold = mail::v1::NOTIFY_FLAG_SUCCESS | mail::kNotifyFlagToldHere;
     if (relay == "none" || (recipient.dsn_notify() & kTold) == 0) return line;

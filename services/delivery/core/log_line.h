@@ -25,7 +25,8 @@ struct AttemptTimes {
   size_t connection_use = 0;
 };
 
-// `relay` is "none", "host[address]:port", "virtual".
+// `relay` is "none", "host[address]:port", "virtual". Of a probe (kNotifyFlagProbe) the line says
+// status=deliverable or undeliverable.
 maillog::Line RecipientLine(std::string_view queue_id, const mail::v1::Recipient& recipient,
                             std::string_view relay, const AttemptTimes& times,
                             const mail::v1::Outcome& outcome);

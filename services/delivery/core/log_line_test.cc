@@ -1,6 +1,6 @@
 #include "services/delivery/core/log_line.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "libs/mail/notify.h"
 
@@ -74,6 +74,26 @@ TEST(RecipientLine, SoftBounceDefersWhatWouldReturn) {
   EXPECT_EQ(outcome.status(), "4.1.1");
   LineAndFinalOutcome("4fX", recipient, "none", {}, false, &hard);
   EXPECT_EQ(hard.action(), mail::v1::Outcome::ACTION_BOUNCED);
+}
+
+TEST(RecipientLine, OfAProbeSaysWhetherItCouldBeDelivered) {
+  mail::v1::Recipient recipient;
+  recipient.set_address("a@b");
+  recipient.set_dsn_notify(mail::kNotifyFlagProbe | mail::kNotifyFlagToldHere);
+  mail::v1::Outcome outcome = Sent();
+  EXPECT_THAT(
+      std::string(LineAndFinalOutcome("4fX", recipient, "virtual", {}, true, &outcome).text()),
+      testing::HasSubstr("status=deliverable (250 2.0.0 Ok"));
+  for (const auto action :
+       {mail::v1::Outcome::ACTION_BOUNCED, mail::v1::Outcome::ACTION_DEFERRED}) {
+    outcome = Sent();
+    outcome.set_action(action);
+    EXPECT_THAT(
+        std::string(LineAndFinalOutcome("4fX", recipient, "virtual", {}, true, &outcome).text()),
+        testing::HasSubstr("status=undeliverable (250 2.0.0 Ok"));
+    EXPECT_EQ(outcome.action(), action);
+    EXPECT_EQ(outcome.success_text(), "delivery via virtual: 250 2.0.0 Ok: queued as 12345");
+  }
 }
 
 TEST(FinalOutcome, NamesTheRelayWhereTheSenderIsToldOfSuccess) {

@@ -5,6 +5,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/mail/address.h"
+#include "libs/mail/notify.h"
 #include "services/delivery/core/mbox_contents.h"
 #include "services/delivery/local/command_step.h"
 #include "services/delivery/local/mailbox_step.h"
@@ -150,10 +151,16 @@ bool LocalAgent::Take(uint64_t id, Running& running, Step step) {
       return false;
     case Step::Kind::kMailbox:
     case Step::Kind::kFile:
-      WriteMailbox(id, running, std::move(step));
-      return false;
     case Step::Kind::kCommand:
-      RunCommand(id, running, std::move(step));
+      if (running.is_probe()) {
+        running.expansion->OnDone(Tell(running, step.party, ProbeOutcome(step)).action());
+        return true;
+      }
+      if (step.kind == Step::Kind::kCommand) {
+        RunCommand(id, running, std::move(step));
+      } else {
+        WriteMailbox(id, running, std::move(step));
+      }
       return false;
     case Step::Kind::kPassOn:
       maillog::Info(options_.program, Fact("queue_id", running.attempt->delivery.queue_id()),
@@ -229,10 +236,12 @@ void LocalAgent::OnPart(uint64_t id, const Party& party, Outcome outcome) {
 Outcome LocalAgent::Tell(Running& running, const Party& party, Outcome outcome) {
   running.times.end_ms = world_.clock->WallMillis();
   if (status_filter_ != nullptr) status_filter_->Apply(&outcome);
-  maillog::Write(
-      options_.program,
-      LineAndFinalOutcome(running.attempt->delivery.queue_id(), party.recipient, options_.service,
-                          running.times, options_.soft_bounce, &outcome));
+  mail::v1::Recipient told = party.recipient;
+  // Of a probe all parts are told, those of lists too.
+  if (running.is_probe()) told.set_dsn_notify(running.recipient_at_work().dsn_notify());
+  maillog::Write(options_.program,
+                 LineAndFinalOutcome(running.attempt->delivery.queue_id(), told, options_.service,
+                                     running.times, options_.soft_bounce, &outcome));
   if (!running.outcome || Weight(outcome.action()) > Weight(running.outcome->action())) {
     running.outcome = outcome;
   }
@@ -242,7 +251,7 @@ Outcome LocalAgent::Tell(Running& running, const Party& party, Outcome outcome) 
 
 void LocalAgent::KeepPart(Running& running, const mail::v1::Recipient& part,
                           const Outcome& outcome) {
-  if (outcome.action() == Outcome::ACTION_SENT) return;
+  if (outcome.action() == Outcome::ACTION_SENT && !running.is_probe()) return;
   if (running.parts.size() == kPartsMax) {
     ++running.parts_more;
     return;
@@ -252,7 +261,8 @@ void LocalAgent::KeepPart(Running& running, const mail::v1::Recipient& part,
   kept->set_original_address(part.original_address());
   kept->set_action(outcome.action());
   kept->set_status(outcome.status());
-  kept->set_text(outcome.text());
+  const bool is_reported = running.is_probe() && !outcome.success_text().empty();
+  kept->set_text(is_reported ? outcome.success_text() : outcome.text());
   kept->set_remote_mta(outcome.remote_mta());
   kept->set_diagnostic(outcome.diagnostic());
 }
@@ -278,6 +288,7 @@ void LocalAgent::PrepareForwards(Running& running) {
 
 void LocalAgent::Forward(uint64_t id) {
   Running& running = *Find(id);
+  if (running.is_probe()) return TellOfForwards(id, running);
   if (running.forwards_sent == running.forwards.size()) return EndRecipient(id);
   const Forwarding& forwarding = running.forwards[running.forwards_sent++];
   if (world_.forwarder == nullptr) {
@@ -295,6 +306,7 @@ void LocalAgent::Forward(uint64_t id) {
   mail.recipients = forwarding.recipients;
   for (size_t i = 0; i < mail.recipients.size(); ++i) {
     mail.recipients[i].set_number(static_cast<uint32_t>(i));
+    mail.recipients[i].set_dsn_notify(mail.recipients[i].dsn_notify() & ~mail::kNotifyFlagsWithin);
     if (mail.recipients[i].original_address() == mail.recipients[i].address()) {
       mail.recipients[i].clear_original_address();
     }
@@ -309,6 +321,19 @@ void LocalAgent::Forward(uint64_t id) {
                                                                      const std::string& queue_id) {
                              if (!alive.expired()) OnForwarded(id, status, queue_id);
                            });
+}
+
+// POSTFIX deliver_indirect: a probe follows nobody to another delivery.
+void LocalAgent::TellOfForwards(uint64_t id, Running& running) {
+  for (const Forwarding& forwarding : running.forwards) {
+    for (const mail::v1::Recipient& recipient : forwarding.recipients) {
+      Party party;
+      party.recipient = recipient;
+      Tell(running, party,
+           Make(Outcome::ACTION_SENT, "2.0.0", Concat("forwards to ", recipient.address())));
+    }
+  }
+  EndRecipient(id);
 }
 
 void LocalAgent::OnForwarded(uint64_t id, const absl::Status& status, const std::string& queue_id) {
@@ -351,7 +376,8 @@ void LocalAgent::Complete(Running& running, const mail::v1::Recipient& recipient
   Outcome& outcome = *running.outcome;
   outcome.set_recipient_number(recipient.number());
   const Outcome::Success success = running.expansion->success();
-  if (success != Outcome::SUCCESS_UNSPECIFIED && outcome.action() != Outcome::ACTION_DEFERRED) {
+  if (success != Outcome::SUCCESS_UNSPECIFIED && outcome.action() != Outcome::ACTION_DEFERRED &&
+      !running.is_probe()) {
     outcome.set_success(success);
     const std::string text = Concat("delivery via ", options_.service, ": alias expanded");
     if (outcome.action() == Outcome::ACTION_SENT) {
@@ -360,9 +386,10 @@ void LocalAgent::Complete(Running& running, const mail::v1::Recipient& recipient
       outcome.set_success_text(text);
     }
   }
-  const bool is_itself = running.parts.size() == 1 && outcome.action() != Outcome::ACTION_SENT &&
-                         running.parts[0].address() == recipient.address();
-  if (is_itself || outcome.action() == Outcome::ACTION_SENT) return;
+  const bool is_told = outcome.action() != Outcome::ACTION_SENT || running.is_probe();
+  const bool is_itself =
+      running.parts.size() == 1 && is_told && running.parts[0].address() == recipient.address();
+  if (is_itself || !is_told) return;
   *outcome.mutable_parts() = std::move(running.parts);
   outcome.set_parts_more(running.parts_more);
 }

@@ -52,6 +52,7 @@ class LocalAgent : public Agent {
   LocalAgent(LocalOptions options, LocalWorld world);
 
   void Start(std::unique_ptr<Attempt> attempt) override;
+  bool ServesProbes() const override { return true; }
   void Cancel(uint64_t delivery_id) override;
   void CloseIdle() override {}
 
@@ -75,6 +76,11 @@ class LocalAgent : public Agent {
     bool is_passed = false;
     uint64_t action = 0;
     bool is_cancelled = false;
+
+    bool is_probe() const { return attempt->delivery.envelope().probe(); }
+    const mail::v1::Recipient& recipient_at_work() const {
+      return attempt->delivery.recipients(recipient);
+    }
   };
 
   void ReadHeader(uint64_t id);
@@ -91,6 +97,7 @@ class LocalAgent : public Agent {
   void OnPart(uint64_t id, const Party& party, mail::v1::Outcome outcome);
   void PrepareForwards(Running& running);
   void Forward(uint64_t id);
+  void TellOfForwards(uint64_t id, Running& running);
   void OnForwarded(uint64_t id, const absl::Status& status, const std::string& queue_id);
   void EndRecipient(uint64_t id);
   // What becomes of the recipient as a whole.

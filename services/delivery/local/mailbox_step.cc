@@ -162,4 +162,18 @@ Outcome MailboxOutcome(const Step& step, const ActionFailure& failure) {
               text);
 }
 
+Outcome ProbeOutcome(const Step& step) {
+  std::string text = "delivers to mailbox";
+  if (step.kind == Step::Kind::kCommand) {
+    text = Concat("delivers to command: ", step.text);
+  } else if (step.kind == Step::Kind::kFile) {
+    text = Concat("delivers to file: ", step.text);
+  } else if (IsMaildir(step)) {
+    text = "delivers to maildir";
+  }
+  Outcome outcome = Make(Outcome::ACTION_SENT, "2.0.0", text);
+  outcome.set_success(Outcome::SUCCESS_DELIVERED);
+  return outcome;
+}
+
 }  // namespace postfleet::delivery

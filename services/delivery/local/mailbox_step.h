@@ -28,4 +28,7 @@ void LogMailboxTrouble(const LocalOptions& options, const Step& step, const Acti
 
 mail::v1::Outcome MailboxOutcome(const Step& step, const ActionFailure& failure);
 
+// What a probe is told where it would go into a mailbox, a file or a command.
+mail::v1::Outcome ProbeOutcome(const Step& step);
+
 }  // namespace postfleet::delivery

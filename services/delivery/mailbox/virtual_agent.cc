@@ -45,6 +45,13 @@ Outcome Failed(const absl::Status& status) {
                      Concat("mail system error: ", std::string(status.message())));
 }
 
+Outcome Deliverable(const Mailbox& mailbox) {
+  Outcome outcome = MakeOutcome(Outcome::ACTION_SENT, "2.0.0",
+                                mailbox.is_mbox ? "delivers to mailbox" : "delivers to maildir");
+  outcome.set_success(Outcome::SUCCESS_DELIVERED);
+  return outcome;
+}
+
 }  // namespace
 
 std::string MailboxHeader(const std::string& sender, const mail::v1::Recipient& recipient) {
@@ -156,6 +163,10 @@ privileged::Request VirtualAgent::RequestFor(Running& running) {
       continue;
     }
     Mailbox& mailbox = std::get<Mailbox>(found);
+    if (delivery.envelope().probe()) {
+      Decide(running, i, Deliverable(mailbox));
+      continue;
+    }
     if (mailbox.is_mbox) {
       running.mboxes.emplace_back(i, std::move(mailbox));
       continue;

@@ -42,6 +42,7 @@ class VirtualAgent : public Agent {
                std::shared_ptr<UserActions> actions, const Clock& clock = SystemClock());
 
   void Start(std::unique_ptr<Attempt> attempt) override;
+  bool ServesProbes() const override { return true; }
   void Cancel(uint64_t delivery_id) override;
   void CloseIdle() override {}
 

@@ -15,6 +15,8 @@ namespace postfleet::delivery {
 namespace {
 
 using mail::v1::Outcome;
+using maillog::Event;
+using maillog::Fact;
 
 // Of a command's output, in the words of a delivery.
 constexpr size_t kSaidBytesMax = 100;
@@ -161,6 +163,14 @@ std::string PipeAgent::Header(const scheduler::v1::Delivery& delivery) const {
   return header;
 }
 
+Outcome PipeAgent::Deliverable(const std::string& command) const {
+  Outcome outcome =
+      MakeOutcome(Outcome::ACTION_SENT, "2.0.0", Concat("delivers to command: ", command));
+  outcome.set_success(options_.service.final_delivery ? Outcome::SUCCESS_DELIVERED
+                                                      : Outcome::SUCCESS_RELAYED);
+  return outcome;
+}
+
 void PipeAgent::Run(uint64_t delivery_id) {
   Running& running = running_.at(delivery_id);
   const scheduler::v1::Delivery& delivery = running.attempt->delivery;
@@ -186,6 +196,7 @@ void PipeAgent::Run(uint64_t delivery_id) {
                      ": ", argv.ok() ? "empty command" : std::string(argv.status().message()));
     return Finish(delivery_id, Misconfigured());
   }
+  if (delivery.envelope().probe()) return Finish(delivery_id, Deliverable(argv->front()));
   Command command = {.user = *rights_,
                      .directory = service.directory,
                      .chroot = service.chroot,
@@ -219,15 +230,20 @@ void PipeAgent::OnEnd(uint64_t delivery_id, const CommandEnd& end) {
 void PipeAgent::SayWhyNotRun(const ActionFailure& failure, const std::string& command) const {
   const config::PipeService& service = options_.service;
   const std::string_view why = strerror(failure.error_number);
+  const Fact text("text", why);
+  const Event event("command_not_run");
   if (failure.text == "execvp") {
-    maillog::Info(options_.program, "fatal: pipe_command: execvp ", command, ": ", why);
+    maillog::Info(options_.program, "fatal: pipe_command: execvp ", Fact("command", command), ": ",
+                  text, event);
   } else if (failure.text == "chroot") {
-    maillog::Info(options_.program, "fatal: chroot(", service.chroot, "): ", why);
+    maillog::Info(options_.program, "fatal: chroot(", Fact("chroot", service.chroot), "): ", text,
+                  event);
   } else if (failure.text == "chdir") {
-    maillog::Info(options_.program, "fatal: cannot change directory to \"", service.directory,
-                  "\" for uid=", rights_->uid, " gid=", rights_->gid, ": ", why);
+    maillog::Info(options_.program, "fatal: cannot change directory to \"",
+                  Fact("directory", service.directory), "\" for uid=", Fact("uid", rights_->uid),
+                  " gid=", Fact("gid", rights_->gid), ": ", text, event);
   } else {
-    maillog::Warning(options_.program, failure.text, ": ", why);
+    maillog::Warning(options_.program, failure.text, ": ", text, event);
   }
 }
 

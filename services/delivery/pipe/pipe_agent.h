@@ -38,6 +38,7 @@ class PipeAgent : public Agent {
             const Clock& clock = SystemClock());
 
   void Start(std::unique_ptr<Attempt> attempt) override;
+  bool ServesProbes() const override { return true; }
   void Cancel(uint64_t delivery_id) override;
   void CloseIdle() override {}
 
@@ -61,6 +62,7 @@ class PipeAgent : public Agent {
   void OnEnd(uint64_t delivery_id, const CommandEnd& end);
   void SayWhyNotRun(const ActionFailure& failure, const std::string& command) const;
   mail::v1::Outcome OutcomeOf(const CommandEnd& end, const std::string& command) const;
+  mail::v1::Outcome Deliverable(const std::string& command) const;
   // Of all recipients; the attempt is over. May end this agent.
   void Finish(uint64_t delivery_id, const mail::v1::Outcome& outcome,
               bool contents_damaged = false);

@@ -47,6 +47,7 @@ class SmtpAgent : public Agent {
   ~SmtpAgent() override;
 
   void Start(std::unique_ptr<Attempt> attempt) override;
+  bool ServesProbes() const override { return true; }
   void Cancel(uint64_t delivery_id) override;
   void CloseIdle() override;
 

@@ -262,11 +262,11 @@ class Pickup::Impl {
     const PickupMail& mail = *job.mail;
     if (mail.known() && !std::exchange(job.said, true)) {
       maillog::Info(options_.log_program, maillog::Fact("queue_id", mail.queue_id()),
-                    ": uid=", job.owner, " from=<", ShownSender(mail.envelope().sender), ">");
+                    ": uid=", maillog::Fact("uid", job.owner), " from=<",
+                    maillog::Fact("from", ShownSender(mail.envelope().sender)), ">",
+                    maillog::Event("pickup"));
     }
-    for (const std::string& note : job.mail->TakeNotes()) {
-      maillog::Info("cleanup", mail.queue_id(), ": ", note);
-    }
+    for (const maillog::Line& note : job.mail->TakeNotes()) maillog::Write("cleanup", note);
   }
 
   // The submission id is on disk before the queue can have seen it. False: the job is over.

@@ -138,9 +138,6 @@ PickupMail::Part PickupMail::MakePart() {
 
 absl::Status PickupMail::Finish(std::vector<Part>* parts) {
   if (absl::Status whole = reader_.Finish(); !whole.ok()) return whole;
-  if (envelope().wants_probe) {
-    return absl::InvalidArgumentError("verification of recipients (sendmail -bv) is not supported");
-  }
   cleanup_->Finish(&chunk_);
   if (absl::Status good = CheckContents(); !good.ok()) return good;
   Part last = MakePart();
@@ -159,6 +156,7 @@ absl::Status PickupMail::Finish(std::vector<Part>* parts) {
   out->set_dsn_return(static_cast<mail::v1::Envelope::Return>(in.dsn_return));
   out->set_dsn_envid(in.envelope_id);
   out->set_trace(in.wants_trace);
+  out->set_probe(in.wants_probe);
   out->set_verp_delimiters(in.verp);
   AddRecipients(message);
   const bool header_8bit = cleanup_->header_has_8bit();
@@ -188,21 +186,27 @@ void PickupMail::AddRecipients(queue::v1::NewMessage* message) const {
       continue;
     }
     mail::v1::Recipient* recipient = message->add_recipients();
-    if (given.address != address) recipient->set_original_address(given.address);
+    recipient->set_dsn_orcpt(given.original);
+    if (given.address != address) {
+      recipient->set_original_address(given.address);
+      // As Postfix: notices name what a local user meant, the log what he said.
+      if (given.original.empty()) recipient->set_dsn_orcpt(Concat("rfc822;", address));
+    }
     recipient->set_address(std::move(address));
     recipient->set_dsn_notify(given.notify);
-    recipient->set_dsn_orcpt(given.original);
   }
 }
 
-std::vector<std::string> PickupMail::TakeNotes() {
-  std::vector<std::string> lines;
+std::vector<maillog::Line> PickupMail::TakeNotes() {
+  std::vector<maillog::Line> lines;
   if (cleanup_ == nullptr) return lines;
   for (message::CleanupNote& note : cleanup_->TakeNotes()) {
     if (note.kind == message::CleanupNote::kDefect) continue;
     const bool resent = note.kind == message::CleanupNote::kResentMessageId;
-    lines.push_back(
-        Concat(resent ? "resent-" : "", "message-id=", Printable(std::move(note.text))));
+    lines.push_back(maillog::Line::Of(
+        maillog::Fact("queue_id", queue_id_), ": ", resent ? "resent-" : "", "message-id=",
+        maillog::Fact(resent ? "resent_message_id" : "message_id", Printable(std::move(note.text))),
+        maillog::Event("message_id")));
   }
   return lines;
 }

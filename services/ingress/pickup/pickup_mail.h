@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "libs/base/log_line.h"
 #include "libs/config/config.h"
 #include "libs/maildrop/submission.h"
 #include "libs/message/address_rewriting.h"
@@ -72,7 +73,7 @@ class PickupMail {
   // The envelope has been read: it may be said whose mail it is.
   bool known() const { return cleanup_ != nullptr; }
   // What cleanup logs, since the last call; without the queue id.
-  std::vector<std::string> TakeNotes();
+  std::vector<maillog::Line> TakeNotes();
   // There are parts before the one with the message.
   bool has_chunks() const { return chunks_ > (finished_ ? 1u : 0u); }
 

@@ -50,7 +50,7 @@ class PickupMailTest : public testing::Test {
       taken.status = mail.Take(file.substr(0, piece), &taken.parts);
     }
     if (taken.status.ok()) taken.status = mail.Finish(&taken.parts);
-    taken.notes = mail.TakeNotes();
+    for (const maillog::Line& note : mail.TakeNotes()) taken.notes.push_back(note.text());
     return taken;
   }
 
@@ -92,7 +92,7 @@ TEST_F(PickupMailTest, SaysWhoseMailItIsAndCompletesHeaderAndEnvelope) {
   EXPECT_THAT(mail.recipients(), ElementsAre("a@example.org", "b@x.test"));
   EXPECT_EQ(mail.message().recipients(0).original_address(), "a");
   EXPECT_EQ(mail.message().recipients(1).original_address(), "");
-  EXPECT_THAT(mail.notes, ElementsAre("message-id=<ID@mta.example>"));
+  EXPECT_THAT(mail.notes, ElementsAre("ID: message-id=<ID@mta.example>"));
 }
 
 TEST_F(PickupMailTest, IsTheSameInAnyPieces) {
@@ -150,9 +150,20 @@ TEST_F(PickupMailTest, TornFileIsNoMail) {
   }
 }
 
-TEST_F(PickupMailTest, ProbeIsNotDelivered) {
-  EXPECT_FALSE(Take(File({"a"}, {}, {"trace_flags=512"})).status.ok());
-  EXPECT_TRUE(Take(File({"a"}, {}, {"trace_flags=1024"})).status.ok());
+TEST_F(PickupMailTest, ProbesAndReportsAreWhatTheySay) {
+  for (const auto& [flags, probe, trace] :
+       {std::tuple{"trace_flags=512", true, false}, {"trace_flags=1024", false, true}}) {
+    const Taken mail = Take(File({"a"}, {}, {flags}));
+    EXPECT_EQ(mail.message().envelope().probe(), probe) << flags;
+    EXPECT_EQ(mail.message().envelope().trace(), trace) << flags;
+  }
+  EXPECT_FALSE(Take(File({"a"}, {}, {"trace_flags=4096"})).status.ok());
+}
+
+TEST_F(PickupMailTest, NoticesNameWhatALocalUserMeant) {
+  const Taken mail = Take(File({"a", "b@example.net"}, {}));
+  EXPECT_EQ(mail.message().recipients(0).dsn_orcpt(), "rfc822;a@example.org");
+  EXPECT_EQ(mail.message().recipients(1).dsn_orcpt(), "");
 }
 
 TEST_F(PickupMailTest, LoopIsCut) {

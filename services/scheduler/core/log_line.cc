@@ -60,14 +60,19 @@ Line Render(const LogLine& line) {
     case Kind::kRecipient:
       return RenderRecipient(line);
     case Kind::kInDoubt:
-      return Line::Of("warning: ", Fact("queue_id", line.queue_id), ": delivery ", line.delivery,
-                      " on transport ", line.transport, " is in doubt: ", line.text);
+      return Line::Of("warning: ", Fact("queue_id", line.queue_id), ": delivery ",
+                      Fact("delivery", line.delivery), " on transport ",
+                      Fact("transport", line.transport), " is in doubt: ", Fact("text", line.text),
+                      Event("in_doubt"));
     case Kind::kTransportUnavailable:
-      return Line::Of("warning: connect to transport private/", line.transport, ": ", line.text);
+      return Line::Of("warning: connect to transport private/", Fact("transport", line.transport),
+                      ": ", Fact("text", line.text), Event("transport_unavailable"));
     case Kind::kPutOff:
-      return Line::Of("warning: transport ", line.transport, ", nexthop ", line.nexthop, ": ",
-                      line.messages, " messages in memory for ", line.per_minute,
-                      " deliveries a minute: the last ones go back to the queue until their turn");
+      return Line::Of("warning: transport ", Fact("transport", line.transport), ", nexthop ",
+                      Fact("nexthop", line.nexthop), ": ", Fact("messages", line.messages),
+                      " messages in memory for ", Fact("per_minute", line.per_minute),
+                      " deliveries a minute: the last ones go back to the queue until their turn",
+                      Event("put_off"));
   }
   return {};
 }

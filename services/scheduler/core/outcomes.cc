@@ -99,7 +99,9 @@ void State::Say(Message* message, uint32_t target, const Verdict& verdict,
   line.delay_a_ms = message->active_ms - message->envelope.arrival_ms();
   line.delay_b_ms = std::max<int64_t>(0, now_ms - message->active_ms);
   line.dsn = outcome.status();
-  line.status = verdict.action == Outcome::ACTION_SENT      ? "sent"
+  const bool is_sent = verdict.action == Outcome::ACTION_SENT;
+  line.status = message->envelope.probe() ? (is_sent ? "deliverable" : "undeliverable")
+                : is_sent                 ? "sent"
                 : verdict.action != Outcome::ACTION_BOUNCED ? "deferred"
                 : config.soft_bounce                        ? "SOFTBOUNCE"
                                                             : "bounced";

@@ -199,8 +199,11 @@ void State::FillRecipients(Peer* peer, Attempt* attempt, scheduler::v1::Delivery
     message->targets[target].phase = Target::Phase::kRunning;
     mail::v1::Recipient& recipient = *delivery->add_recipients();
     recipient = message->targets[target].recipient;
-    if (!TellsOfCleared(*message, recipient) && !IsReported(*message)) continue;
-    recipient.set_dsn_notify(recipient.dsn_notify() | mail::kNotifyFlagToldHere);
+    uint32_t marks = message->envelope.probe() ? mail::kNotifyFlagProbe : 0;
+    if (TellsOfCleared(*message, recipient) || IsReported(*message)) {
+      marks |= mail::kNotifyFlagToldHere;
+    }
+    if (marks != 0) recipient.set_dsn_notify(recipient.dsn_notify() | marks);
   }
   if (IsVerp(message->envelope))
     SetVerpSender(delivery->recipients(0), delivery->mutable_envelope());

@@ -34,6 +34,9 @@
 // reply to EHLO: it is where the session becomes kReady, and where features_ are to be forgotten
 // and EHLO said again once the bytes go through TLS. Not here, too: CHUNKING.
 //
+// A probe (Envelope.probe) ends behind the replies to RCPT, which are its recipients' outcomes;
+// DATA is never said.
+//
 // A server that answers the dot before it was sent is believed, and not spoken to again: whether
 // another answer is on its way nobody knows.
 //
@@ -244,6 +247,7 @@ class Session {
   bool RequestsUtf8() const;
   bool RequiresUtf8() const;
   void AppendGroup();
+  bool IsProbe() const { return transaction_.envelope->probe(); }
   bool WantsXforward(Step step) const;
   Step FirstStep() const;
   Step StepBehind(Step step) const;

@@ -152,7 +152,7 @@ bool Session::RequiresUtf8() const {
 void Session::AppendGroup() {
   for (Step step = FirstStep(); step != Step::kRcpt; step = StepBehind(step)) AppendCommand(step);
   for (size_t i = 0; i < outcomes_.size(); ++i) AppendRcpt(i);
-  AppendCommand(Step::kData);
+  if (!IsProbe()) AppendCommand(Step::kData);
 }
 
 // XFORWARD is said only where something is known that the server wants to know.

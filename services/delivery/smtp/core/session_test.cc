@@ -11,6 +11,41 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using State = Session::State;
 
+// ---- Probes ----
+
+TEST_F(SessionTest, AProbeEndsBehindTheRepliesToRcpt) {
+  envelope_.set_probe(true);
+  AddRecipient("two@example.net");
+  BeginPipelined();
+  EXPECT_THAT(Client(), testing::Not(HasSubstr("DATA")));
+  Server({"250 ok", "250 2.1.5 fine", "550 5.1.1 no"});
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_THAT(Outcomes(), ElementsAre("sent 2.1.5 250 2.1.5 fine", HasSubstr("bounced 5.1.1 ")));
+  EXPECT_EQ(session_.outcomes()[1].recipient_number(), 6);
+  EXPECT_TRUE(session_.reusable());
+  session_.Reset();
+  EXPECT_EQ(Client(), "RSET\r\n");
+}
+
+TEST_F(SessionTest, AProbeWithoutPipeliningSaysNoData) {
+  envelope_.set_probe(true);
+  BeginPlain();
+  Client();
+  Server({"250 ok"});
+  EXPECT_THAT(Client(), HasSubstr("RCPT TO:<one@example.net>"));
+  Server({"250 2.1.5 fine"});
+  EXPECT_EQ(Client(), "");
+  EXPECT_THAT(Outcomes(), ElementsAre("sent 2.1.5 250 2.1.5 fine"));
+}
+
+TEST_F(SessionTest, AProbeWhoseSenderIsRefusedIsUndeliverable) {
+  envelope_.set_probe(true);
+  BeginPipelined();
+  Server({"550 5.1.8 not you", "503 5.5.1 no MAIL"});
+  EXPECT_EQ(session_.state(), State::kDone);
+  EXPECT_THAT(Outcomes(), ElementsAre(HasSubstr("bounced 5.1.8 ")));
+}
+
 // ---- The body ----
 
 TEST_F(SessionTest, Reply2xxToTheDotIsSent) {

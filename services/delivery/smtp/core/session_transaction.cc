@@ -40,6 +40,7 @@ void Session::AwaitNextInEnvelope() {
     if (!features_.pipelining) AppendRcpt(next_rcpt_);
     return Await(Step::kRcpt);
   }
+  if (IsProbe()) return Finish();
   if (!features_.pipelining) {
     if (accepted_ == 0) return Finish();
     AppendCommand(Step::kData);
@@ -50,13 +51,14 @@ void Session::AwaitNextInEnvelope() {
 void Session::OnRcpt(const ServerReply& reply) {
   Outcome& outcome = outcomes_[next_rcpt_++];
   if (IsOpen(outcome)) {
-    if (reply.IsPositive()) {
-      ++accepted_;
-    } else {
-      const uint32_t number = outcome.recipient_number();
+    const uint32_t number = outcome.recipient_number();
+    if (!reply.IsPositive()) {
       outcome = Refusal(reply, WordsOf(Step::kRcpt).command);
-      outcome.set_recipient_number(number);
+    } else {
+      ++accepted_;
+      if (IsProbe()) outcome = Sent(reply);
     }
+    outcome.set_recipient_number(number);
   }
   AwaitNextInEnvelope();
 }
