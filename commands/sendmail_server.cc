@@ -206,6 +206,7 @@ class Dialogue {
     if (limits_.message_bytes_max > 0 && mail.size_bytes > limits_.message_bytes_max) {
       return Say(552, "5.3.4", "Message size exceeds fixed limit");
     }
+    if (const auto bad = smtp::RefuseVerpOfNullSender(mail)) return Answer(*bad);
     mail_ = std::move(mail);
     Say(250, "2.1.0", "Ok");
   }

@@ -360,11 +360,12 @@ std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syn
   if (path.error) return path.error;
   mail->sender = std::move(path.address);
   mail->sender_text = std::move(path.text);
-  if (auto error = ApplyParameters(rest, kMailParameters, syntax, mail)) return error;
-  if (!mail->verp.empty() && mail->sender.IsNull()) {
-    return Error(503, kBadArguments, "Error: XVERP requires non-null sender");
-  }
-  return std::nullopt;
+  return ApplyParameters(rest, kMailParameters, syntax, mail);
+}
+
+std::optional<Reply> RefuseVerpOfNullSender(const MailCommand& mail) {
+  if (mail.verp.empty() || !mail.sender.IsNull()) return std::nullopt;
+  return Error(503, kBadArguments, "Error: XVERP requires non-null sender");
 }
 
 std::optional<Reply> ParseRcpt(std::string_view arguments, const PathSyntax& syntax,

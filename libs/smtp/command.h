@@ -112,9 +112,11 @@ struct RcptCommand {
 //   553 5.6.7 Must declare SMTPUTF8 to send unicode address (strict_smtputf8), and those of RET,
 //   ENVID, AUTH
 //   501 5.5.4 Error: XVERP needs two characters from -=+
-//   503 5.5.4 Error: XVERP requires non-null sender
 std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syntax,
                                MailCommand* mail);
+// To be asked once the size is found good, as Postfix does: a null sender has no room for a
+// recipient. 503 5.5.4 Error: XVERP requires non-null sender.
+std::optional<Reply> RefuseVerpOfNullSender(const MailCommand& mail);
 // `arguments` of RCPT: "TO:<a@b>". `<>` is an error (501 5.1.3 Bad recipient address syntax).
 // `mail_smtputf8`: MAIL said SMTPUTF8.
 std::optional<Reply> ParseRcpt(std::string_view arguments, const PathSyntax& syntax,

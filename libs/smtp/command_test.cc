@@ -106,7 +106,15 @@ TEST(ParseMail, XverpThatCannotBeIsRefused) {
   for (const char* delimiters : {"", "+", "+=-", "ab", "+a"}) {
     EXPECT_EQ(MailError(std::string("FROM:<a@b> XVERP=") + delimiters, may), bad) << delimiters;
   }
-  EXPECT_EQ(MailError("FROM:<> XVERP", may), "503 5.5.4 Error: XVERP requires non-null sender");
+  MailCommand mail;
+  EXPECT_FALSE(ParseMail("FROM:<> XVERP", may, &mail));
+  const auto null_sender = RefuseVerpOfNullSender(mail);
+  ASSERT_TRUE(null_sender);
+  EXPECT_EQ(null_sender->ToLogText(), "503 5.5.4 Error: XVERP requires non-null sender");
+  EXPECT_FALSE(ParseMail("FROM:<>", may, &mail));
+  EXPECT_FALSE(RefuseVerpOfNullSender(mail));
+  EXPECT_FALSE(ParseMail("FROM:<a@b> XVERP", may, &mail));
+  EXPECT_FALSE(RefuseVerpOfNullSender(mail));
   EXPECT_EQ(MailError("FROM:<a@b> XVERPX", may), "555 5.5.4 Unsupported option: XVERPX");
 }
 

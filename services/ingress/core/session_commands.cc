@@ -184,6 +184,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   if (IsMalformed(config_, completed, mail.smtputf8)) {
     return FailParsing(smtp::Reply(501, {5, 1, 7}, "Bad sender address syntax"), command, actions);
   }
+  const auto null_verp = smtp::RefuseVerpOfNullSender(mail);
   transaction_ = std::make_unique<Transaction>();
   Transaction& transaction = *transaction_;
   transaction.sender = std::move(mail.sender);
@@ -203,6 +204,8 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   if (config_.message_size_limit > 0 && mail.size_bytes > config_.message_size_limit) {
     good =
         Refuse("MAIL", RejectReason::kSize, 552, "5.3.4 Message size exceeds fixed limit", actions);
+  } else if (null_verp) {
+    good = FailParsing(*null_verp, command, actions);
   } else if (!surroundings_.QueueIsThere()) {
     good = FailForQueue("MAIL", actions);
   } else if (surroundings_.DiskNearlyFull()) {
