@@ -82,6 +82,8 @@ class Dialogue {
         limits_(Limits::From(config)),
         myhostname_(config.GetString("myhostname")),
         may_verp_(MayVerp(config)),
+        verp_syntax_{.default_delimiters = config.GetString("default_verp_delimiters"),
+                     .filter = config.GetString("verp_delimiter_filter")},
         lines_(limits_.line_bytes_max),
         bytes_(kReadBytes, '\0') {}
 
@@ -197,48 +199,16 @@ class Dialogue {
     if (mail_) return Say(503, "5.5.1", "Error: nested MAIL command");
     if (chunks_failed_) return Say(503, "5.5.1", "Error: MAIL after BDAT");
     smtp::MailCommand mail;
-    std::string verp;
-    std::string rest;
-    if (!may_verp_) {
-      rest = std::string(arguments);
-    } else if (!TakeVerp(arguments, &rest, &verp)) {
-      return Say(501, "5.5.4",
-                 Concat("Error: XVERP needs two characters from ",
-                        config_.GetString("verp_delimiter_filter")));
-    }
-    if (const auto bad = smtp::ParseMail(rest, {}, &mail)) return Answer(*bad);
-    if (!verp.empty() && mail.sender.ToString().empty()) {
-      return Say(503, "5.5.4", "Error: XVERP requires non-null sender");
+    if (const auto bad =
+            smtp::ParseMail(arguments, {.verp = may_verp_ ? &verp_syntax_ : nullptr}, &mail)) {
+      return Answer(*bad);
     }
     if (limits_.message_bytes_max > 0 && mail.size_bytes > limits_.message_bytes_max) {
       return Say(552, "5.3.4", "Message size exceeds fixed limit");
     }
+    if (const auto bad = smtp::RefuseVerpOfNullSender(mail)) return Answer(*bad);
     mail_ = std::move(mail);
-    verp_ = std::move(verp);
     Say(250, "2.1.0", "Ok");
-  }
-
-  // "XVERP" and "XVERP=+=", which no other server knows, come off `arguments`. False: not two
-  // delimiters.
-  bool TakeVerp(std::string_view arguments, std::string* rest, std::string* verp) const {
-    constexpr absl::string_view kName = "XVERP";
-    // Behind the path, which may have blanks of its own.
-    const size_t path_end = std::min(arguments.rfind('>'), arguments.size());
-    *rest = std::string(arguments.substr(0, path_end));
-    for (const absl::string_view word : absl::StrSplit(
-             absl::string_view(arguments.data() + path_end, arguments.size() - path_end), ' ')) {
-      if (!absl::StartsWithIgnoreCase(word, kName) ||
-          (word.size() > kName.size() && word[kName.size()] != '=')) {
-        if (rest->size() > path_end) rest->push_back(' ');
-        ConcatTo(rest, std::string_view(word.data(), word.size()));
-        continue;
-      }
-      *verp = word.size() > kName.size() ? std::string(word.substr(kName.size() + 1))
-                                         : config_.GetString("default_verp_delimiters");
-      const std::string filter = config_.GetString("verp_delimiter_filter");
-      if (verp->size() != 2 || verp->find_first_not_of(filter) != std::string::npos) return false;
-    }
-    return true;
   }
 
   void Rcpt(std::string_view arguments) {
@@ -314,7 +284,7 @@ class Dialogue {
       attribute("encoding", mail_->body == smtp::Body::k7Bit ? "7bit" : "8bit");
     }
     Add(maildrop::kSender, mail_->sender.ToString(), &records);
-    if (!verp_.empty()) Add(maildrop::kVerp, verp_, &records);
+    if (!mail_->verp.empty()) Add(maildrop::kVerp, mail_->verp, &records);
     for (const smtp::RcptCommand& recipient : recipients_) {
       if (!recipient.orcpt.empty()) attribute("dsn_orig_rcpt", recipient.orcpt);
       if (recipient.notify != 0) attribute("notify_flags", recipient.notify);
@@ -490,7 +460,6 @@ class Dialogue {
 
   void Forget() {
     mail_.reset();
-    verp_.clear();
     recipients_.clear();
     chunks_.reset();
     chunks_failed_ = false;
@@ -501,6 +470,7 @@ class Dialogue {
   const Limits limits_;
   const std::string myhostname_;
   const bool may_verp_;
+  const smtp::VerpSyntax verp_syntax_;
   smtp::LineReader lines_;
   std::string bytes_;
   std::string_view unread_;  // of bytes_
@@ -510,7 +480,6 @@ class Dialogue {
   bool over_ = false;
   int errors_ = 0;
   std::optional<smtp::MailCommand> mail_;
-  std::string verp_;  // delimiters; empty: none
   std::vector<smtp::RcptCommand> recipients_;
   std::optional<Chunks> chunks_;  // of the transaction
   bool chunks_failed_ = false;    // the rest of the message is thrown away

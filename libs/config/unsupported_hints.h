@@ -67,7 +67,5 @@ inline constexpr std::string_view kNoTlsproxy =
 inline constexpr std::string_view kNoVerify =
     "addresses are not verified by probes: list the recipients of other systems in "
     "relay_recipient_maps";
-inline constexpr std::string_view kNoVerp =
-    "SMTP clients cannot ask for VERP here: sendmail -XV does";
 
 }  // namespace postfleet::config

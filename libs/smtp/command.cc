@@ -271,9 +271,31 @@ std::optional<Reply> ApplyOrcpt(const Parameter& parameter, const PathSyntax& sy
   return std::nullopt;
 }
 
+// POSTFIX: the default is the administrator's, and not checked against the filter.
+std::optional<Reply> ApplyVerp(const Parameter& parameter, const PathSyntax& syntax,
+                               MailCommand* mail) {
+  if (syntax.verp == nullptr) return Unsupported(parameter);
+  mail->verp = syntax.verp->default_delimiters;
+  return std::nullopt;
+}
+
+std::optional<Reply> ApplyVerpDelimiters(const Parameter& parameter, const PathSyntax& syntax,
+                                         MailCommand* mail) {
+  if (syntax.verp == nullptr) return Unsupported(parameter);
+  if (parameter.value.size() != kVerpDelimiters ||
+      parameter.value.find_first_not_of(syntax.verp->filter) != std::string_view::npos) {
+    return Error(501, kBadArguments,
+                 "Error: XVERP needs two characters from " + syntax.verp->filter);
+  }
+  mail->verp = std::string(parameter.value);
+  return std::nullopt;
+}
+
 constexpr MailParameter kMailParameters[] = {
-    {"SIZE=", ApplySize}, {"BODY=", ApplyBody},   {"SMTPUTF8", ApplySmtpUtf8},
-    {"RET=", ApplyRet},   {"ENVID=", ApplyEnvid}, {"AUTH=", ApplyAuth},
+    {"SIZE=", ApplySize},        {"BODY=", ApplyBody},
+    {"SMTPUTF8", ApplySmtpUtf8}, {"RET=", ApplyRet},
+    {"ENVID=", ApplyEnvid},      {"AUTH=", ApplyAuth},
+    {"XVERP", ApplyVerp},        {"XVERP=", ApplyVerpDelimiters},
 };
 constexpr RcptParameter kRcptParameters[] = {{"NOTIFY=", ApplyNotify}, {"ORCPT=", ApplyOrcpt}};
 
@@ -339,6 +361,11 @@ std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syn
   mail->sender = std::move(path.address);
   mail->sender_text = std::move(path.text);
   return ApplyParameters(rest, kMailParameters, syntax, mail);
+}
+
+std::optional<Reply> RefuseVerpOfNullSender(const MailCommand& mail) {
+  if (mail.verp.empty() || !mail.sender.IsNull()) return std::nullopt;
+  return Error(503, kBadArguments, "Error: XVERP requires non-null sender");
 }
 
 std::optional<Reply> ParseRcpt(std::string_view arguments, const PathSyntax& syntax,

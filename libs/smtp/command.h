@@ -1,11 +1,12 @@
 // What a client says: verbs and the arguments of MAIL and RCPT (RFC 5321, 4.1; RFC 1870 SIZE, 6152
-// BODY, 3461 DSN, 4954 AUTH, 6531 SMTPUTF8, 3030 BDAT). Pure; the session's order of commands and
-// its policy are ingress's.
+// BODY, 3461 DSN, 4954 AUTH, 6531 SMTPUTF8, 3030 BDAT; POSTFIX VERP_README XVERP). Pure; the
+// session's order of commands and its policy are ingress's.
 //
 // Input is a line without its end (line_reader.h). Errors are the Reply to send, in Postfix's
 // words.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -51,6 +52,16 @@ Command ParseCommand(std::string_view line);
 // "MAIL", in capitals; "" for kUnknown.
 std::string_view VerbName(Verb verb);
 
+inline constexpr size_t kVerpDelimiters = 2;
+
+// MAIL's XVERP: which characters a client may put around a recipient in its sender.
+struct VerpSyntax {
+  std::string default_delimiters = "+=";  // default_verp_delimiters
+  std::string filter = "-=+";             // verp_delimiter_filter
+
+  friend bool operator==(const VerpSyntax&, const VerpSyntax&) = default;
+};
+
 struct PathSyntax {
   mail::PathOptions path;  // allow_non_ascii is set by MAIL's own SMTPUTF8 parameter as well
   // What EHLO offered. A parameter of a service that is off is answered as Postfix does.
@@ -60,6 +71,8 @@ struct PathSyntax {
   // allow_min_user: a local part may begin with `-`, which programs take for an option.
   bool allow_min_user = true;
   bool auth = false;  // AUTH=; off: accepted without effect, as in Postfix
+  // Of a client that may say XVERP; null: it is an option as unknown as any. Outlives the call.
+  const VerpSyntax* verp = nullptr;
 };
 
 enum class Body { kUnspecified, k7Bit, k8BitMime };
@@ -74,6 +87,7 @@ struct MailCommand {
   std::string ret;    // "", "FULL", "HDRS"
   std::string envid;  // decoded from xtext
   std::string auth;   // decoded from xtext; "" not given, "<>" for unknown
+  std::string verp;   // "+="; "": no XVERP
 };
 
 // As mail.v1.NotifyFlag.
@@ -97,8 +111,12 @@ struct RcptCommand {
 //   501 5.5.4 Bad message size syntax          555 5.5.4 Unsupported option: X
 //   553 5.6.7 Must declare SMTPUTF8 to send unicode address (strict_smtputf8), and those of RET,
 //   ENVID, AUTH
+//   501 5.5.4 Error: XVERP needs two characters from -=+
 std::optional<Reply> ParseMail(std::string_view arguments, const PathSyntax& syntax,
                                MailCommand* mail);
+// To be asked once the size is found good, as Postfix does: a null sender has no room for a
+// recipient. 503 5.5.4 Error: XVERP requires non-null sender.
+std::optional<Reply> RefuseVerpOfNullSender(const MailCommand& mail);
 // `arguments` of RCPT: "TO:<a@b>". `<>` is an error (501 5.1.3 Bad recipient address syntax).
 // `mail_smtputf8`: MAIL said SMTPUTF8.
 std::optional<Reply> ParseRcpt(std::string_view arguments, const PathSyntax& syntax,

@@ -85,6 +85,39 @@ TEST(ParseMail, ServicesThatAreOffRefuseTheirParameters) {
   EXPECT_EQ(MailError("FROM:<a@b> AUTH=<>", {.auth = true}), "good a@b");
 }
 
+TEST(ParseMail, XverpIsForWhoMaySayIt) {
+  const VerpSyntax verp{.default_delimiters = "-=", .filter = "-=+"};
+  const PathSyntax may{.verp = &verp};
+  EXPECT_EQ(MailError("FROM:<a@b> XVERP"), "555 5.5.4 Unsupported option: XVERP");
+  EXPECT_EQ(MailError("FROM:<a@b> XVERP=+="), "555 5.5.4 Unsupported option: XVERP=+=");
+  MailCommand mail;
+  EXPECT_FALSE(ParseMail("FROM:<a@b> SIZE=5", may, &mail));
+  EXPECT_EQ(mail.verp, "");
+  EXPECT_FALSE(ParseMail("FROM:<a@b> xverp SIZE=5", may, &mail));
+  EXPECT_EQ(mail.verp, "-=") << "the default";
+  EXPECT_FALSE(ParseMail("FROM:<a@b> SIZE=5 XVERP=+=", may, &mail));
+  EXPECT_EQ(mail.verp, "+=");
+}
+
+TEST(ParseMail, XverpThatCannotBeIsRefused) {
+  const VerpSyntax verp;
+  const PathSyntax may{.verp = &verp};
+  const std::string bad = "501 5.5.4 Error: XVERP needs two characters from -=+";
+  for (const char* delimiters : {"", "+", "+=-", "ab", "+a"}) {
+    EXPECT_EQ(MailError(std::string("FROM:<a@b> XVERP=") + delimiters, may), bad) << delimiters;
+  }
+  MailCommand mail;
+  EXPECT_FALSE(ParseMail("FROM:<> XVERP", may, &mail));
+  const auto null_sender = RefuseVerpOfNullSender(mail);
+  ASSERT_TRUE(null_sender);
+  EXPECT_EQ(null_sender->ToLogText(), "503 5.5.4 Error: XVERP requires non-null sender");
+  EXPECT_FALSE(ParseMail("FROM:<>", may, &mail));
+  EXPECT_FALSE(RefuseVerpOfNullSender(mail));
+  EXPECT_FALSE(ParseMail("FROM:<a@b> XVERP", may, &mail));
+  EXPECT_FALSE(RefuseVerpOfNullSender(mail));
+  EXPECT_EQ(MailError("FROM:<a@b> XVERPX", may), "555 5.5.4 Unsupported option: XVERPX");
+}
+
 TEST(ParseMail, ASizeOfTooManyDigitsIsTooBig) {
   EXPECT_EQ(MailError("FROM:<a@b> SIZE=99999999999999999999"),
             "552 5.3.4 Message size exceeds file system imposed limit");

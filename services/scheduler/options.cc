@@ -78,6 +78,7 @@ absl::StatusOr<Config> ConfigFrom(const config::Config& config) {
   // An agent that has a limit of its own ends by it first.
   result.attempt_max_ms = milliseconds("daemon_timeout") + kAnswerGraceMs;
   result.confirm_delay_cleared = config.GetBool("confirm_delay_cleared");
+  result.verp_bounces = !config.GetBool("disable_verp_bounces");
   result.double_bounce_sender = config.GetString("double_bounce_sender");
   result.delay_warning_ms = milliseconds("delay_warning_time");
   result.transport_retry_ms = milliseconds("transport_retry_time");

@@ -30,6 +30,11 @@ TEST(Options, TimesAreReadWithTheirUnits) {
   EXPECT_EQ(Read("").delay_warning_ms, 0);
 }
 
+TEST(Options, VerpBouncesAreSentUnlessDisabled) {
+  EXPECT_TRUE(Read("").verp_bounces);
+  EXPECT_FALSE(Read("disable_verp_bounces = yes\n").verp_bounces);
+}
+
 config::Config Parsed(const std::string& main_cf, const std::string& master_cf) {
   config::Diagnostics diagnostics;
   absl::StatusOr<config::Config> config = config::Config::FromText(

@@ -141,7 +141,7 @@ class Options {
     ConnectionFacts facts = ScriptedSession::Facts();
     facts.mynetworks = static_cast<Membership>(bytes_[6] % 3);
     facts.bare_newline_excluded = Bit(6, 2);
-    facts.may_xclient = facts.may_xforward = Bit(5, 6);
+    facts.may_xclient = facts.may_xforward = facts.may_verp = Bit(5, 6);
     if (!compared() && Bit(6, 3)) facts.early_bytes = "EHLO \xff\r\n";
     if (Bit(6, 4)) {
       const ClientLimits limits{.connection_count = Bit(6, 5) ? 0 : 1,

@@ -7,6 +7,7 @@ import unittest
 import facts
 import harness
 import machine
+import smtp_client
 from deadlines import wait_until
 from sendmail_test import Side, has_group, masked
 
@@ -121,6 +122,17 @@ class Reports(unittest.TestCase):
         for box in ("box", "two"):
             real, ours = (self.read(side, box, 1) for side in self.sides)
             self.assertEqual(ours, real)
+
+    def test_smtp_clients_may_ask_for_verp(self):
+        for side in self.sides:
+            with smtp_client.Client(side.mta.port) as client:
+                for line in ("MAIL FROM:<s@box.test> XVERP=-=", "RCPT TO:<box@box.test>", "RCPT TO:<two@box.test>", "DATA"):
+                    self.assertLess(client.command(line).code, 400, line)
+                self.assertEqual(client.content(TEXT).code, 250)
+                client.quit()
+        for box in ("box", "two"):
+            senders = [re.findall(r"Return-Path: (\S+)", self.read(side, box, 1)[0][0]) for side in self.sides]
+            self.assertEqual(senders, [[f"<s-{box}=box.test@box.test>"]] * 2)
 
     def test_failure_of_verp_mail_returns_to_that_sender(self):
         words = r"to=<s\+nosuch=box\.test@box\.test>.*status=bounced"

@@ -40,6 +40,7 @@ ClientMemberships Recognize(Listener& listener, int64_t now_ms, ConnectionFacts*
   client->mynetworks = on.mynetworks;
   client->bare_newline_excluded = on.bare_newline_excluded;
   client->may_xclient = on.may_xclient;
+  client->may_verp = on.may_verp;
   client->visit.reset();
   if (listener.rates != nullptr && !on.event_limit_excepted && !on.may_xclient) {
     client->visit =

@@ -12,6 +12,7 @@ struct ClientLists::Lists {
   tables::MatchList event_limit_exceptions;
   tables::MatchList xclient_hosts;
   tables::MatchList xforward_hosts;
+  tables::MatchList verp_clients;
 };
 
 namespace {
@@ -51,6 +52,7 @@ absl::StatusOr<ClientLists> ClientLists::Open(const config::Config& config) {
       {"smtpd_client_event_limit_exceptions", &result.lists_->event_limit_exceptions},
       {"smtpd_authorized_xclient_hosts", &result.lists_->xclient_hosts},
       {"smtpd_authorized_xforward_hosts", &result.lists_->xforward_hosts},
+      {"smtpd_authorized_verp_clients", &result.lists_->verp_clients},
   };
   for (const auto& row : rows) {
     absl::StatusOr<tables::MatchList> list = OpenList(config, row.parameter);
@@ -72,6 +74,7 @@ ClientMemberships ClientLists::Judge(std::string_view name, const config::IpAddr
       Ask(lists_->event_limit_exceptions, name, address) == Membership::kYes;
   result.may_xclient = Ask(lists_->xclient_hosts, name, address) == Membership::kYes;
   result.may_xforward = Ask(lists_->xforward_hosts, name, address) == Membership::kYes;
+  result.may_verp = Ask(lists_->verp_clients, name, address) == Membership::kYes;
   return result;
 }
 

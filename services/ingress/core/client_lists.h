@@ -1,7 +1,7 @@
 // Which lists a client is on, asked once when it connects: mynetworks,
 // smtpd_forbid_bare_newline_exclusions, smtpd_client_event_limit_exceptions,
-// smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts. And by which network it is
-// counted.
+// smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts, smtpd_authorized_verp_clients.
+// And by which network it is counted.
 //
 // Lists may name tables: asking can read files. Not thread-safe.
 #pragma once
@@ -24,6 +24,7 @@ struct ClientMemberships {
   // As bare_newline_excluded: false if a table cannot be read.
   bool may_xclient = false;
   bool may_xforward = false;
+  bool may_verp = false;
 };
 
 class ClientLists {

@@ -51,9 +51,11 @@ struct ConnectionFacts {
   std::shared_ptr<ClientVisit> visit;
   // Bytes that came before the banner, for smtpd_forbid_unauth_pipelining; at most 100.
   std::string early_bytes;
-  // smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts.
+  // smtpd_authorized_xclient_hosts, smtpd_authorized_xforward_hosts,
+  // smtpd_authorized_verp_clients.
   bool may_xclient = false;
   bool may_xforward = false;
+  bool may_verp = false;
   // Behind XCLIENT: asks the lists again, by name and address, and gives the client its own place
   // in the counts; null: there are none.
   std::function<void(ConnectionFacts*)> recognize;

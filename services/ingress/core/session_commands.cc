@@ -107,6 +107,7 @@ bool Session::EhloDecided(const std::optional<Refusal>& refusal, Actions* action
       {Offers("SIZE"), size},
       {Offers("VRFY"), "VRFY"},
       {Offers("ETRN"), "ETRN"},
+      {Offers("VERP") && facts_.may_verp, "XVERP"},
       {Offers("XCLIENT") && facts_.may_xclient, smtp::kXclientKeyword},
       {Offers("XFORWARD") && facts_.may_xforward, smtp::kXforwardKeyword},
       {Offers("ENHANCEDSTATUSCODES"), "ENHANCEDSTATUSCODES"},
@@ -165,7 +166,8 @@ smtp::PathSyntax Session::Syntax() const {
           .smtputf8 = Offers("SMTPUTF8"),
           .strict_smtputf8 = config_.strict_smtputf8,
           .allow_min_user = config_.allow_min_user,
-          .auth = false};
+          .auth = false,
+          .verp = facts_.may_verp ? &config_.verp : nullptr};
 }
 
 bool Session::Mail(const smtp::Command& command, Actions* actions) {
@@ -182,6 +184,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   if (IsMalformed(config_, completed, mail.smtputf8)) {
     return FailParsing(smtp::Reply(501, {5, 1, 7}, "Bad sender address syntax"), command, actions);
   }
+  const auto null_verp = smtp::RefuseVerpOfNullSender(mail);
   transaction_ = std::make_unique<Transaction>();
   Transaction& transaction = *transaction_;
   transaction.sender = std::move(mail.sender);
@@ -193,6 +196,7 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
                            : mail.ret == "HDRS" ? mail::v1::Envelope::RETURN_HDRS
                                                 : mail::v1::Envelope::RETURN_UNSPECIFIED;
   transaction.dsn_envid = std::move(mail.envid);
+  transaction.verp = std::move(mail.verp);
 
   transaction.completed_sender = std::move(completed);
 
@@ -200,6 +204,8 @@ bool Session::Mail(const smtp::Command& command, Actions* actions) {
   if (config_.message_size_limit > 0 && mail.size_bytes > config_.message_size_limit) {
     good =
         Refuse("MAIL", RejectReason::kSize, 552, "5.3.4 Message size exceeds fixed limit", actions);
+  } else if (null_verp) {
+    good = FailParsing(*null_verp, command, actions);
   } else if (!surroundings_.QueueIsThere()) {
     good = FailForQueue("MAIL", actions);
   } else if (surroundings_.DiskNearlyFull()) {

@@ -114,6 +114,17 @@ absl::Status ReadInFlowDelay(const Config& config, SessionConfig* session) {
   return absl::OkStatus();
 }
 
+absl::Status ReadVerp(const Config& config, SessionConfig* session) {
+  session->verp = {.default_delimiters = config.GetString("default_verp_delimiters"),
+                   .filter = config.GetString("verp_delimiter_filter")};
+  const std::string& delimiters = session->verp.default_delimiters;
+  if (delimiters.size() == smtp::kVerpDelimiters) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("bad string length ", delimiters.size(),
+             delimiters.size() < smtp::kVerpDelimiters ? " < " : " > ", smtp::kVerpDelimiters,
+             ": default_verp_delimiters = ", delimiters));
+}
+
 void ReadLimits(const Config& config, SessionConfig* session) {
   const auto integer = [&config](std::string_view name) {
     return static_cast<int>(config.GetInt(name));
@@ -197,6 +208,7 @@ absl::StatusOr<SessionConfig> SessionConfig::From(const Config& config) {
   ReadManners(config, &session);
   ReadAccess(config, &session);
   if (absl::Status status = ReadInFlowDelay(config, &session); !status.ok()) return status;
+  if (absl::Status status = ReadVerp(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadRewriting(config, &session); !status.ok()) return status;
   if (absl::Status status = ReadNotices(config, &session); !status.ok()) return status;
   absl::StatusOr<ContentRules> content_rules = ContentRules::From(config);

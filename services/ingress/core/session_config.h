@@ -12,6 +12,7 @@
 #include "libs/config/config.h"
 #include "libs/config/restrictions.h"
 #include "libs/message/address_rewriting.h"
+#include "libs/smtp/command.h"
 #include "libs/smtp/data_reader.h"
 #include "libs/smtp/ehlo_keywords.h"
 #include "libs/smtp/line_reader.h"
@@ -92,6 +93,8 @@ struct SessionConfig {
   bool resolve_numeric_domain = false;
   bool allow_untrusted_routing = false;
 
+  smtp::VerpSyntax verp;
+
   // What the postmaster is told of (notify_classes): a sum of ErrorClass, and addresses, whole.
   uint32_t notify_classes = 0;
   std::string error_notice_recipient = "postmaster@localhost";
@@ -126,7 +129,8 @@ struct SessionConfig {
   Restrictions end_of_data_restrictions;
 
   // Errors: an unknown class of notify_classes; a restriction or a kind of
-  // local_header_rewrite_clients that is not supported; nothing in relay and recipient restrictions
+  // local_header_rewrite_clients that is not supported; default_verp_delimiters that are not two;
+  // nothing in relay and recipient restrictions
   // that stops an open relay. `config` has the service's overrides.
   static absl::StatusOr<SessionConfig> From(const config::Config& config);
 };

@@ -300,6 +300,7 @@ void Session::SubmitMessage(Actions* actions) {
   WriteOrigin(transaction.local_headers, envelope->mutable_origin());
   envelope->set_dsn_return(transaction.dsn_return);
   envelope->set_dsn_envid(std::move(transaction.dsn_envid));
+  envelope->set_verp_delimiters(std::move(transaction.verp));
   const bool header_needs_utf8 = content.cleanup.header_has_8bit();
   bool needs_utf8 = header_needs_utf8 || HasEightBit(envelope->sender());
   absl::flat_hash_set<std::string> seen;

@@ -52,6 +52,7 @@ struct Session::Transaction {
   bool smtputf8 = false;
   mail::v1::Envelope::Return dsn_return = mail::v1::Envelope::RETURN_UNSPECIFIED;
   std::string dsn_envid;
+  std::string verp;  // delimiters; empty: no XVERP
 
   std::string queue_id;  // taken at the first accepted recipient
   std::vector<AcceptedRecipient> recipients;

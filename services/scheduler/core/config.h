@@ -73,6 +73,9 @@ struct Config {
   int64_t delay_warning_ms = 0;
   // confirm_delay_cleared: who was warned is told when it has gone out.
   bool confirm_delay_cleared = false;
+  // A non-delivery notice for each recipient of VERP mail, to its own sender; else one for all, to
+  // the sender as it came (disable_verp_bounces).
+  bool verp_bounces = true;
   // The local part of what nobody is to answer; mail to it that is for this system is discarded.
   std::string double_bounce_sender = "double-bounce";
   // transport_retry_time: how long mail waits for the first worker of its transport.

@@ -170,8 +170,8 @@ void State::CloseUntold(Message* message) {
 void State::BeginNotice(Message* message, std::vector<queue::v1::BouncedRecipient>* recipients,
                         NoticeKind kind) {
   // POSTFIX bounce_flush_verp: each goes to another address.
-  const bool one_each =
-      IsVerp(message->envelope) && kind == scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
+  const bool one_each = config.verp_bounces && IsVerp(message->envelope) &&
+                        kind == scheduler::v1::Delivery::NOTICE_KIND_FAILURE;
   const size_t max = one_each ? 1 : config.notice_recipients_max;
   const auto end = recipients->begin() + std::min(recipients->size(), max);
   message->in_notice.assign(std::make_move_iterator(recipients->begin()),

@@ -219,7 +219,8 @@ void State::FillNotice(Peer* peer, Attempt* attempt, scheduler::v1::Delivery* de
   delivery->set_notice_queue_id(mint_queue_id());
   // The postmaster is not told of success.
   if (message.notice_kind == Delivery::NOTICE_KIND_SUCCESS) return;
-  if (message.notice_kind == Delivery::NOTICE_KIND_FAILURE && IsVerp(message.envelope)) {
+  if (config.verp_bounces && message.notice_kind == Delivery::NOTICE_KIND_FAILURE &&
+      IsVerp(message.envelope)) {
     SetVerpSender(message.in_notice.front().recipient(), delivery->mutable_envelope());
   }
   delivery->set_copy_queue_id(mint_queue_id());

@@ -217,6 +217,8 @@ void ScenarioWorld::ConfigureAll(const std::string& key, const std::string& valu
     config_.confirm_delay_cleared = value == "yes";
   } else if (key == "postmaster-delays") {
     config_.postmaster_gets_delays = value == "yes";
+  } else if (key == "verp-bounces") {
+    config_.verp_bounces = value == "yes";
   } else if (key == "delimiter") {
     config_.recipient_delimiter = value;
   } else if (key == "defer") {
