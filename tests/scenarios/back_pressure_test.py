@@ -252,6 +252,8 @@ class TheQueueService(Pressure):
 
     def at_mail(self):
         with smtp_client.Client(self.port) as client:
+            if client.greeting.code != 220:
+                return client.greeting.text  # 421: the queue was not back within the time for the banner
             return client.command(f"MAIL FROM:<{SENDER}>").text
 
 
