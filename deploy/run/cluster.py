@@ -112,17 +112,19 @@ class Sender(threading.Thread):
         try:
             with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
                 client.ehlo()
-                client.mail(f"you@{DOMAIN}")
-                client.rcpt("carol@second.test")
+                if client.mail(f"you@{DOMAIN}")[0] != 250 or client.rcpt("carol@second.test")[0] != 250:
+                    return False
                 handed_over = True
                 code, _ = client.data(f"From: you@{DOMAIN}\nTo: carol@second.test\nSubject: {subject}\n\nIt works.\n")
                 if code == 250:
                     return True
-                # 451 behind the contents: it may be in the queue all the same.
-                self.in_doubt.add(subject)
+        except smtplib.SMTPDataError:
+            return False  # no 354
         except (OSError, smtplib.SMTPException):
-            if handed_over:
-                self.in_doubt.add(subject)
+            pass
+        # 451 behind the contents, or no answer to them: it may be in the queue all the same.
+        if handed_over:
+            self.in_doubt.add(subject)
         return False
 
 
