@@ -146,7 +146,8 @@ class Process:
                  str(self._fleet.binaries / "postfleet-launcher"), "-c", str(self.config),
                  "--server", f"postfleet-{self.kind}d"],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                env=dict(os.environ, **self._fleet.environment), start_new_session=True)
+                env=dict(os.environ, **self._fleet.environment), start_new_session=True,
+                preexec_fn=self._fleet.enter)
 
     def signal(self, number):
         """To the process and those that it has started."""
@@ -187,10 +188,11 @@ class Process:
 
 
 class Fleet:
-    """more: parameters of every main.cf. more_of: {process name: parameters}. more_services: lines of master.cf."""
+    """more: parameters of every main.cf. more_of: {process name: parameters}. more_services: lines of master.cf.
+    enter: called in each process between fork and exec."""
 
     def __init__(self, binaries, folder, shape=Shape(), more=None, more_of=None, more_services="",
-                 host_of=lambda name: "127.0.0.1", prefix_of=lambda name: [], environment=None):
+                 host_of=lambda name: "127.0.0.1", prefix_of=lambda name: [], environment=None, enter=None):
         self.binaries = pathlib.Path(binaries)
         self.folder = pathlib.Path(folder)
         self.shape = shape
@@ -199,6 +201,7 @@ class Fleet:
         self.host_of = host_of
         self.prefix_of = prefix_of
         self.environment = environment or {}
+        self.enter = enter
         self.ports = _Ports()
         self._more = more or {}
         self._more_of = more_of or {}
