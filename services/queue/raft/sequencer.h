@@ -1,30 +1,33 @@
-// One replica of one shard's raft group: which entry has which place in the log, and when a majority
-// has it. Behind it works etcd's raft core (Go, in core/); nothing else in the project knows of Go.
-// The algorithm is that of Ongaro's thesis, with PreVote and CheckQuorum, and one change of members
-// at a time.
+// One replica of one shard's raft group: which entry has which place in the log, and when a
+// majority has it. Behind it works etcd's raft core (Go, in core/); nothing else in the project
+// knows of Go. The algorithm is that of Ongaro's thesis, with PreVote and CheckQuorum, and one
+// change of members at a time.
 //
-// A Sequencer does no I/O and has no clock: the caller ticks it, steps what peers sent, proposes, and
-// whenever HasReady() does what TakeReady() owes, in this order:
+// A Sequencer does no I/O and has no clock: the caller ticks it, steps what peers sent, proposes,
+// and whenever HasReady() does what TakeReady() owes, in this order:
 //
 //   Ready ready = sequencer.TakeReady();
 //   1. when there is ready.snapshot: install its files and make them durable; the log begins anew
 //      behind it
-//   2. write ready.entries and ready.hard_state; meanwhile the messages that say `before_sync` may go
+//   2. write ready.entries and ready.hard_state; meanwhile the messages that say `before_sync` may
+//   go
 //   3. sync, when ready.must_sync
 //   4. send the other messages
 //   5. apply ready.committed, with ApplyConfChange for each kConfChange entry
 //   6. sequencer.Advance()
 //
 // With a single voter, one Ready has an entry both in `entries` and in `committed`. No entry is
-// committed anywhere, and no vote given, that its owner has not synced, as long as the order is kept.
+// committed anywhere, and no vote given, that its owner has not synced, as long as the order is
+// kept.
 //
 // Raft orders references; payloads stay with the caller, who keeps them by Reference, writes them
 // beside the entry, and carries them beside the message that has the entry. An entry without its
-// payload must not be stepped: Inspect says what a message has, before Step.
+// payload must not be stepped: Inspect says what a message has, before Step. Appends are split, so
+// that none has more payload than append_payload_bytes_max.
 //
-// What a peer sent is hostile until it was checked: Step and Inspect refuse it by a status, whatever
-// the bytes are, and nothing changes then. A well-formed lie by a member (votes that it did not give)
-// is not recognized: who may speak for a member is for the transport to prove.
+// What a peer sent is hostile until it was checked: Step and Inspect refuse it by a status,
+// whatever the bytes are, and nothing changes then. A well-formed lie by a member (votes that it
+// did not give) is not recognized: who may speak for a member is for the transport to prove.
 //
 // Threads: a Sequencer is used by one thread, the one that makes the first call after Start; debug
 // builds check it. Many Sequencers live in one process. The Go runtime has one processor
@@ -49,8 +52,8 @@
 
 namespace postfleet::queue::raft {
 
-// What an entry stands for: a payload of `bytes` bytes. `origin` is a random number of the proposing
-// process's life, `sequence` counts up in it.
+// What an entry stands for: a payload of `bytes` bytes. `origin` is a random number of the
+// proposing process's life, `sequence` counts up in it.
 struct Reference {
   uint64_t origin = 0;
   uint64_t sequence = 0;
@@ -129,7 +132,7 @@ enum class MessageType : uint8_t {
 };
 
 // No message is longer on the wire, payloads not counted; Step and Inspect refuse longer ones.
-inline constexpr size_t kMessageBytesMax = 1 << 20;
+inline constexpr size_t kMessageBytesMax = 256 << 10;
 
 struct Message {
   MessageType type = MessageType::kHeartbeat;
@@ -167,15 +170,15 @@ struct ReadState {
 struct Ready {
   std::optional<Snapshot> snapshot;
   std::optional<HardState> hard_state;  // when changed
-  bool must_sync = false;               // entries, term or vote changed; a mere commit need not be synced
+  bool must_sync = false;  // entries, term or vote changed; a mere commit need not be synced
   // To append. They replace everything that the log has from the first one's index on.
   absl::Span<const Entry> entries;
   absl::Span<const Message> messages;
   absl::Span<const Entry> committed;
   absl::Span<const ReadState> read_states;
   std::optional<SoftState> soft_state;  // when changed
-  // A member needs entries that were compacted: take a checkpoint and SetSnapshot it. Said once, until
-  // SetSnapshot or WithdrawSnapshot.
+  // A member needs entries that were compacted: take a checkpoint and SetSnapshot it. Said once,
+  // until SetSnapshot or WithdrawSnapshot.
   bool snapshot_wanted = false;
   // What raft warns of, for the mail log; at most kRemarksMax between two Readys.
   std::vector<std::string_view> remarks;
@@ -208,9 +211,9 @@ struct Standing {
 struct Options {
   uint64_t id = 0;
   // What the disk has: `entries` follow on `snapshot`, whose conf state is that as of its index.
-  // A founded group begins with all voters in a snapshot of index 1 and term 1 or higher; a member that
-  // is to join begins with index 0 and no members.
-  // A commit below `applied` is taken as `applied`: that was committed.
+  // A founded group begins with all voters in a snapshot of index 1 and term 1 or higher; a member
+  // that is to join begins with index 0 and no members. A commit below `applied` is taken as
+  // `applied`: that was committed.
   HardState hard_state;
   Snapshot snapshot;
   absl::Span<const Entry> entries;
@@ -220,13 +223,13 @@ struct Options {
 
   int election_ticks = 10;  // a follower that hears nothing for 1 to 2 times this long campaigns
   int heartbeat_ticks = 1;
-  int inflight_appends_max = 256;           // to a member, not yet answered
-  int append_entries_max = 1024;            // in one message
-  int committed_entries_max = 4096;         // about, in one Ready
+  int inflight_appends_max = 256;               // to a member, not yet answered
+  int append_entries_max = 1024;                // in one message
+  int committed_entries_max = 4096;             // about, in one Ready
   uint64_t append_payload_bytes_max = 1 << 20;  // in one message of more than one entry
   uint64_t uncommitted_entries_max = 65536;     // then Propose refuses
-  // Held for members that lag, 40 bytes each: Compact in time. Then Propose refuses, and at twice as many
-  // Step refuses appends.
+  // Held for members that lag, 40 bytes each: Compact in time. Then Propose refuses, and at twice
+  // as many Step refuses appends.
   uint64_t log_entries_max = 1 << 20;
   int reads_per_tick_max = 4096;  // ReadIndex, of this member and its peers
 };
@@ -242,34 +245,40 @@ class Sequencer {
 
   void Tick();
 
-  // Appends commands in this order, all or none. What was taken may still be lost with the leadership;
-  // it is certain when it comes back in Ready.committed. Unavailable: this is not the leader, or it hands
-  // over. ResourceExhausted: too much is uncommitted, or not compacted.
+  // Appends commands in this order, all or none. What was taken may still be lost with the
+  // leadership; it is certain when it comes back in Ready.committed. Unavailable: this is not the
+  // leader, or it hands over. ResourceExhausted: too much is uncommitted, or not compacted.
   absl::Status Propose(absl::Span<const Reference> commands);
-  absl::Status Propose(const Reference& command) { return Propose(absl::MakeConstSpan(&command, 1)); }
+  absl::Status Propose(const Reference& command) {
+    return Propose(absl::MakeConstSpan(&command, 1));
+  }
 
-  // Unavailable, ResourceExhausted: as above. FailedPrecondition: an earlier change may not be applied
-  // yet, or none would be left to vote. InvalidArgument: no node, or too long a context.
+  // Unavailable, ResourceExhausted: as above. FailedPrecondition: an earlier change may not be
+  // applied yet, or none would be left to vote. InvalidArgument: no node, or too long a context. A
+  // leader that was removed hands over by itself, and must be ticked until then.
   absl::Status ProposeConfChange(const ConfChange& change);
   // Of an entry that this or another member appended. InvalidArgument: it is none.
   absl::StatusOr<ConfChange> ParseConfChange(std::string_view conf_change);
-  // Must be called for each committed kConfChange, in order. Returns the members from then on. A change
-  // that would leave no voter, or of node 0, changes nothing, on all members alike.
+  // Must be called for each committed kConfChange, in order. Returns the members from then on. A
+  // change that would leave no voter, or of node 0, changes nothing, on all members alike.
   ConfState ApplyConfChange(const ConfChange& change);
 
   // Takes what the peer `from` sent. InvalidArgument: not a message, or not one of `from` to us.
-  // OutOfRange: it rests on entries that are not here (this member has lost what it acknowledged), or
-  // contradicts what is committed. NotFound: the answer of one that is no member. ResourceExhausted: more
-  // entries, or reads, than are held.
+  // OutOfRange: it rests on entries that are not here (this member has lost what it acknowledged),
+  // or contradicts what is committed. NotFound: the answer of one that is no member.
+  // ResourceExhausted: more entries, or reads, than are held. OK does not mean that it had an
+  // effect: raft drops what is late. A kSnapshot that this log already covers comes back in no
+  // Ready.
   absl::Status Step(uint64_t from, std::string_view message);
   // What such a message is. Its entries live until the next Inspect. InvalidArgument as of Step.
   absl::StatusOr<Message> Inspect(std::string_view message);
 
-  // Asks up to where a read must have applied. The answer is a ReadState; it may get lost: ask again.
-  // Unavailable: no leader is known. ResourceExhausted: reads_per_tick_max.
+  // Asks up to where a read must have applied. The answer is a ReadState; it may get lost: ask
+  // again. Unavailable: no leader is known. ResourceExhausted: reads_per_tick_max.
   absl::Status ReadIndex(uint64_t context);
 
-  // Both begin something that may come to nothing; SoftState says what became of it.
+  // Both begin something that may come to nothing; SoftState says what became of it. A follower can
+  // ask for the leadership only for itself.
   void TransferLeadership(uint64_t to);
   void Campaign();
 
@@ -285,24 +294,25 @@ class Sequencer {
 
   Standing standing();
 
-  // Forgets entries up to and with `index`, at most the applied one. No less than the snapshot that was set
-  // when members shall still be able to catch up by it.
+  // Forgets entries up to and with `index`, at most the applied one. No less than the snapshot that
+  // was set when members shall still be able to catch up by it.
   void Compact(uint64_t index);
-  // A checkpoint of this applied index and these members is there for members that lag.
+  // A checkpoint of this applied index, and the members as of it, is there for members that lag. It
+  // must know all present members to be used.
   void SetSnapshot(const Snapshot& snapshot);
   // Its files are gone.
   void WithdrawSnapshot();
 
-  // Election timeouts of all Sequencers of the process follow from `seed` from now on. For simulations.
+  // Election timeouts of all Sequencers of the process follow from `seed` from now on. For
+  // simulations.
   static void SeedRandomness(uint64_t seed);
 
  private:
   explicit Sequencer(uint64_t handle);
 
-  // Lets `call` fill in the buffer, and lets the buffer grow as it needs.
-  template <typename Call>
-  std::string_view Fill(std::vector<char>* buffer, Call call);
   void CheckThread();
+  // Takes over what Go answered: a refusal, or whether a Ready is owed.
+  absl::Status Outcome(int64_t answer, const char* text);
 
   const uint64_t handle_;
   bool has_ready_ = false;
