@@ -35,6 +35,11 @@
 // program is loaded, before main: never fork without exec. They block all signals that the program
 // may want (load.cc), and every handler of the program needs SA_ONSTACK.
 //
+// Costs (sequencer_bench, one core of the two-core machine): a call into Go about 2 us (Tick 2.1).
+// A proposal with one voter is three calls, 7.1 us in all; 16 in one Propose take 8.9 us together,
+// 256 take 38.7: propose in batches. Through three voters in one thread, with all that they say: 59
+// us for one, 68 for 16, 332 for 256. An entry that is held takes 40 bytes. HasReady asks nobody.
+//
 // A panic in Go is our own broken invariant: it is written to stderr, and the process aborts.
 #pragma once
 

@@ -90,6 +90,10 @@ func checkEntries(m *pb.Message) error {
 }
 
 func checkAppend(m *pb.Message) error {
+	// Raft has term 0 for entries that are not there, and would find it to match. No log begins at it.
+	if m.Index == 0 || m.LogTerm == 0 {
+		return errors.New("an append behind no entry")
+	}
 	term := m.LogTerm
 	for i := range m.Entries {
 		e := &m.Entries[i]
