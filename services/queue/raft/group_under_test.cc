@@ -1,6 +1,7 @@
 #include "services/queue/raft/group_under_test.h"
 
 #include <cstdlib>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -184,6 +185,19 @@ uint64_t GroupUnderTest::Elect() {
 
 absl::Status GroupUnderTest::Propose(uint64_t leader, uint64_t sequence, uint32_t bytes) {
   return replica(leader).sequencer().Propose({.origin = 7, .sequence = sequence, .bytes = bytes});
+}
+
+void GroupUnderTest::Commit(uint64_t leader, uint64_t first, uint64_t last) {
+  for (uint64_t sequence = first; sequence <= last; ++sequence) {
+    if (!Propose(leader, sequence).ok()) std::abort();
+    Settle();
+  }
+}
+
+std::vector<uint64_t> NumbersTo(uint64_t last) {
+  std::vector<uint64_t> numbers(last);
+  std::iota(numbers.begin(), numbers.end(), 1);
+  return numbers;
 }
 
 }  // namespace postfleet::queue::raft

@@ -98,6 +98,9 @@ class GroupUnderTest {
   // Proposes a command with this sequence number, of so many bytes.
   absl::Status Propose(uint64_t leader, uint64_t sequence, uint32_t bytes = 10);
 
+  // Proposes commands `first` to `last`, and settles after each. Aborts when one is refused.
+  void Commit(uint64_t leader, uint64_t first, uint64_t last);
+
   // Looks at each message that is sent; false drops it.
   std::function<bool(const Message&)> filter;
   // One line for each message and each applied entry: what a run was.
@@ -118,5 +121,11 @@ class GroupUnderTest {
   std::map<uint64_t, bool> isolated_;
   std::deque<InTransit> network_;
 };
+
+// 1 to `last`: what is applied when all of them are.
+std::vector<uint64_t> NumbersTo(uint64_t last);
+
+// Another of three.
+inline uint64_t OtherThan(uint64_t id) { return id % 3 + 1; }
 
 }  // namespace postfleet::queue::raft

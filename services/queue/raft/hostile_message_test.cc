@@ -231,6 +231,20 @@ TEST_F(HostileMessageTest, ReadsOfPeersAreBoundedAndNotPassedOn) {
   EXPECT_EQ(taken, Options().reads_per_tick_max - 1);
 }
 
+TEST_F(HostileMessageTest, AnswersToTheReadsOfOthersAreDropped) {
+  PeerMessage answer = Message(MessageType::kReadIndexResponse);
+  answer.index = 4;
+  answer.entries = {{0, 0, 0, std::string("\3\0\0\0\0\0\0\0\5\0\0\0\0\0\0\0", 16)}};
+  ASSERT_TRUE(Step(answer).ok());
+  EXPECT_TRUE(sequencer_->TakeReady().read_states.empty());
+  sequencer_->Advance();
+  answer.entries[0].data[0] = 1;
+  ASSERT_TRUE(Step(answer).ok());
+  const Ready ready = sequencer_->TakeReady();
+  ASSERT_EQ(ready.read_states.size(), 1u);
+  EXPECT_EQ(ready.read_states[0].context, 5u);
+}
+
 TEST_F(HostileMessageTest, AppendsBehindAFullLogAreRefused) {
   uint64_t index = 4, taken = 0;
   absl::Status status;
