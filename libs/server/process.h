@@ -27,6 +27,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,6 +41,7 @@
 #include "libs/metrics/metrics.h"
 #include "libs/runtime/event_loop.h"
 #include "libs/runtime/http_server.h"
+#include "libs/server/program_start.h"
 
 namespace postfleet::server {
 
@@ -65,6 +67,9 @@ class Process {
   // Serves on addresses of gRPC's form ("127.0.0.1:7001", "unix:/path"). The services outlive End.
   absl::Status Serve(const std::vector<grpc::Service*>& services,
                      const std::vector<std::string>& addresses);
+  // Ends it, so that others can be served at the same addresses; before SetReady. Streams that are
+  // left are cut.
+  void StopServing();
   // To this process's own services.
   std::shared_ptr<grpc::Channel> InProcessChannel();
   // To another process, by a parameter that names its address; empty is an error.
@@ -82,16 +87,25 @@ class Process {
   using Prepare = std::function<absl::StatusOr<Commit>(const config::Config& config)>;
   void OnReload(Prepare prepare) { prepares_.push_back(std::move(prepare)); }
 
+  // For a start that takes its time: true once `done` says so, which is asked every
+  // kStartPollInterval; false on SIGTERM or SIGINT. Nothing is reloaded meanwhile.
+  static constexpr std::chrono::milliseconds kStartPollInterval{20};
+  bool WaitForStart(const std::function<bool()>& done);
+
   // Returns on SIGTERM or SIGINT.
   void WaitForStop();
   // Shuts the gRPC server down; streams that are left are cut. Flushes the log.
   void End();
 
+  // Says why and begins the program anew in this process (program_start.h), at once, as after a
+  // crash. Any thread.
+  [[noreturn]] void Restart(std::string_view why);
+
   // Says why and ends the process at once: nothing that is not durable is acknowledged. Any thread.
   [[noreturn]] static void Die(const absl::Status& status);
 
  private:
-  Process(std::string name, Arguments arguments);
+  Process(std::string name, Arguments arguments, ProgramStart start);
   absl::Status LoadConfig();
   absl::Status OpenLog();
   absl::Status ServeHttp();
@@ -103,6 +117,7 @@ class Process {
 
   const std::string name_;
   const Arguments arguments_;
+  const ProgramStart start_;
   std::unique_ptr<config::Config> config_;
   std::unique_ptr<const config::Config> started_with_;
   std::vector<Prepare> prepares_;
