@@ -48,16 +48,6 @@ absl::Status CheckRequest(const v1::JoinRequest& request) {
   return absl::OkStatus();
 }
 
-// As the group shall have it: what peers say of learners and versions does not stand in Member.
-v1::Member MemberOf(const v1::JoinRequest& request) {
-  v1::Member member;
-  member.set_id(request.member().id());
-  member.set_name(request.member().name());
-  member.set_address(request.member().address());
-  member.set_version(std::max(request.version(), 1u));
-  return member;
-}
-
 Change Rewritten(const v1::Member& as_is, v1::Member wanted) {
   wanted.set_learner(as_is.learner());
   return {as_is.learner() ? ChangeKind::kAddLearner : ChangeKind::kPromote, std::move(wanted)};
@@ -77,6 +67,15 @@ const v1::Member* FindMember(const v1::Membership& membership, std::string_view 
   return found == membership.members().end() ? nullptr : &*found;
 }
 
+v1::Member MemberOf(const v1::JoinRequest& request) {
+  v1::Member member;
+  member.set_id(request.member().id());
+  member.set_name(request.member().name());
+  member.set_address(request.member().address());
+  member.set_version(std::max(request.version(), 1u));
+  return member;
+}
+
 bool IsIn(const v1::Membership& membership, const v1::Member& member) {
   const v1::Member* found = FindMember(membership, member.id());
   return found != nullptr && found->name() == member.name() &&
@@ -90,7 +89,7 @@ absl::Status Admission::AskJoin(const v1::JoinRequest& request, const v1::ShardS
   const v1::Member member = MemberOf(request);
   const v1::Member* known = FindMember(membership, member.id());
   if (request.returning() && request.cluster_id() != cluster_id_) {
-    return absl::FailedPreconditionError(
+    return absl::PermissionDeniedError(
         Concat(member.name(), " is of cluster ", IdText(request.cluster_id()), ", and this is ",
                IdText(cluster_id_), ": delete its folder, and it joins this one"));
   }

@@ -67,7 +67,7 @@ class Admission {
       : own_(std::move(own)), cluster_id_(cluster_id) {}
 
   // OK: the node is a member as it says (IsIn), or will be. FailedPrecondition: never, and why.
-  // AlreadyExists, ResourceExhausted: not now.
+  // PermissionDenied: it is of another cluster. AlreadyExists, ResourceExhausted: not now.
   absl::Status AskJoin(const cluster::v1::JoinRequest& request,
                        const cluster::v1::ShardStatus& shard, TimePoint now);
   // OK: nobody is called that any more (see FindMember), or it will be so. FailedPrecondition: what
@@ -102,6 +102,9 @@ class Admission {
 const cluster::v1::Member* FindMember(const cluster::v1::Membership& membership, uint64_t id);
 const cluster::v1::Member* FindMember(const cluster::v1::Membership& membership,
                                       std::string_view name);
+
+// What the group is to know of who asks. What a peer says of being a learner does not count.
+cluster::v1::Member MemberOf(const cluster::v1::JoinRequest& request);
 
 // It is a member, under this name, at this address and of this version.
 bool IsIn(const cluster::v1::Membership& membership, const cluster::v1::Member& member);
