@@ -48,7 +48,7 @@ class Simulation {
 
   SimulationResult Run() {
     for (const auto& node : nodes_) Found(*node);
-    for (int step = 0; step < options_.steps && result_.failure.empty(); ++step) Step();
+    for (int step = 0; step < 1'000 * options_.voters && result_.failure.empty(); ++step) Step();
     if (result_.failure.empty()) Heal();
     return std::move(result_);
   }
@@ -67,6 +67,8 @@ class Simulation {
     uint64_t durable_index = 1;
     uint64_t salt = 0;
     uint64_t life = 0;
+    // A snapshot whose files are durable, and whose start is not in the log yet.
+    std::optional<LogStart> taken_over;
     bool runs() const { return replica != nullptr; }
   };
 
@@ -85,8 +87,10 @@ class Simulation {
                               .file_system = node.disk.get(),
                               .random = [&node] { return ++node.salt * 0x9E3779B97F4A7C15; }},
                              &found);
-    if (!log.ok())
+    if (!log.ok() && node.disk->power_is_off()) return CutPower(node);
+    if (!log.ok()) {
       return Fail(Concat("replica ", node.id, ": ", std::string(log.status().message())));
+    }
     node.log = *std::move(log);
   }
 
@@ -100,7 +104,7 @@ class Simulation {
 
   void Open(Node& node) {
     if (!node.log) OpenLog(node);
-    if (!node.log) return;
+    if (!node.log || !TakeOver(node)) return;
     auto replica = Replica::Open({.shard = kShard,
                                   .id = node.id,
                                   .origin = node.id << 32 | ++node.life,
@@ -219,20 +223,30 @@ class Simulation {
                          start.index > to.replica->committed_index();
     if (arrives) {
       to.replica.reset();
+      to.log.reset();
       to.state.clear();
       for (const auto& [index, command] : from.state) {
         if (index <= start.index) to.state[index] = command;
       }
-      to.log->Add(kShard, start);
-      if (to.log->Write().ok() && to.log->Sync().ok()) {
-        to.durable_index = start.index;
-        Open(to);
-      } else {
-        to.state.erase(to.state.upper_bound(to.durable_index), to.state.end());
-        Crash(to);
-      }
+      to.durable_index = start.index;
+      to.taken_over = start;
+      Open(to);
     }
     from.replica->ReportSnapshot(message.to, arrives);
+  }
+
+  // False: the power went.
+  bool TakeOver(Node& node) {
+    if (!node.taken_over) return true;
+    if (node.log->start(kShard).index < node.taken_over->index) {
+      node.log->Add(kShard, *node.taken_over);
+      if (!node.log->Write().ok() || !node.log->Sync().ok()) {
+        CutPower(node);
+        return false;
+      }
+    }
+    node.taken_over.reset();
+    return true;
   }
 
   // As the node's log thread does it.
@@ -253,7 +267,7 @@ class Simulation {
           &messages, [&](const Replica::Committed& committed) { Apply(node, committed); });
       if (!settled.ok()) return Fail(std::string(settled.message()));
       Send(std::move(messages));
-      if (node.replica->snapshot_wanted()) OfferSnapshot(node);
+      if (node.replica->snapshot_wanted()) node.replica->OfferSnapshot();
       if (early && Roll(4) == 0 && !node.log->Sync().ok()) return CutPower(node);
     }
     if (node.runs() && node.disk->power_is_off()) CutPower(node);
@@ -267,8 +281,6 @@ class Simulation {
     node.state.erase(node.state.upper_bound(node.durable_index), node.state.end());
     node.stopped_for = static_cast<int>(Roll(30));
   }
-
-  void OfferSnapshot(Node& node) { node.replica->OfferSnapshot(); }
 
   void NoteLeader(Node& node) {
     if (!node.replica->leads()) return;

@@ -35,8 +35,7 @@ enum class Defect {
 
 struct SimulationOptions {
   uint64_t seed = 1;
-  int voters = 3;
-  int steps = 3'000;
+  int voters = 3;  // 1,000 steps for each
   Defect defect = Defect::kNone;
 };
 
@@ -47,7 +46,6 @@ struct SimulationResult {
   uint64_t leaders = 0;
   uint64_t crashes = 0;
   uint64_t cuts_of_power = 0;
-  uint64_t replaced = 0;  // entries that were written and lost their place
   uint64_t log_cuts = 0;
 };
 

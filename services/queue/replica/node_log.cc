@@ -128,7 +128,10 @@ absl::Status NodeLog::Note(const Pending& pending, uint64_t record) {
       // The first one that was not cut; its start comes later, but in an older folder.
       const bool is_first = shard.start_record == 0;
       const bool jumps = recovering_ && pending.index > shard.start.index + 1;
-      if (shard.places.empty() && (is_first || jumps)) {
+      // What came first was replaced later.
+      const bool goes_back = shard.awaits_start && pending.index <= shard.start.index;
+      if (goes_back) shard.places.clear();
+      if (goes_back || (shard.places.empty() && (is_first || jumps))) {
         shard.start = {.index = pending.index - 1, .term = pending.term, .members = {}};
         shard.awaits_start = pending.type == EntryType::kEntry;
       }
