@@ -20,6 +20,10 @@ grpc::Status NotLeader(grpc::CallbackServerContext* context, std::string_view le
           known ? "another replica of the queue leads" : "no replica of the queue leads now"};
 }
 
+bool IsNotLeader(const grpc::ClientContext& context) {
+  return context.GetServerTrailingMetadata().contains(kLeaderMetadata);
+}
+
 std::string LeaderToldBy(const grpc::ClientContext& context) {
   const auto& metadata = context.GetServerTrailingMetadata();
   const auto found = metadata.find(kLeaderMetadata);
