@@ -219,9 +219,9 @@ class Simulation {
     Node& from = *nodes_[message.from - 1];
     Node& to = *nodes_[message.to - 1];
     const LogStart start = from.log->start(kShard);
-    const bool arrives = to.runs() && !to.cut_off && !from.cut_off && !to.disk->power_is_off() &&
-                         start.index > to.replica->committed_index();
-    if (arrives) {
+    const bool arrives = to.runs() && !to.cut_off && !from.cut_off && !to.disk->power_is_off();
+    // Who has it, by appends or an answer that was lost, says so.
+    if (arrives && start.index > to.replica->committed_index()) {
       to.replica.reset();
       to.log.reset();
       to.state.clear();
