@@ -188,7 +188,8 @@ absl::Status Process::ServeHttp() {
 }
 
 absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
-                            const std::vector<std::string>& addresses) {
+                            const std::vector<std::string>& addresses,
+                            grpc::CallbackGenericService* rest) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
@@ -199,6 +200,7 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  if (rest != nullptr) builder.RegisterCallbackGenericService(rest);
   std::vector<int> bound(addresses.size(), 0);
   for (size_t i = 0; i < addresses.size(); ++i) {
     builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &bound[i]);
@@ -241,6 +243,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(
         Concat("parameter ", parameter,
                " is empty: give the address of that service, host:port or unix:/path"));
   }
+  return ChannelTo(address);
+}
+
+std::shared_ptr<grpc::Channel> Process::ChannelTo(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);

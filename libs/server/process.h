@@ -24,6 +24,7 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -65,8 +66,10 @@ class Process {
   const std::string& name() const { return name_; }
 
   // Serves on addresses of gRPC's form ("127.0.0.1:7001", "unix:/path"). The services outlive End.
+  // `rest`, if there is one, answers all calls of other services.
   absl::Status Serve(const std::vector<grpc::Service*>& services,
-                     const std::vector<std::string>& addresses);
+                     const std::vector<std::string>& addresses,
+                     grpc::CallbackGenericService* rest = nullptr);
   // Ends it, so that others can be served at the same addresses; before SetReady. Streams that are
   // left are cut.
   void StopServing();
@@ -74,6 +77,9 @@ class Process {
   std::shared_ptr<grpc::Channel> InProcessChannel();
   // To another process, by a parameter that names its address; empty is an error.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Channel(const std::string& parameter) const;
+
+  // To another process at that address.
+  static std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address);
 
   // What /readyz and the gRPC health service say: mail would be accepted. `up`, which `postfix
   // start` waits for (health service kUpService), is less: the start is over, even if the disk is

@@ -42,7 +42,9 @@ std::string LineOf(const Change& change, bool known) {
 rpc::ServerReactor* RefuseStream() {
   class Refused final : public rpc::ServerReactor {
    public:
-    Refused() { Finish(InNoCluster()); }
+    Refused() {
+      Finish({grpc::StatusCode::UNAVAILABLE, "this node takes no streams of peers yet"});
+    }
     void OnDone() override { delete this; }
   };
   return new Refused;
@@ -76,11 +78,11 @@ void ClusterService::CloseCalls() {
 void ClusterService::Stop() { loop_.Stop(); }
 
 rpc::ServerReactor* ClusterService::Exchange(grpc::CallbackServerContext* context) {
-  return group_ ? streams_.exchange(context) : RefuseStream();
+  return streams_.exchange ? streams_.exchange(context) : RefuseStream();
 }
 
 rpc::ServerReactor* ClusterService::SendSnapshot(grpc::CallbackServerContext* context) {
-  return group_ ? streams_.send_snapshot(context) : RefuseStream();
+  return streams_.send_snapshot ? streams_.send_snapshot(context) : RefuseStream();
 }
 
 v1::ShardStatus ClusterService::StatusNow() const {

@@ -104,6 +104,13 @@ absl::Status Refused(const Folder& folder, std::string_view why) {
 
 }  // namespace
 
+NodeIdentity NodeIdentityOf(const Identity& identity) {
+  return {.cluster_id = identity.cluster_id,
+          .id = identity.id,
+          .name = identity.name,
+          .founds = identity.stage == Stage::kFounding};
+}
+
 uint64_t MemberId(std::string_view name, std::string_view volume) {
   // FNV-1a, then the finalizer of splitmix64, since FNV leaves the last bytes' traces in the low
   // bits.

@@ -52,6 +52,16 @@ struct Identity {
   friend bool operator==(const Identity&, const Identity&) = default;
 };
 
+// Who a replica is to its raft group. Without a cluster: the only voter.
+struct NodeIdentity {
+  uint64_t cluster_id = 0;
+  uint64_t id = kAloneId;
+  std::string name;
+  // It began the group: where the log has no members yet, this one is the only one.
+  bool founds = true;
+};
+NodeIdentity NodeIdentityOf(const Identity& identity);
+
 // Never 0, which is nobody, nor kAloneId.
 uint64_t MemberId(std::string_view name, std::string_view volume);
 // 16 hexadecimal digits, as ids are shown.
