@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "commands/cluster_command.h"
 #include "commands/command_help.h"
 #include "commands/manual.h"
 #include "commands/postalias.h"
@@ -26,6 +27,7 @@ namespace {
 constexpr std::string_view kProgram = "postfleet";
 
 constexpr Command kCommands[] = {
+    {"cluster", RunCluster},
     {"mailq", RunMailq, EX_TEMPFAIL},
     {"manual", RunManual},
     {"newaliases", RunNewaliases},

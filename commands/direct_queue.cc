@@ -13,6 +13,7 @@
 #include "commands/server_lock.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/config/cluster_members.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
 
@@ -42,6 +43,8 @@ absl::Status BecomeOwner(const std::string& folder) {
 bool DirectQueue::IsWanted(const config::Config& config) {
   const std::string address = config.GetString("postfleet_queue_address");
   if (!address.empty() && !address.starts_with("unix:")) return false;
+  // A replica's folder is changed by its group alone.
+  if (!config::ClusterMembersOf(config).empty()) return false;
   if (!MayAdminister(config, geteuid())) return false;
   if (access(Concat(FolderOf(config), "/state/CURRENT").c_str(), F_OK) != 0) return false;
   const auto server = FindServer(ServerLockPath(config));

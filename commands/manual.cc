@@ -137,8 +137,9 @@ struct Page {
 std::vector<Page> AllPages() {
   std::vector<Page> pages;
   for (const CommandHelp& help : AllCommandHelp()) {
-    // "queue" is a word behind postfleet.
-    const std::string name = help.name == "queue" ? "postfleet-queue" : std::string(help.name);
+    // These are words behind postfleet.
+    const bool is_word = help.name == "queue" || help.name == "cluster";
+    const std::string name = Concat(is_word ? "postfleet-" : "", help.name);
     pages.push_back({name, help.section, FormatManualPage(help)});
   }
   pages.push_back({std::string(kPage), 5, ConfigurationPage()});

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -279,9 +280,17 @@ Log& TheLog() {
   return log;
 }
 
-void OnCrash(int signal) {
+// What FlushOnCrash found, by its place here.
+constexpr int kCrashSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+struct sigaction before_us[std::size(kCrashSignals)];
+
+void OnCrash(int signal, siginfo_t* info, void*) {
   TheLog().FlushInCrash();
-  raise(signal);  // the handler is gone: the usual end
+  for (size_t i = 0; i < std::size(kCrashSignals); ++i) {
+    if (kCrashSignals[i] == signal) sigaction(signal, &before_us[i], nullptr);
+  }
+  // A fault happens again when this returns, with all that a handler asks about it.
+  if (info->si_code <= 0) raise(signal);
 }
 
 }  // namespace
@@ -308,13 +317,15 @@ std::string ProgramOf(std::string_view syslog_name, std::string_view command) {
 
 void FlushOnCrash() {
   TheLog();
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+  for (size_t i = 0; i < std::size(kCrashSignals); ++i) {
     struct sigaction now;
-    if (sigaction(signal, nullptr, &now) != 0 || now.sa_handler != SIG_DFL) continue;
+    if (sigaction(kCrashSignals[i], nullptr, &now) != 0) continue;
+    if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == OnCrash) continue;
+    before_us[i] = now;
     struct sigaction action = {};
-    action.sa_handler = OnCrash;
-    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_NODEFER);
-    sigaction(signal, &action, nullptr);
+    action.sa_sigaction = OnCrash;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    sigaction(kCrashSignals[i], &action, nullptr);
   }
 }
 

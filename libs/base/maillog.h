@@ -93,7 +93,8 @@ void Flush();
 uint64_t LostLines();
 
 // On SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, what is gathered is written before the process
-// ends. Where a signal has a handler already (a sanitizer's), that one stays.
+// ends. Where a signal has a handler already (a sanitizer's, the Go runtime's), that one comes
+// next. Uses the alternate stack of threads that have one (SA_ONSTACK): Go demands it.
 void FlushOnCrash();
 
 }  // namespace postfleet::maillog

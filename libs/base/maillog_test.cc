@@ -157,5 +157,29 @@ TEST(MailLogDeathTest, ACrashLosesNoLine) {
   EXPECT_THAT(ReadFile(path), testing::HasSubstr("last words"));
 }
 
+// As the Go runtime and sanitizers have one.
+void ExitOnFault(int, siginfo_t* info, void*) { _exit(info->si_addr == nullptr ? 7 : 8); }
+
+TEST(MailLogDeathTest, AFaultGoesOnToTheHandlerThatWasThere) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const std::string path = testing::TempDir() + "/fault.log";
+  std::remove(path.c_str());
+  EXPECT_EXIT(
+      {
+        struct sigaction action = {};
+        action.sa_sigaction = ExitOnFault;
+        action.sa_flags = SA_SIGINFO;
+        sigaction(SIGSEGV, &action, nullptr);
+        OpenLog("fault.log");
+        FlushOnCrash();
+        FlushOnCrash();
+        Info("smtpd", "last words");
+        int* volatile nowhere = nullptr;
+        *nowhere = 1;
+      },
+      testing::ExitedWithCode(7), "");
+  EXPECT_THAT(ReadFile(path), testing::HasSubstr("last words"));
+}
+
 }  // namespace
 }  // namespace postfleet::maillog

@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "libs/base/concat.h"
+#include "libs/config/cluster_members.h"
 #include "libs/config/config_values.h"
 #include "libs/config/expand.h"
 #include "libs/config/parameters.h"
@@ -102,6 +103,25 @@ absl::Status CheckName(const ConfigValues& values, const Parameter& row, const s
       Concat("parameter ", row.name, ": bad parameter value: ", value, " (", wrong, ")"));
 }
 
+// What a cluster is made of (cluster_members.h).
+absl::Status CheckCluster(const ConfigValues& values, const Parameter& row,
+                          const std::string& value) {
+  const bool is_name = row.name == "postfleet_cluster_name";
+  if (!is_name && row.name != "postfleet_cluster_members") return absl::OkStatus();
+  absl::StatusOr<std::string> list = values.Value("postfleet_cluster_members");
+  if (!list.ok()) return list.status();
+  const absl::StatusOr<std::vector<ClusterMember>> members = ParseClusterMembers(*list);
+  if (!members.ok() && !is_name) {
+    return absl::InvalidArgumentError(Concat("parameter ", row.name, ": ", Text(members.status())));
+  }
+  if (!is_name || !members.ok() || value.empty() || members->empty() ||
+      FindClusterMember(*members, value) != nullptr) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(Concat("parameter ", row.name, ": ", value,
+                                           " is no member of postfleet_cluster_members"));
+}
+
 absl::Status CheckTyped(const Parameter& row, const std::string& value, char unit) {
   switch (row.type) {
     case ParameterType::kBool:
@@ -142,6 +162,7 @@ absl::Status CheckOne(const ConfigValues& values, const Parameter& row) {
   if (!value.ok()) return value.status();
   absl::Status status = CheckTyped(row, *value, values.DefaultUnit(row.name));
   if (status.ok()) status = CheckName(values, row, *value);
+  if (status.ok()) status = CheckCluster(values, row, *value);
   if (!status.ok()) {
     return absl::InvalidArgumentError(Concat(Text(status), values.Where(row.name)));
   }

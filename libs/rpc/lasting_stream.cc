@@ -33,7 +33,7 @@ LastingStream::LastingStream(runtime::EventLoop& loop, std::string method, Callb
       time_(std::move(time)),
       retry_(loop) {}
 
-void LastingStream::Start(std::shared_ptr<grpc::Channel> channel) {
+void LastingStream::Start(LeaderChannel channel) {
   channel_ = std::move(channel);
   Prepare();
 }
@@ -62,18 +62,22 @@ void LastingStream::Prepare() {
 
 void LastingStream::Open() {
   StreamCallbacks callbacks = callbacks_.open();
-  callbacks.on_closed = [this, pending = pending_](const grpc::Status& status) {
-    loop_.Post([this, status] { OnClosed(status); });
+  auto told = std::make_shared<std::string>();
+  callbacks.on_not_leader = [told](std::string address) { *told = std::move(address); };
+  callbacks.on_closed = [this, told, pending = pending_](const grpc::Status& status) {
+    loop_.Post([this, told, status] { OnClosed(status, *told); });
     pending->End();
   };
   pending_->Begin();
   opened_at_ = time_.clock->Monotonic();
-  stream_ = OpenStream(channel_, method_, std::move(callbacks));
+  replica_ = channel_.leader();
+  stream_ = OpenStream(channel_.channel(replica_), method_, std::move(callbacks));
   if (callbacks_.opened) callbacks_.opened();
 }
 
-void LastingStream::OnClosed(const grpc::Status& status) {
+void LastingStream::OnClosed(const grpc::Status& status, std::string_view told_leader) {
   stream_.reset();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) channel_.Turn(replica_, told_leader);
   if (time_.clock->Monotonic() - opened_at_ >= kRetryMax) retry_after_ = kRetryFirst;
   callbacks_.lost(status);
   if (!stopped_) Retry();

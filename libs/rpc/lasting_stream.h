@@ -5,21 +5,26 @@
 // this waits kRetryFirst, twice as long each time in a row and kRetryMax at most. A stream that
 // lasted kRetryMax ends the row.
 //
+// To a service with replicas it is opened at the one that leads as far as is known; one that ends
+// it as UNAVAILABLE is not asked again at once, and may name the leader (leader_channel.h). Where
+// several are possible, let `prepare` find the leader.
+//
 // Everything but the callbacks of the stream itself runs on the loop. Frames of a stream come
 // before its `lost` provided that on_frame posts them to the loop, and a stream is opened only
 // after the one before is lost: what is posted needs no mark of its stream. Nothing is done here
 // for a frame: it costs what rpc::Stream costs.
 #pragma once
 
-#include <grpcpp/channel.h>
 #include <grpcpp/support/status.h>
 
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "libs/base/clock.h"
+#include "libs/rpc/leader_channel.h"
 #include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
 #include "libs/runtime/event_loop.h"
@@ -57,7 +62,7 @@ class LastingStream {
   LastingStream(runtime::EventLoop& loop, std::string method, Callbacks callbacks, Time time);
 
   // On the loop.
-  void Start(std::shared_ptr<grpc::Channel> channel);
+  void Start(LeaderChannel channel);
   bool is_open() const { return stream_ != nullptr; }
   // There is something to send. No effect while no stream is open.
   void Kick() const {
@@ -75,7 +80,7 @@ class LastingStream {
  private:
   void Prepare();
   void Open();
-  void OnClosed(const grpc::Status& status);
+  void OnClosed(const grpc::Status& status, std::string_view told_leader);
   void Retry();
 
   runtime::EventLoop& loop_;
@@ -86,7 +91,8 @@ class LastingStream {
   const std::shared_ptr<PendingCalls> pending_ = std::make_shared<PendingCalls>();
 
   // On the loop only.
-  std::shared_ptr<grpc::Channel> channel_;
+  LeaderChannel channel_;
+  size_t replica_ = 0;  // of the last stream
   runtime::Timer retry_;
   std::chrono::milliseconds retry_after_ = kRetryFirst;
   std::shared_ptr<Stream> stream_;

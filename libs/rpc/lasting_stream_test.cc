@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "libs/rpc/leader.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/payload.h"
 
@@ -59,6 +60,27 @@ class BreakingService : public grpc::CallbackGenericService {
           .on_closed = [peer](const grpc::Status&) { peer->stream.reset(); }};
     });
   }
+};
+
+// Refuses every stream and names that leader.
+class Follower : public grpc::CallbackGenericService {
+ public:
+  explicit Follower(std::string leader) : leader_(std::move(leader)) {
+    grpc::ServerBuilder builder;
+    builder.RegisterCallbackGenericService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~Follower() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  Replica At(const std::string& address) { return {address, server_->InProcessChannel({})}; }
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
+    return RefuseStream(NotLeader(context, leader_));
+  }
+
+ private:
+  const std::string leader_;
+  std::unique_ptr<grpc::Server> server_;
 };
 
 // The loop runs only while the test waits for something; time stands still but for its hand.
@@ -166,6 +188,29 @@ TEST_F(LastingStreamTest, IsOpenedAgainWhenTheServiceBreaksIt) {
   EXPECT_TRUE(stream_->is_open());
   EXPECT_EQ(Ask("two"), "two");
   EXPECT_EQ(events_, (std::vector<std::string>{"opened", "one", "lost", "opened", "two"}));
+}
+
+TEST_F(LastingStreamTest, IsOpenedNextAtTheReplicaThatWasNamedAndStaysThere) {
+  Follower first("third"), second("first");
+  stream_->Start(LeaderChannel(
+      std::vector<Replica>{first.At("first"), second.At("second"), {"third", channel_}}));
+  RunUntil([&] { return waits_.size() == 1; });
+  EXPECT_EQ(last_status_.error_code(), grpc::StatusCode::UNAVAILABLE);
+  PassWait();
+  EXPECT_EQ(Ask("a"), "a");
+  BreakAfter(milliseconds(0));
+  PassWait();
+  EXPECT_EQ(Ask("b"), "b");
+}
+
+TEST_F(LastingStreamTest, IsOpenedNextAtAnotherReplicaWhenOneIsDead) {
+  const std::string dead = "unix:/nonexistent/socket";
+  stream_->Start(LeaderChannel(
+      std::vector<Replica>{{dead, grpc::CreateChannel(dead, grpc::InsecureChannelCredentials())},
+                           {"second", channel_}}));
+  RunUntil([&] { return waits_.size() == 1; });
+  PassWait();
+  EXPECT_EQ(Ask("a"), "a");
 }
 
 TEST_F(LastingStreamTest, WaitsTwiceAsLongEachTimeUpToTheMaximum) {

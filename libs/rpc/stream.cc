@@ -7,6 +7,8 @@
 #include <mutex>
 #include <utility>
 
+#include "libs/rpc/leader.h"
+
 namespace postfleet::rpc {
 namespace {
 
@@ -157,7 +159,12 @@ class ClientEnd final
     RemoveHold();
   }
 
-  void OnDone(const grpc::Status& status) override { ReleaseAndTell(std::move(self_), status); }
+  void OnDone(const grpc::Status& status) override {
+    if (callbacks_.on_not_leader && IsNotLeader(context_)) {
+      callbacks_.on_not_leader(LeaderToldBy(context_));
+    }
+    ReleaseAndTell(std::move(self_), status);
+  }
 
  private:
   grpc::GenericStub stub_;
@@ -168,6 +175,9 @@ class ClientEnd final
 class ServerEnd final
     : public End<ServerEnd, grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>> {
  public:
+  explicit ServerEnd(std::function<grpc::Status()> how_it_ended)
+      : how_it_ended_(std::move(how_it_ended)) {}
+
   void Start(std::shared_ptr<ServerEnd> self, StreamCallbacks callbacks) {
     self_ = std::move(self);
     callbacks_ = std::move(callbacks);
@@ -178,12 +188,19 @@ class ServerEnd final
   void Cancel() override { Close(); }
   void OnCancel() override { Close(); }
 
-  void EndStream() { Finish(grpc::Status::OK); }
+  void EndStream() { Finish(how_it_ended_ ? how_it_ended_() : grpc::Status::OK); }
 
   void OnDone() override { ReleaseAndTell(std::move(self_), grpc::Status::OK); }
 
  private:
+  const std::function<grpc::Status()> how_it_ended_;
   std::shared_ptr<ServerEnd> self_;
+};
+
+class Refusal final : public ServerReactor {
+ public:
+  explicit Refusal(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
 };
 
 }  // namespace
@@ -195,10 +212,13 @@ std::shared_ptr<Stream> OpenStream(const std::shared_ptr<grpc::Channel>& channel
   return stream;
 }
 
-ServerReactor* AcceptStream(const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept) {
-  auto stream = std::make_shared<ServerEnd>();
+ServerReactor* AcceptStream(const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept,
+                            std::function<grpc::Status()> how_it_ended) {
+  auto stream = std::make_shared<ServerEnd>(std::move(how_it_ended));
   stream->Start(stream, accept(stream));
   return stream.get();
 }
+
+ServerReactor* RefuseStream(const grpc::Status& status) { return new Refusal(status); }
 
 }  // namespace postfleet::rpc

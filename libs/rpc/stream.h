@@ -27,6 +27,9 @@ struct StreamCallbacks {
   std::function<bool(grpc::ByteBuffer*)> next_frame;
   std::function<void(grpc::ByteBuffer)> on_frame;
   std::function<void(const grpc::Status&)> on_closed;
+  // The opening end, may be empty: before on_closed, when the service ended the stream since it
+  // does not lead. What it named as leader's address (leader.h); empty: it knows of none.
+  std::function<void(std::string leader_address)> on_not_leader = nullptr;
 };
 
 class Stream {
@@ -47,7 +50,14 @@ std::shared_ptr<Stream> OpenStream(const std::shared_ptr<grpc::Channel>& channel
 // The serving end: the reactor to return from a raw bidirectional method; `accept` gets the stream
 // before any callback comes; a first frame is asked for at once. Accepted streams end when the
 // client closes its side, on Cancel, and at the server's shutdown.
+//
+// `how_it_ended`, if there is one, is asked once, when the stream ends, on any thread: what the
+// client is told, while the call's context still takes trailing metadata. Without it: OK.
 using ServerReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
-ServerReactor* AcceptStream(const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept);
+ServerReactor* AcceptStream(const std::function<StreamCallbacks(std::shared_ptr<Stream>)>& accept,
+                            std::function<grpc::Status()> how_it_ended = nullptr);
+
+// The same for a stream that is not taken at all.
+ServerReactor* RefuseStream(const grpc::Status& status);
 
 }  // namespace postfleet::rpc

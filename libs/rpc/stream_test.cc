@@ -12,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "libs/rpc/leader.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/payload.h"
 
@@ -167,6 +168,49 @@ TEST_F(StreamTest, ServerShutdownEndsStreams) {
   server_->Shutdown(std::chrono::system_clock::now());
   client_.closed.get_future().get();
   service_.peer.closed.get_future().get();
+}
+
+// Names a leader: at once ("/test/Refuse"), or when it is told anything.
+class FollowerService : public grpc::CallbackGenericService {
+ public:
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
+    const auto refusal = [context] { return NotLeader(context, "q2:7001"); };
+    if (context->method() == "/test/Refuse") return RefuseStream(refusal());
+    return AcceptStream(
+        [](std::shared_ptr<Stream> stream) {
+          return StreamCallbacks{.next_frame = [](grpc::ByteBuffer*) { return false; },
+                                 .on_frame = [stream](grpc::ByteBuffer) { stream->Cancel(); },
+                                 .on_closed = [](const grpc::Status&) {}};
+        },
+        refusal);
+  }
+};
+
+TEST(Stream, WhoDoesNotLeadNamesTheLeaderWhenItRefusesAndWhenItEnds) {
+  constexpr int kTimes = 100;
+  FollowerService service;
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&service);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  const auto remote =
+      grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials());
+  for (const auto& channel : {server->InProcessChannel({}), remote}) {
+    for (int i = 0; i < 2 * kTimes; ++i) {
+      Peer client;
+      std::string told;
+      StreamCallbacks callbacks = client.Callbacks();
+      callbacks.on_not_leader = [&told](std::string address) { told = std::move(address); };
+      client.stream =
+          OpenStream(channel, i % 2 == 0 ? "/test/Refuse" : "/test/End", std::move(callbacks));
+      client.Say("x");
+      ASSERT_EQ(client.closed.get_future().get().error_code(), grpc::StatusCode::UNAVAILABLE);
+      ASSERT_EQ(told, "q2:7001");
+    }
+  }
+  server->Shutdown(std::chrono::system_clock::now());
 }
 
 TEST(Stream, WithoutAServerIsUnavailable) {

@@ -91,6 +91,7 @@ absl::StatusOr<Arguments> ParseArguments(int argc, char** argv) {
 }
 
 std::unique_ptr<Process> Process::Begin(std::string name, int argc, char** argv) {
+  ProgramStart start = ProgramStart::Of(argc, argv);
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
@@ -106,7 +107,8 @@ std::unique_ptr<Process> Process::Begin(std::string name, int argc, char** argv)
     SayFatal(name, arguments.status());
     return nullptr;
   }
-  std::unique_ptr<Process> process(new Process(std::move(name), *std::move(arguments)));
+  std::unique_ptr<Process> process(
+      new Process(std::move(name), *std::move(arguments), std::move(start)));
   absl::Status status = process->LoadConfig();
   if (status.ok()) status = process->ServeHttp();
   if (!status.ok()) {
@@ -116,8 +118,11 @@ std::unique_ptr<Process> Process::Begin(std::string name, int argc, char** argv)
   return process;
 }
 
-Process::Process(std::string name, Arguments arguments)
-    : name_(std::move(name)), arguments_(std::move(arguments)), ready_([] { return false; }) {}
+Process::Process(std::string name, Arguments arguments, ProgramStart start)
+    : name_(std::move(name)),
+      arguments_(std::move(arguments)),
+      start_(std::move(start)),
+      ready_([] { return false; }) {}
 
 Process::~Process() { End(); }
 
@@ -183,7 +188,8 @@ absl::Status Process::ServeHttp() {
 }
 
 absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
-                            const std::vector<std::string>& addresses) {
+                            const std::vector<std::string>& addresses,
+                            grpc::CallbackGenericService* rest) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
@@ -194,6 +200,7 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kKeepaliveMs / 2);
   for (grpc::Service* service : services) builder.RegisterService(service);
+  if (rest != nullptr) builder.RegisterCallbackGenericService(rest);
   std::vector<int> bound(addresses.size(), 0);
   for (size_t i = 0; i < addresses.size(); ++i) {
     builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &bound[i]);
@@ -210,6 +217,18 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   return absl::OkStatus();
 }
 
+void Process::StopServing() {
+  // Whoever tells health its state stands back until there is a server again.
+  std::unique_ptr<grpc::Server> server;
+  {
+    std::lock_guard lock(ready_mutex_);
+    server = std::move(server_);
+  }
+  if (server == nullptr) return;
+  server->Shutdown(std::chrono::system_clock::now() + kStreamsCutAfter);
+  server->Wait();
+}
+
 std::shared_ptr<grpc::Channel> Process::InProcessChannel() {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
@@ -224,6 +243,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(
         Concat("parameter ", parameter,
                " is empty: give the address of that service, host:port or unix:/path"));
   }
+  return ChannelTo(address);
+}
+
+std::shared_ptr<grpc::Channel> Process::ChannelTo(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
@@ -260,6 +283,19 @@ void Process::SayPhase(std::string_view phase) const {
   maillog::Info(name_, phase, " -- version ",
                 maillog::Fact("version", config_->GetString("mail_version")), ", configuration ",
                 maillog::Fact("configuration", config_->directory()));
+}
+
+bool Process::WaitForStart(const std::function<bool()>& done) {
+  const sigset_t signals = StopSignals();
+  const timespec interval = {.tv_sec = 0,
+                             .tv_nsec = std::chrono::nanoseconds(kStartPollInterval).count()};
+  while (!done()) {
+    const int signal = sigtimedwait(&signals, nullptr, &interval);
+    if (signal != SIGTERM && signal != SIGINT) continue;
+    maillog::Info(name_, "terminating on signal ", signal);
+    return false;
+  }
+  return true;
 }
 
 void Process::WaitForStop() {
@@ -313,12 +349,14 @@ absl::Status Process::TakeOver(config::Config config) {
 void Process::End() {
   http_.reset();
   http_loop_.Stop();
-  if (server_ != nullptr) {
-    server_->Shutdown(std::chrono::system_clock::now() + kStreamsCutAfter);
-    server_->Wait();
-    server_.reset();
-  }
+  StopServing();
   maillog::Flush();
+}
+
+void Process::Restart(std::string_view why) {
+  maillog::Info(name_, "starting anew: ", why);
+  maillog::Flush();
+  Die(start_.Again());
 }
 
 void Process::Die(const absl::Status& status) {

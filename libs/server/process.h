@@ -24,9 +24,11 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,6 +42,7 @@
 #include "libs/metrics/metrics.h"
 #include "libs/runtime/event_loop.h"
 #include "libs/runtime/http_server.h"
+#include "libs/server/program_start.h"
 
 namespace postfleet::server {
 
@@ -63,12 +66,20 @@ class Process {
   const std::string& name() const { return name_; }
 
   // Serves on addresses of gRPC's form ("127.0.0.1:7001", "unix:/path"). The services outlive End.
+  // `rest`, if there is one, answers all calls of other services.
   absl::Status Serve(const std::vector<grpc::Service*>& services,
-                     const std::vector<std::string>& addresses);
+                     const std::vector<std::string>& addresses,
+                     grpc::CallbackGenericService* rest = nullptr);
+  // Ends it, so that others can be served at the same addresses; before SetReady. Streams that are
+  // left are cut.
+  void StopServing();
   // To this process's own services.
   std::shared_ptr<grpc::Channel> InProcessChannel();
   // To another process, by a parameter that names its address; empty is an error.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Channel(const std::string& parameter) const;
+
+  // To another process at that address.
+  static std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address);
 
   // What /readyz and the gRPC health service say: mail would be accepted. `up`, which `postfix
   // start` waits for (health service kUpService), is less: the start is over, even if the disk is
@@ -82,16 +93,25 @@ class Process {
   using Prepare = std::function<absl::StatusOr<Commit>(const config::Config& config)>;
   void OnReload(Prepare prepare) { prepares_.push_back(std::move(prepare)); }
 
+  // For a start that takes its time: true once `done` says so, which is asked every
+  // kStartPollInterval; false on SIGTERM or SIGINT. Nothing is reloaded meanwhile.
+  static constexpr std::chrono::milliseconds kStartPollInterval{20};
+  bool WaitForStart(const std::function<bool()>& done);
+
   // Returns on SIGTERM or SIGINT.
   void WaitForStop();
   // Shuts the gRPC server down; streams that are left are cut. Flushes the log.
   void End();
 
+  // Says why and begins the program anew in this process (program_start.h), at once, as after a
+  // crash. Any thread.
+  [[noreturn]] void Restart(std::string_view why);
+
   // Says why and ends the process at once: nothing that is not durable is acknowledged. Any thread.
   [[noreturn]] static void Die(const absl::Status& status);
 
  private:
-  Process(std::string name, Arguments arguments);
+  Process(std::string name, Arguments arguments, ProgramStart start);
   absl::Status LoadConfig();
   absl::Status OpenLog();
   absl::Status ServeHttp();
@@ -103,6 +123,7 @@ class Process {
 
   const std::string name_;
   const Arguments arguments_;
+  const ProgramStart start_;
   std::unique_ptr<config::Config> config_;
   std::unique_ptr<const config::Config> started_with_;
   std::vector<Prepare> prepares_;

@@ -17,6 +17,8 @@ constexpr std::string_view kParameters[] = {
     "inet_protocols",
     "mail_owner",
     "mail_spool_directory",
+    "postfleet_cluster_members",
+    "postfleet_cluster_name",
     "postfleet_control_socket",
     "postfleet_ingress_loops",
     "postfleet_lookup_address",

@@ -85,7 +85,8 @@ void DrainScheduler(scheduler::SchedulerService& scheduler) {
 // The commands would look for the queue at an address where nobody listens.
 absl::Status RefuseAddresses(const config::Config& config) {
   for (const char* name :
-       {"postfleet_queue_address", "postfleet_scheduler_address", "postfleet_lookup_address"}) {
+       {"postfleet_cluster_members", "postfleet_queue_address", "postfleet_scheduler_address",
+        "postfleet_lookup_address"}) {
     if (config.GetString(name).empty()) continue;
     return absl::FailedPreconditionError(
         Concat(name,

@@ -1,49 +1,104 @@
-// The queue as a process of its own, at postfleet_queue_address; for every user's lists and flushes
-// also at the public socket.
+// The queue as a process of its own: alone at postfleet_queue_address, or as a member of the
+// cluster that postfleet_cluster_members names, at that member's address. For every user's lists
+// and flushes also at the public socket.
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/config/cluster_members.h"
 #include "libs/server/instance.h"
 #include "libs/server/process.h"
+#include "services/queue/member.h"
 #include "services/queue/public_queue.h"
 #include "services/queue/queue.h"
+#include "services/queue/replica/version.h"
 
 namespace postfleet {
 namespace {
 
-int Run(server::Process& process) {
+using queue::ClusterEntry;
+
+std::unique_ptr<queue::Queue> OpenQueue(server::Process& process,
+                                        const queue::membership::NodeIdentity& identity) {
+  queue::QueueOptions options = queue::QueueOptions::From(process.config());
+  options.identity = identity;
+  options.metrics = &process.metrics();
+  options.on_fatal = server::Process::Die;
+  return server::OrDie(queue::Queue::Open(std::move(options)));
+}
+
+// Without it mail flows all the same.
+std::unique_ptr<queue::PublicQueue> ServeEverybody(server::Process& process) {
+  auto everybody = queue::PublicQueue::Serve(queue::PublicQueueOptions::From(process.config()),
+                                             process.InProcessChannel());
+  if (everybody.ok()) return *std::move(everybody);
+  maillog::Warning(process.name(), "only root and mail_owner can list and flush the queue: ",
+                   std::string(everybody.status().message()));
+  return nullptr;
+}
+
+// Serves until the process is told to stop. `member`: null without a cluster.
+int ServeQueue(server::Process& process, queue::Queue& queue, queue::Member* member,
+               const std::string& address) {
+  std::vector<grpc::Service*> services = {queue.service()};
+  if (member != nullptr) services.push_back(member->service());
+  if (const absl::Status served = process.Serve(services, {address}); !served.ok()) {
+    server::Process::Die(served);
+  }
+  std::unique_ptr<queue::PublicQueue> everybody = ServeEverybody(process);
+  process.OnReload([&](const config::Config& config) { return queue.Prepare(config); });
+  if (everybody != nullptr) {
+    process.OnReload([&](const config::Config& config) { return everybody->Prepare(config); });
+  }
+  process.SetReady([&queue, member] { return member != nullptr ? member->Ready() : queue.Ready(); },
+                   /*up=*/[] { return true; });
+  process.WaitForStop();
+  everybody.reset();
+  if (member != nullptr) member->Close();
+  queue.CloseStreams();
+  process.End();
+  if (member != nullptr) member->Stop();
+  queue.Stop();
+  return 0;
+}
+
+int RunAlone(server::Process& process) {
   const std::string address = process.config().GetString("postfleet_queue_address");
   if (address.empty()) {
     server::Process::Die(
         absl::InvalidArgumentError("parameter postfleet_queue_address is empty: give the address "
                                    "to listen on, host:port or unix:/path"));
   }
-  queue::QueueOptions options = queue::QueueOptions::From(process.config());
-  options.metrics = &process.metrics();
-  options.on_fatal = server::Process::Die;
-  absl::StatusOr<std::unique_ptr<queue::Queue>> opened = queue::Queue::Open(std::move(options));
-  if (!opened.ok()) server::Process::Die(opened.status());
-  const std::unique_ptr<queue::Queue> queue = *std::move(opened);
-  if (const absl::Status served = process.Serve({queue->service()}, {address}); !served.ok()) {
-    server::Process::Die(served);
+  const std::unique_ptr<queue::Queue> queue = OpenQueue(process, {});
+  return ServeQueue(process, *queue, nullptr, address);
+}
+
+int RunMember(server::Process& process) {
+  const ClusterEntry entry = {
+      .directory = queue::QueueOptions::From(process.config()).directory,
+      .own = server::OrDie(config::OwnClusterMember(process.config())),
+      .members = config::ClusterMembersOf(process.config()),
+      .versions = {.version = queue::kClusterVersion, .version_min = queue::kClusterVersionMin},
+      .connect = [](const std::string& address) { return server::Process::ChannelTo(address); }};
+  const auto identity = server::OrDie(queue::EnterCluster(process, entry));
+  if (!identity) return 0;
+  const std::unique_ptr<queue::Queue> queue =
+      OpenQueue(process, queue::membership::NodeIdentityOf(*identity));
+  queue::Member member(process, entry, *identity, *queue);
+  return ServeQueue(process, *queue, &member, entry.own.address);
+}
+
+// Replicas begin and find each other, but what one takes the others do not get yet: no mail must be
+// accepted there.
+constexpr bool kReplicates = false;
+
+int Run(server::Process& process) {
+  if (config::ClusterMembersOf(process.config()).empty()) return RunAlone(process);
+  if (!kReplicates) {
+    server::Process::Die(absl::UnimplementedError(
+        "parameter postfleet_cluster_members is set: a queue of several replicas is not there yet; "
+        "remove it, and give one node's address by postfleet_queue_address"));
   }
-  auto everybody = queue::PublicQueue::Serve(queue::PublicQueueOptions::From(process.config()),
-                                             process.InProcessChannel());
-  if (!everybody.ok()) {
-    maillog::Warning(process.name(), "only root and mail_owner can list and flush the queue: ",
-                     std::string(everybody.status().message()));
-  }
-  process.OnReload([&](const config::Config& config) { return queue->Prepare(config); });
-  if (everybody.ok()) {
-    process.OnReload([&](const config::Config& config) { return (*everybody)->Prepare(config); });
-  }
-  process.SetReady([&queue] { return queue->Ready(); }, /*up=*/[] { return true; });
-  process.WaitForStop();
-  if (everybody.ok()) everybody->reset();
-  queue->CloseStreams();
-  process.End();
-  queue->Stop();
-  return 0;
+  return RunMember(process);
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ QueueOptions QueueOptions::From(const config::Config& config) {
 struct Queue::Parts {
   explicit Parts(QueueOptions opened) : options(std::move(opened)) { SetAcceptMin(options); }
 
+  absl::Status CheckFolder();
   absl::Status Open();
   absl::Status Replay();
   void MakeService();
@@ -107,14 +108,23 @@ struct Queue::Parts {
   std::unique_ptr<CommitPipeline> pipeline;
   std::unique_ptr<runtime::Timer> disk_timer;
   std::atomic<uint64_t> accept_bytes_min;
+  std::atomic<uint64_t> applied_index{0};
   std::atomic<bool> stopped{false};
   std::atomic<bool> disk_nearly_full{false};
   metrics::Histogram* sync_seconds = nullptr;
   metrics::Histogram* batch_messages = nullptr;
 };
 
+absl::Status Queue::Parts::CheckFolder() {
+  if (absl::Status made = MakeDirectory(options.directory); !made.ok()) return made;
+  if (options.identity.cluster_id != 0) return absl::OkStatus();
+  const absl::StatusOr<membership::Folder> folder =
+      membership::LookAt(PosixFileSystem(), options.directory);
+  return folder.ok() ? membership::CheckAlone(*folder) : folder.status();
+}
+
 absl::Status Queue::Parts::Open() {
-  if (const absl::Status made = MakeDirectory(options.directory); !made.ok()) return made;
+  if (const absl::Status checked = CheckFolder(); !checked.ok()) return checked;
   absl::StatusOr<std::unique_ptr<Store>> opened_store =
       Store::Open({.path = options.directory + "/state",
                    .env = nullptr,
@@ -135,6 +145,7 @@ absl::Status Queue::Parts::Open() {
   machine = *std::move(loaded);
   const uint64_t from = machine->applied_index();
   if (const absl::Status replayed = Replay(); !replayed.ok()) return replayed;
+  applied_index = machine->applied_index();
   maillog::Info("queue", "opened ", options.directory, ": ", machine->applied_index() - from,
                 " records replayed, ", machine->counts().incoming_messages(),
                 " messages incoming, ", machine->counts().deferred_messages(), " deferred, ",
@@ -183,6 +194,7 @@ void Queue::Parts::MakeService() {
       CommitObserver{.on_applied = [this](const Effects& effects) { service->OnApplied(effects); },
                      .on_group =
                          [this] {
+                           applied_index = machine->applied_index();
                            CheckDisk();
                            service->OnGroup();
                          },
@@ -311,6 +323,27 @@ grpc::Service* Queue::service() { return parts_->service.get(); }
 
 absl::StatusOr<std::function<void()>> Queue::Prepare(const config::Config& config) {
   return [this, next = QueueOptions::From(config)] { parts_->SetAcceptMin(next); };
+}
+
+membership::Group Queue::group(const cluster::v1::Member& own) {
+  using Done = membership::Group::Done;
+  const auto refuse = [](const Done& done) {
+    done(absl::UnimplementedError("this queue has no replicas"));
+  };
+  return {.status =
+              [this, own] {
+                cluster::v1::ShardStatus shard;
+                shard.set_role(cluster::v1::ShardStatus::ROLE_LEADER);
+                shard.set_term(1);
+                shard.set_leader(own.id());
+                shard.set_last_index(parts_->applied_index);
+                shard.set_commit_index(parts_->applied_index);
+                shard.set_applied_index(parts_->applied_index);
+                *shard.mutable_membership()->add_members() = own;
+                return shard;
+              },
+          .change = [refuse](const membership::Change&, const Done& done) { refuse(done); },
+          .transfer = [refuse](uint64_t, const Done& done) { refuse(done); }};
 }
 
 void Queue::CloseStreams() {

@@ -20,6 +20,8 @@
 #include "libs/base/clock.h"
 #include "libs/config/config.h"
 #include "libs/metrics/metrics.h"
+#include "services/queue/membership/group.h"
+#include "services/queue/membership/identity.h"
 
 namespace postfleet::queue {
 
@@ -37,6 +39,8 @@ struct QueueOptions {
   // Goes on without records of the log that are damaged, which otherwise keep it from opening; a
   // line for each says what is lost. Null: refuses.
   std::vector<std::string>* repaired = nullptr;
+  // Whose replica it is. A folder that belongs to a cluster is opened as that member's only.
+  membership::NodeIdentity identity;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
   // Any thread. Writes the reason and ends the process.
@@ -55,6 +59,10 @@ class Queue {
 
   // What takes over the bounds of free space of another configuration. Any thread.
   absl::StatusOr<std::function<void()>> Prepare(const config::Config& config);
+
+  // Its raft group, in which `own` is this node. It is the only voter, and takes no changes:
+  // Unimplemented.
+  membership::Group group(const cluster::v1::Member& own);
 
   // Ends all streams of the contract, and takes no more commands.
   void CloseStreams();

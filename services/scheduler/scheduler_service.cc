@@ -182,9 +182,9 @@ void SchedulerService::NameTransports(const Config& config) {
 
 // Rare: looked up each time.
 metrics::Counter& SchedulerService::InDoubt(const std::string& transport) {
-  return options_.metrics->AddCounter(
-      "delivery_in_doubt_total", "Attempts that were open when their worker or queue was lost.",
-      {{"transport", transport}});
+  return options_.metrics->AddCounter("delivery_in_doubt_total",
+                                      "Attempts that were open when their worker was lost.",
+                                      {{"transport", transport}});
 }
 
 void SchedulerService::Count(const LogLine& line) {

@@ -7,10 +7,10 @@
 // One loop owns the core and all of this. A lost stream is opened again (rpc::LastingStream).
 // An answer by another configuration of the lookup service than the one before asks again for
 // whatever has not started.
-// Losing the queue forgets everything (the queue gives it out again); losing the lookup service
-// holds its queries for kLookupPatience, then their recipients are deferred, and so are those whose
-// query is not answered for SchedulerOptions::lookup_patience; losing a worker hands its deliveries
-// to others.
+// Losing the queue forgets what waits (the queue gives it out again), and stops no delivery; losing
+// the lookup service holds its queries for kLookupPatience, then their recipients are deferred, and
+// so are those whose query is not answered for SchedulerOptions::lookup_patience; losing a worker
+// hands its deliveries to others.
 #pragma once
 
 #include <grpcpp/channel.h>

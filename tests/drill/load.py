@@ -54,9 +54,9 @@ class Load:
         left = writer.share
         while left > 0 and not self._stop.is_set():
             try:
-                with _Connection(self._port) as connection:
+                with Connection(("127.0.0.1", self._port)) as connection:
                     left -= self._send_some(connection, writer, min(left, _MESSAGES_PER_CONNECTION_MAX))
-            except _Refused:
+            except Refused:
                 self._stop.wait(_REFUSED_PAUSE_SECONDS)
             except OSError:
                 return  # no server any more
@@ -69,7 +69,7 @@ class Load:
             self._ledger.sending(message)
             try:
                 connection.send(message)
-            except _Refused:
+            except Refused:
                 self._ledger.refused(message)
                 raise
             self._ledger.acknowledged(message)
@@ -77,13 +77,13 @@ class Load:
         return count
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """A reply other than the one that goes on."""
 
 
-class _Connection:
-    def __init__(self, port):
-        self._socket = socket.create_connection(("127.0.0.1", port), _REPLY_SECONDS_MAX)
+class Connection:
+    def __init__(self, address):
+        self._socket = socket.create_connection(address, _REPLY_SECONDS_MAX)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._replies = self._socket.makefile("rb")
         try:
@@ -116,7 +116,7 @@ class _Connection:
             if line[3:4] != b"-":
                 break
         if line[:3] != code:
-            raise _Refused(line)
+            raise Refused(line)
 
     def send(self, message):
         """Returns when it is acknowledged."""

@@ -13,13 +13,27 @@ HELPER = "postfleet-delivery-helper"
 HELPER_PROGRAM = HELPER + ".program"
 
 # Name in the folder: path below Bazel's output folder.
-_PROGRAMS = {
+_SHARED = {
     "postfleet": "commands/postfleet",
-    "postfleetd": "services/all/postfleetd",
     "postfleet-launcher": "services/launcher/launcher",
+}
+# Of the embedded product under powercut.
+EMBEDDED = {
+    **_SHARED,
+    "postfleetd": "services/all/postfleetd",
     HELPER_PROGRAM: "services/delivery/privileged/helper",
     "powercut": "tests/drill/powercut/powercut",
     "libpowercut.so": "tests/drill/powercut/libpowercut.so",
+}
+# Of a cluster.
+SERVICES = {
+    **_SHARED,
+    HELPER: "services/delivery/privileged/helper",
+    "postfleet-queued": "services/queue/queued",
+    "postfleet-lookupd": "services/lookup/lookupd",
+    "postfleet-schedulerd": "services/scheduler/schedulerd",
+    "postfleet-deliveryd": "services/delivery/deliveryd",
+    "postfleet-ingressd": "services/ingress/ingressd",
 }
 
 
@@ -35,18 +49,18 @@ def _bazel(command, *arguments):
     return done.stdout.strip()
 
 
-def build():
-    """Bazel's output folder, up to date."""
+def build(wanted=None):
+    """Bazel's output folder, up to date. wanted: EMBEDDED or SERVICES."""
     _bazel("build", *("//%s:%s" % (path.rpartition("/")[0], path.rpartition("/")[2])
-                      for path in _PROGRAMS.values()))
+                      for path in (wanted or EMBEDDED).values()))
     return Path(_bazel("info", "bazel-bin"))
 
 
-def lay_out(outputs, folder):
+def lay_out(outputs, folder, wanted=None):
     """Copies: a launcher behind a link would look for the others where the link points."""
     folder.mkdir()
     folder.chmod(0o755)
-    for name, path in _PROGRAMS.items():
+    for name, path in (wanted or EMBEDDED).items():
         shutil.copy(outputs / path, folder / name)
         (folder / name).chmod(0o755)
 

@@ -18,7 +18,7 @@ _LATE_SHARE = 0.2
 class Sink:
     """Listens on a port of its own until close()."""
 
-    def __init__(self, ledger, seed, defer_share):
+    def __init__(self, ledger, seed, defer_share, host="127.0.0.1"):
         self.ledger = ledger
         self._defer_share = defer_share
         self._rng = random.Random(seed)
@@ -26,9 +26,11 @@ class Sink:
         self.opened = False  # for LATER_DOMAIN, too
         self._sessions = 0
         self._changed = threading.Condition()
-        self._server = _Server(("127.0.0.1", 0), _Session)
+        self._transactions = 0
+        self.transactions_max = 0  # at once: from MAIL until it is over
+        self._server = _Server((host, 0), _Session)
         self._server.sink = self
-        self.port = self._server.server_address[1]
+        self.host, self.port = self._server.server_address
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self):
@@ -39,6 +41,11 @@ class Sink:
         """Whatever was sent before its clients died has been read."""
         with self._changed:
             return self._changed.wait_for(lambda: self._sessions == 0, seconds)
+
+    def transaction(self, step):
+        with self._changed:
+            self._transactions += step
+            self.transactions_max = max(self.transactions_max, self._transactions)
 
     def session(self, step):
         with self._changed:
@@ -79,10 +86,10 @@ class _Session(socketserver.StreamRequestHandler):
         except OSError:
             pass  # the client died
         finally:
+            self._reset()
             self.server.sink.session(-1)
 
     def _serve(self):
-        self._reset()
         self._say("220 sink.example ESMTP")
         verbs = {"EHLO": self._ehlo, "HELO": self._ehlo, "MAIL": self._mail, "RCPT": self._rcpt,
                  "DATA": self._data, "RSET": self._rset, "NOOP": self._noop}
@@ -92,7 +99,12 @@ class _Session(socketserver.StreamRequestHandler):
                 return self._say("221 2.0.0 bye")
             verbs.get(verb.upper(), self._unknown)(argument)
 
+    _id = None  # of the transaction that is open
+    _recipients = ()
+
     def _reset(self):
+        if self._id is not None:
+            self.server.sink.transaction(-1)
         self._id = None
         self._recipients = []
 
@@ -107,6 +119,7 @@ class _Session(socketserver.StreamRequestHandler):
     def _mail(self, argument):
         self._reset()
         self._id = messages.id_of_sender(_path(argument)) or "?"
+        self.server.sink.transaction(1)
         self._say("250 2.1.0 ok")
 
     def _rcpt(self, argument):

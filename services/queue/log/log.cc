@@ -191,7 +191,8 @@ absl::Status Log::Retire(const Segment& segment) {
   const std::string path = PathOf(segment.first_index);
   const std::string spare = Concat(path, kSpareSuffix);
   absl::Status retired;
-  if (segment.bytes >= segment_bytes_ && spares_.size() < kSpareSegmentsMax) {
+  // One that came back may be a second name of a file that is in use.
+  if (segment.in_chain && segment.bytes >= segment_bytes_ && spares_.size() < kSpareSegmentsMax) {
     retired = file_system_->Rename(path, spare);
     if (retired.ok()) {
       spares_.push_back({.path = spare, .bytes = segment.bytes});

@@ -111,7 +111,8 @@ absl::Status Log::FindSegments() {
       in_chain = in_chain && i > 0 &&
                  (*reader)->header().previous_first_index == segments_[i - 1].first_index;
     } else if (absl::IsDataLoss(reader.status()) && i + 1 < segments_.size()) {
-      in_chain = false;  // damage that matters only if Replay comes here
+      // Damage, or a file that was in use again: matters only if what it held is needed.
+      segments_[i].in_chain = in_chain = false;
     } else {
       return reader.status();
     }

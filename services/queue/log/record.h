@@ -24,7 +24,10 @@ namespace postfleet::queue {
 
 enum class EntryType : uint8_t {
   kCommand = 1,
-  kHardState = 2,  // reserved for raft's term and vote
+  // Of raft groups (services/queue/replica/node_log.h).
+  kHardState = 2,
+  kEntry = 3,
+  kStart = 4,
 };
 
 struct EntryId {

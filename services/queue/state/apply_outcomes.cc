@@ -146,7 +146,8 @@ absl::Status ApplyOutcome(const v1::MessageOutcome& outcome, Application& applic
   const auto message = FindOrMark(outcome.queue_id(), application);
   if (!message.ok()) return message.status();
   if (*message == nullptr) {
-    CountLate(&effect, application);
+    if (!outcome.again()) CountLate(&effect, application);
+    effect.removed = true;
     return absl::OkStatus();
   }
   Waiting attempt = {*message, application, outcome.transport(), outcome.nexthop(),

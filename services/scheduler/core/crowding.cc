@@ -158,7 +158,7 @@ void State::PutOff(Destination* destination, Rank rank, int64_t apart_ms) {
   message->waiting -= peer.waiting();
   destination->waiting -= peer.waiting();
   peer.job->selected += Deliveries(peer);
-  ++message->uncommitted;
+  Await(message);
   ++counters.put_off;
   ErasePeer(destination, at);
   FinishRound(message);

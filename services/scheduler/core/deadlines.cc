@@ -1,6 +1,8 @@
 // What time brings: dead destinations, rate delays, transports without workers; and what a new
 // session or a flush forgets.
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "libs/base/concat.h"
 #include "services/scheduler/core/destination.h"
@@ -166,24 +168,33 @@ void State::On(Flushed&) {
 
 void State::On(Opened&) {
   ForgetSession();
+  session_open = true;
+  SayAgain();
   granted = config.active_messages_max;
   actions->credit_messages += granted;
 }
 
 void State::On(QueueLost&) { ForgetSession(); }
 
-// Running deliveries stay, without their messages: they occupy slots and windows until they end.
+// Running deliveries go on, and what they say is for the next session. Only notices are told to
+// stop: whoever has the message next makes them.
 void State::ForgetSession() {
+  session_open = false;
   granted = 0;
   for (const auto& [id, attempt] : attempts) {
     if (attempt->message == nullptr) continue;
-    Lost(*attempt, "the queue was lost");
-    if (!attempt->cancelled) {
-      attempt->cancelled = true;
+    if (!attempt->notice && !attempt->message->deleted) continue;
+    if (!std::exchange(attempt->cancelled, true)) {
       actions->cancel.push_back({.worker = attempt->slots->worker, .delivery = id});
     }
+    std::erase(attempt->message->attempts, id);
     attempt->message = nullptr;
   }
+  ForgetWaiting();
+  absl::erase_if(messages, [this](const auto& entry) { return !Keep(entry.second.get()); });
+}
+
+void State::ForgetWaiting() {
   queries.clear();
   body_holders.clear();
   body_bytes = 0;
@@ -209,7 +220,45 @@ void State::ForgetSession() {
       }
     }
   }
-  messages.clear();
+}
+
+// False: nothing of it matters to the next session.
+bool State::Keep(Message* message) {
+  std::erase_if(message->said, [](const auto& said) { return said.outcomes().empty(); });
+  if (message->deleted || (message->attempts.empty() && message->said.empty())) return false;
+  Message kept{.serial = message->serial,
+               .queue_id = std::move(message->queue_id),
+               .envelope = std::move(message->envelope),
+               .create_ms = message->create_ms,
+               .active_ms = message->active_ms,
+               .targets = std::move(message->targets),
+               .said = std::move(message->said),
+               .attempts = std::move(message->attempts),
+               .attempts_lost = message->attempts_lost,
+               .last_loss = message->last_loss,
+               .kept = true,
+               .damaged = message->damaged,
+               .forced_expire = message->forced_expire,
+               .delay_warned = message->delay_warned,
+               .expiry_logged = message->expiry_logged};
+  for (Target& target : kept.targets) {
+    if (target.phase != Target::Phase::kRunning) target.phase = Target::Phase::kDone;
+    recipients += target.phase == Target::Phase::kRunning ? 1 : 0;
+  }
+  *message = std::move(kept);
+  return true;
+}
+
+// Ahead of the credit: what they are about is settled before anything is given out.
+void State::SayAgain() {
+  std::map<uint64_t, const Message*> by_age;
+  for (const auto& [queue_id, message] : messages) by_age[message->serial] = message.get();
+  for (const auto& [serial, message] : by_age) {
+    for (const queue::v1::MessageOutcome& said : message->said) {
+      actions->commit.push_back(said);
+      actions->commit.back().set_again(true);
+    }
+  }
 }
 
 // In whole minutes: it must not move with each delivery.

@@ -29,16 +29,19 @@ using BodyPtr = std::shared_ptr<const Body>;
 // Events of an earlier session of the partition (answers of its Schedule stream) must not be passed
 // on after Opened.
 
-// The partition was opened: a new session. Everything that is known from an earlier one is
-// forgotten, as by QueueLost; then the queue is granted the whole window as credit.
+// The partition was opened: a new session. What waited in an earlier one is forgotten, as by
+// QueueLost; what was said and is not known to be durable is committed again
+// (MessageOutcome.again); then the queue is granted the whole window as credit. All of that goes
+// out in one frame, so that nothing is given out whose outcome is known.
 struct Opened {
   uint64_t epoch = 0;
 };
 
-// The Schedule stream ended. Nothing can be committed any more and somebody else may hold the
-// partition: messages are forgotten, running deliveries are told to stop and logged as in doubt.
-// They keep their slots and their places in the window until they answer or their worker leaves;
-// their results are then dropped.
+// The Schedule stream ended: nothing can be committed. What waits is forgotten, since the queue
+// gives it out again. Running deliveries go on, with their slots and their places in the window; an
+// outcome that comes meanwhile is said when the next session opens. When the queue gives a message
+// out again of which a delivery runs, the delivery goes on as one of that message: nobody is tried
+// twice. Notices are told to stop; whoever is given the message next makes them.
 struct QueueLost {};
 
 // A message, or a part of its recipients. `body` is set when activation.payload_bytes > 0. For a

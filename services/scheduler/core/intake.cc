@@ -62,14 +62,20 @@ Message* State::NewMessage(queue::v1::Activation& activation) {
   auto made = std::make_unique<Message>();
   Message* message = made.get();
   message->serial = ++last_serial;
-  message->queue_id = std::move(*activation.mutable_queue_id());
+  message->queue_id = activation.queue_id();
+  messages.emplace(message->queue_id, std::move(made));
+  return TakeUp(message, activation);
+}
+
+// What an earlier session left of it goes on.
+Message* State::TakeUp(Message* message, queue::v1::Activation& activation) {
+  message->kept = false;
   message->envelope = std::move(*activation.mutable_envelope());
   message->content_bytes = activation.content_bytes();
   message->chunks = activation.chunks();
   message->create_ms = activation.create_ms();
   message->active_ms = now_ms;
   message->since_ms = steady_ms;
-  messages.emplace(message->queue_id, std::move(made));
   LogLine& line = actions->log.emplace_back();
   line.kind = LogLine::Kind::kQueueActive;
   line.queue_id = message->queue_id;
@@ -82,7 +88,9 @@ Message* State::NewMessage(queue::v1::Activation& activation) {
 void State::On(Activated& event) {
   queue::v1::Activation& activation = event.activation;
   const auto known = messages.find(activation.queue_id());
-  Message* message = known == messages.end() ? NewMessage(activation) : known->second.get();
+  Message* message = known == messages.end() ? NewMessage(activation)
+                     : known->second->kept   ? TakeUp(known->second.get(), activation)
+                                             : known->second.get();
   // What is given out was not deleted: the id is in memory for what still runs of it. A message
   // that was recalled is about to be released, with this.
   if (message->deleted || message->recalled) return;
@@ -130,10 +138,18 @@ void State::AddTargets(Message* message, queue::v1::Activation& activation) {
     }
     for (const auto& bounced : *list) open.insert(bounced.recipient().number());
   }
+  // Their outcome is on its way.
+  absl::flat_hash_set<uint32_t> said;
+  for (const queue::v1::MessageOutcome& outcomes : message->said) {
+    for (const mail::v1::Outcome& outcome : outcomes.outcomes()) {
+      said.insert(outcome.recipient_number());
+    }
+  }
   std::vector<uint32_t> untried;
   if (message->targets.empty()) message->targets.reserve(activation.recipients_size());
   for (mail::v1::Recipient& recipient : *activation.mutable_recipients()) {
     if (!open.empty() && open.contains(recipient.number())) continue;
+    if (!said.empty() && said.contains(recipient.number())) continue;
     uint32_t target = message->targets.size();
     if (places.empty()) {
       message->targets.push_back({.recipient = std::move(recipient)});

@@ -97,7 +97,8 @@ struct Message {
 
   uint32_t resolving = 0;
   uint32_t waiting = 0;
-  uint32_t uncommitted = 0;
+  // What was said of it and is not known to be durable, in order; empty for what is no outcome.
+  std::vector<queue::v1::MessageOutcome> said;
   // Deferred by what is not committed yet. The first ones are to be tried again at once, since a
   // flush came meanwhile, and stay until the round ends.
   std::vector<queue::v1::PutOff> deferring;
@@ -106,6 +107,9 @@ struct Message {
   std::vector<uint64_t> attempts;
   int attempts_lost = 0;
   uint64_t last_loss = 0;  // State::losses of the last one
+  // Left by an earlier session: attempts that still run, outcomes that are not known to be durable.
+  // The queue has not given it out in this one.
+  bool kept = false;
   bool deleted = false;
   bool recalled = false;
   // A worker found its contents damaged: there is nothing to return.
@@ -275,7 +279,7 @@ struct Attempt {
   uint64_t id = 0;
   Slots* slots = nullptr;
   Destination* destination = nullptr;
-  // Null once the queue was lost.
+  // Null when nothing comes of it any more: a notice of an earlier session.
   Message* message = nullptr;
   std::vector<uint32_t> targets;
   int64_t started_ms = 0;

@@ -79,6 +79,12 @@ bool State::WarningIsDue(const Message& message) const {
 }
 
 void State::FinishRound(Message* message) {
+  if (message->kept) {
+    if (message->attempts.empty() && message->said.empty()) {
+      messages.erase(messages.find(message->queue_id));
+    }
+    return;
+  }
   if (message->left > 0) {
     // The round goes on with those.
     return MoreIfWanted(message);
@@ -118,13 +124,13 @@ void State::FinishRound(Message* message) {
     message->delayed.clear();
     return;
   }
-  if (message->uncommitted > 0) return;
+  if (!message->said.empty()) return;
   if (message->flush_again == 0 || message->deleted || message->recalled) return Release(message);
   // Due by now, so that the release finds them.
   for (queue::v1::PutOff& again : message->deferring) {
     again.set_retry_at_ms(now_ms);
     actions->put_off.push_back(std::move(again));
-    ++message->uncommitted;
+    Await(message);
   }
   message->deferring.clear();
   message->flush_again = 0;
@@ -204,7 +210,7 @@ void State::Notify(Message* message, DeliveryDone* made) {
     send.copy_body = std::move(made->copy_body);
   }
   message->in_notice.clear();
-  ++message->uncommitted;
+  Await(message);
 }
 
 void State::Release(Message* message) {

@@ -130,16 +130,27 @@ void State::Commit(Message* message, queue::v1::MessageOutcome outcomes, std::st
         now_ms + std::max(config.minimal_backoff_ms, std::min(age_ms, config.maximal_backoff_ms)));
     outcomes.set_transport(std::string(transport));
     outcomes.set_nexthop(std::string(nexthop));
-    queue::v1::PutOff& deferring = message->deferring.emplace_back();
-    deferring.set_queue_id(message->queue_id);
-    deferring.set_transport(outcomes.transport());
-    deferring.set_nexthop(outcomes.nexthop());
-    for (const Outcome& outcome : outcomes.outcomes()) {
-      if (deferred(outcome)) deferring.add_recipient_numbers(outcome.recipient_number());
-    }
+    if (!message->kept) NoteDeferring(message, outcomes);
   }
-  ++message->uncommitted;
-  actions->commit.push_back(std::move(outcomes));
+  Await(message, outcomes);
+  // Else the next session begins with it.
+  if (session_open) actions->commit.push_back(std::move(outcomes));
+}
+
+// A flush that comes before it is durable means it, too.
+void State::NoteDeferring(Message* message, const queue::v1::MessageOutcome& outcomes) {
+  queue::v1::PutOff& deferring = message->deferring.emplace_back();
+  deferring.set_queue_id(message->queue_id);
+  deferring.set_transport(outcomes.transport());
+  deferring.set_nexthop(outcomes.nexthop());
+  for (const Outcome& outcome : outcomes.outcomes()) {
+    if (outcome.action() != Outcome::ACTION_DEFERRED) continue;
+    deferring.add_recipient_numbers(outcome.recipient_number());
+  }
+}
+
+void State::Await(Message* message, queue::v1::MessageOutcome said) {
+  message->said.push_back(std::move(said));
 }
 
 void State::On(Committed& event) {
@@ -155,8 +166,9 @@ void State::On(Committed& event) {
   const auto found = messages.find(committed.queue_id());
   if (found == messages.end()) return;
   Message* message = found->second.get();
-  if (message->uncommitted > 0 && --message->uncommitted == 0) {
-    message->deferring.resize(message->flush_again);
+  if (!message->said.empty()) {
+    message->said.erase(message->said.begin());
+    if (message->said.empty()) message->deferring.resize(message->flush_again);
   }
   if (committed.removed() || committed.late()) Remove(message);
   FinishRound(message);

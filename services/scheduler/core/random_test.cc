@@ -60,6 +60,8 @@ struct Message {
   // Recipients that are not out yet, and whether they were asked for.
   uint32_t left = 0;
   bool more_asked = false;
+  // An earlier session left attempts of it, whose outcomes are still to come.
+  bool kept = false;
   std::string sender;
   int64_t create_ms = 0;
   std::vector<Recipient> recipients;
@@ -95,6 +97,9 @@ class World {
   int flushed_again() const { return flushed_again_; }
   int given_up() const { return given_up_; }
   int changed_offers() const { return changed_offers_; }
+  int said_again() const { return said_again_; }
+  int said_between() const { return said_between_; }
+  int taken_up() const { return taken_up_; }
 
   void Run() {
     Step(Opened{++epoch_});
@@ -202,6 +207,11 @@ class World {
     }
     Message& message = messages_[id];
     message.active = true;
+    if (std::exchange(message.kept, false)) {
+      taken_up_ += std::any_of(running_.begin(), running_.end(), [&](const auto& it) {
+        return !it.second.orphan && it.second.delivery.queue_id() == id;
+      });
+    }
     message.forced_expire = message.forced_expire || Roll(20) == 0;
     Activated activated;
     queue::v1::Activation& activation = activated.activation;
@@ -232,11 +242,21 @@ class World {
     Step(std::move(activated));
   }
 
+  // Its outcome is applied ahead of whatever is given out.
+  bool IsUncommitted(const std::string& id, uint32_t number) const {
+    return std::any_of(uncommitted_.begin(), uncommitted_.end(), [&](const auto& said) {
+      return said.queue_id() == id &&
+             std::any_of(said.outcomes().begin(), said.outcomes().end(),
+                         [&](const Outcome& one) { return one.recipient_number() == number; });
+    });
+  }
+
   void FillPage(Message* message, queue::v1::Activation* activation) {
     message->left = 0;
     for (size_t i = 0; i < message->recipients.size(); ++i) {
       Recipient& recipient = message->recipients[i];
       if (recipient.gone || recipient.owed() || recipient.out) continue;
+      if (IsUncommitted(activation->queue_id(), static_cast<uint32_t>(i))) continue;
       if (static_cast<uint32_t>(activation->recipients_size()) == kPage) {
         ++message->left;
         continue;
@@ -325,7 +345,7 @@ class World {
   void CommitSome() {
     // A message's own stay in order: a prefix of the stream.
     for (uint32_t count = Roll(5) + 1; count > 0 && !uncommitted_.empty(); --count) {
-      const std::string id = uncommitted_.front();
+      const std::string id = uncommitted_.front().queue_id();
       uncommitted_.erase(uncommitted_.begin());
       Message& message = messages_.at(id);
       --message.uncommitted;
@@ -382,7 +402,14 @@ class World {
 
   void Leave(uint64_t worker) {
     for (const auto& [id, running] : running_) {
-      if (running.worker == worker && !running.given_up) NoteEnd(running);
+      if (running.worker != worker || running.given_up) continue;
+      NoteEnd(running);
+      // They wait again, also those that were not given out in this session yet.
+      Message& message = messages_.at(running.delivery.queue_id());
+      if (running.orphan || !message.active) continue;
+      for (const auto& recipient : running.delivery.recipients()) {
+        message.recipients[recipient.number()].out = true;
+      }
     }
     std::erase_if(running_, [&](const auto& it) { return it.second.worker == worker; });
     workers_.erase(worker);
@@ -450,13 +477,33 @@ class World {
         open += recipient.out && recipient.given == Given::kOpen;
       }
     }
+    // What an earlier session left and this one was not given.
+    for (const auto& [number, running] : running_) {
+      const auto message = messages_.find(running.delivery.queue_id());
+      if (running.given_up) return;
+      if (running.orphan || message == messages_.end()) continue;
+      for (const auto& recipient : running.delivery.recipients()) {
+        open += !message->second.active || !message->second.recipients[recipient.number()].out;
+      }
+    }
     EXPECT_EQ(scheduler_.sizes().recipients, open);
   }
 
-  // The session ends; the queue gives everything out again that had no outcome.
+  // The session ends; the queue gives everything out again that had no outcome. Deliveries run on,
+  // and all that is not known to be durable is said again, ahead of what is given out.
   void Lose() {
-    if (Roll(2)) Step(QueueLost{});
-    for (auto& [id, running] : running_) running.orphan = true;
+    for (auto& [id, running] : running_) {
+      Message& message = messages_.at(running.delivery.queue_id());
+      running.orphan = running.orphan || message.deleted || running.delivery.recipients().empty();
+      // Who was told to stop is given up about now.
+      message.kept = message.kept || !running.orphan || running.given_up;
+    }
+    for (queue::v1::MessageOutcome& said : uncommitted_) {
+      if (said.outcomes().empty() || messages_.at(said.queue_id()).deleted) continue;
+      messages_.at(said.queue_id()).kept = true;
+      said.set_again(true);
+      to_say_again_[said.queue_id()].push_back(std::move(said));
+    }
     for (auto& [id, message] : messages_) {
       message.active = false;
       message.recalled = false;
@@ -466,7 +513,14 @@ class World {
     queries_.clear();
     uncommitted_.clear();
     activations_ = releases_ = 0;
+    if (Roll(2)) {
+      session_open_ = false;
+      Step(QueueLost{});
+      while (!running_.empty() && Roll(3) > 0) End(Any(running_)->first);
+      session_open_ = true;
+    }
     Step(Opened{++epoch_});
+    EXPECT_TRUE(to_say_again_.empty()) << to_say_again_.begin()->first;
   }
 
   void Advance(int64_t ms) {
@@ -526,13 +580,31 @@ class World {
     }
   }
 
+  // Said again as it was said before.
+  bool WasSaid(const queue::v1::MessageOutcome& commit) {
+    const auto found = to_say_again_.find(commit.queue_id());
+    if (found == to_say_again_.end()) return false;
+    EXPECT_EQ(found->second.front().SerializeAsString(), commit.SerializeAsString());
+    found->second.erase(found->second.begin());
+    if (found->second.empty()) to_say_again_.erase(found);
+    ++said_again_;
+    ++messages_.at(commit.queue_id()).uncommitted;
+    uncommitted_.push_back(commit);
+    return true;
+  }
+
   void CheckCommit(const queue::v1::MessageOutcome& commit) {
     Message& message = messages_.at(commit.queue_id());
-    EXPECT_TRUE(message.active) << commit.queue_id();
+    EXPECT_TRUE(session_open_);
+    EXPECT_TRUE(message.active || message.kept) << commit.queue_id();
+    if (commit.again() && WasSaid(commit)) return;
+    said_between_ += commit.again();
     EXPECT_GT(commit.outcomes_size(), 0);
     for (const Outcome& outcome : commit.outcomes()) {
       Recipient& recipient = message.recipients.at(outcome.recipient_number());
       EXPECT_EQ(recipient.given, Given::kOpen) << "two outcomes for one attempt";
+      // It is not given out in a later page: its time has not come.
+      recipient.out = recipient.out || message.active;
       recipient.given = Given::kSettled;
       EXPECT_TRUE(!message.deleted || outcome.action() == Outcome::ACTION_SENT);
       if (outcome.action() == Outcome::ACTION_SENT) {
@@ -551,7 +623,14 @@ class World {
       }
     }
     ++message.uncommitted;
-    uncommitted_.push_back(commit.queue_id());
+    uncommitted_.push_back(commit);
+  }
+
+  // For what is no outcome.
+  static queue::v1::MessageOutcome Only(const std::string& queue_id) {
+    queue::v1::MessageOutcome nothing;
+    nothing.set_queue_id(queue_id);
+    return nothing;
   }
 
   void CheckPutOff(const queue::v1::PutOff& put_off) {
@@ -559,7 +638,7 @@ class World {
     EXPECT_TRUE(message.active && !message.deleted && !message.recalled);
     EXPECT_GT(put_off.recipient_numbers_size(), 0);
     ++message.uncommitted;
-    uncommitted_.push_back(put_off.queue_id());
+    uncommitted_.push_back(Only(put_off.queue_id()));
     if (put_off.retry_at_ms() == now_ms_) {
       // Deferred while a flush came.
       ++flushed_again_;
@@ -605,7 +684,7 @@ class World {
       recipient.gone = true;
     }
     ++message.uncommitted;
-    uncommitted_.push_back(notify.queue_id());
+    uncommitted_.push_back(Only(notify.queue_id()));
   }
 
   void CheckRelease(const std::string& id, bool owes = false) {
@@ -745,7 +824,13 @@ class World {
   std::map<uint64_t, Running> running_;
   std::map<uint64_t, std::map<std::string, uint32_t>> workers_;
   std::vector<lookup::v1::Query> queries_;
-  std::vector<std::string> uncommitted_;
+  // In the order in which they were said.
+  std::vector<queue::v1::MessageOutcome> uncommitted_;
+  bool session_open_ = true;
+  std::map<std::string, std::vector<queue::v1::MessageOutcome>> to_say_again_;
+  int said_again_ = 0;
+  int said_between_ = 0;
+  int taken_up_ = 0;
 };
 
 uint64_t Setting(const char* name, uint64_t otherwise) {
@@ -760,7 +845,7 @@ TEST(RandomEvents, KeepThePromises) {
   int warnings = 0;
   int recalls_of_running = 0;
   int successes = 0, untold = 0, pages = 0, rests = 0, flushed_again = 0, given_up = 0;
-  int changed_offers = 0;
+  int changed_offers = 0, said_again = 0, said_between = 0, taken_up = 0;
   for (uint64_t seed = only > 0 ? only : 1; seed <= last; ++seed) {
     SCOPED_TRACE(Concat("seed ", seed));
     World world(seed);
@@ -781,6 +866,9 @@ TEST(RandomEvents, KeepThePromises) {
     flushed_again += world.flushed_again();
     given_up += world.given_up();
     changed_offers += world.changed_offers();
+    said_again += world.said_again();
+    said_between += world.said_between();
+    taken_up += world.taken_up();
     warnings += world.warnings();
     recalls_of_running += world.recalls_of_running();
   }
@@ -799,6 +887,9 @@ TEST(RandomEvents, KeepThePromises) {
   EXPECT_GT(flushed_again, 0);
   EXPECT_GT(given_up, 0);
   EXPECT_GT(changed_offers, 0);
+  EXPECT_GT(said_again, 0);
+  EXPECT_GT(said_between, 0);
+  EXPECT_GT(taken_up, 0);
   EXPECT_GT(warnings, 0);
   EXPECT_GT(recalls_of_running, 0);
 }

@@ -253,10 +253,13 @@ void State::TryAgain(const Attempt& attempt) {
   Freed(destination);
   if (message == nullptr) {
     // Of a forgotten session: only its place in the window is given back.
-  } else if (message->deleted || message->recalled) {
+  } else if (message->deleted || message->recalled || message->kept) {
     for (const uint32_t target : attempt.targets) EndTarget(&message->targets[target]);
   } else if (attempt.notice) {
     WaitForNotice(message);
+  } else if (message->forced_expire) {
+    Settle(message, attempt.targets, {.status = kForceExpiredStatus, .text = kForceExpiredText},
+           destination->transport->name, destination->nexthop);
   } else if (CountLoss(message) > config.lost_attempts_max) {
     const Outcome outcome = AgentFailure();
     Settle(message, attempt.targets, {.status = outcome.status(), .text = outcome.text()},

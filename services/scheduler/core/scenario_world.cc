@@ -127,7 +127,11 @@ std::string ScenarioWorld::Run(std::string_view command) {
   const std::map<std::string, std::function<void()>> verbs = {
       {"config", [&] { Configure(words); }},
       {"open", [&] { Step(Opened{.epoch = 1}); }},
-      {"queue-lost", [&] { Step(QueueLost{}); }},
+      {"queue-lost",
+       [&] {
+         committed_.clear();
+         Step(QueueLost{});
+       }},
       {"flush", [&] { Step(Flushed{}); }},
       {"timer",
        [&] {
@@ -494,7 +498,7 @@ void ScenarioWorld::PrintActions(const Actions& actions) {
     if (hold_resolve_) Print("resolve", query.recipient());
   }
   for (const auto& commit : actions.commit) {
-    std::string line = commit.queue_id();
+    std::string line = Concat(commit.again() ? "again " : "", commit.queue_id());
     for (const Outcome& outcome : commit.outcomes()) {
       ConcatTo(&line, "; ", Address(commit.queue_id(), outcome.recipient_number()), " ",
                Verb(outcome));
@@ -629,7 +633,12 @@ queue::v1::Committed ScenarioWorld::Apply(const queue::v1::MessageOutcome& outco
       found->second.recipients.at(one.recipient_number()).open = false;
     }
   }
-  return State(outcome.queue_id());
+  queue::v1::Committed committed = State(outcome.queue_id());
+  if (outcome.again() && committed.late()) {
+    committed.set_late(false);
+    committed.set_removed(true);
+  }
+  return committed;
 }
 
 queue::v1::Committed ScenarioWorld::Apply(const queue::v1::Notify& notify) {

@@ -65,6 +65,8 @@ struct State {
   int64_t set_back_ms = 0;
   Actions* actions = nullptr;
 
+  // Between Opened and QueueLost.
+  bool session_open = false;
   // Credit that the queue was given in this session; what it released comes back by itself.
   uint32_t granted = 0;
 
@@ -105,6 +107,7 @@ struct State {
   void On(Resolved& event);
   void On(LookupFailed& event);
   Message* NewMessage(queue::v1::Activation& activation);
+  Message* TakeUp(Message* message, queue::v1::Activation& activation);
   void AddTargets(Message* message, queue::v1::Activation& activation);
   void ReturnUntried(Message* message, std::span<const uint32_t> targets,
                      queue::v1::Activation& activation);
@@ -199,6 +202,9 @@ struct State {
            queue::v1::MessageOutcome* outcomes);
   void Commit(Message* message, queue::v1::MessageOutcome outcomes, std::string_view transport,
               std::string_view nexthop);
+  static void NoteDeferring(Message* message, const queue::v1::MessageOutcome& outcomes);
+  // It is awaited until Committed says that it is durable.
+  static void Await(Message* message, queue::v1::MessageOutcome said = {});
   bool Expired(const Message& message) const;
   void LogExpiry(Message* message);
   void Remove(Message* message);
@@ -251,6 +257,9 @@ struct State {
   void Throttle(Transport* transport);
   void Serve(Transport* transport);
   void ForgetSession();
+  void ForgetWaiting();
+  bool Keep(Message* message);
+  void SayAgain();
   int64_t StuckAt() const;
   void SetTimer();
 };

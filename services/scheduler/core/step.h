@@ -59,8 +59,9 @@
 //
 // Promises.
 // - Each recipient of an activation gets one outcome in `commit` (sent, deferred, bounced), unless
-//   its message was deleted or recalled, or the queue was lost. An attempt whose worker left is
-//   made again: at least once (P2); each such attempt has a kInDoubt line.
+//   its message was deleted or recalled; one that runs when the queue is lost gets it in the next
+//   session. An attempt whose worker left is made again: at least once (P2); each such attempt has
+//   a kInDoubt line.
 // - A message gets one `release`, after its last Committed; none once its session has ended.
 // - When a delivery starts, those running at its destination are within the window (P3), those at
 //   its worker within the slots.
@@ -145,7 +146,7 @@ struct State;
 // Counted since construction.
 struct Counters {
   uint64_t deliveries = 0;
-  // Attempts that were open when their worker or the queue was lost (delivery_in_doubt_total).
+  // Attempts that were open when their worker was lost (delivery_in_doubt_total).
   uint64_t in_doubt = 0;
   // Outcomes that found their message gone.
   uint64_t late = 0;
