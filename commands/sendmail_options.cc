@@ -247,8 +247,9 @@ absl::Status Check(const SendmailRequest& request) {
   const bool submits =
       request.mode == SendmailMode::kSubmit && request.queue_id.empty() && request.site.empty();
   if (request.probe && submits) {
-    if (request.verbose == 1) return Wrong("-v option cannot be used with -bv");
     if (request.notify != 0) return Wrong("-N option cannot be used with -bv");
+    if (request.dsn_return != 0) return Wrong("-R option cannot be used with -bv");
+    if (request.verbose == 1) return Wrong("-v option cannot be used with -bv");
   }
   if (request.operands.empty() || request.mode == SendmailMode::kNothing) return absl::OkStatus();
   if (request.mode != SendmailMode::kSubmit) {

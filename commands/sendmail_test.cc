@@ -110,6 +110,7 @@ TEST_F(SendmailTest, WrongFormsAreRefusedInPostfixsWords) {
       {{"-bv", "-t"}, "-t option cannot be used with -bv"},
       {{"-bv", "-v", "x"}, "-v option cannot be used with -bv"},
       {{"-bv", "-Nnever", "x"}, "-N option cannot be used with -bv"},
+      {{"-bv", "-Rhdrs", "x"}, "-R option cannot be used with -bv"},
       {{"-bz"}, "unsupported: -bz"},
       {{"-n", "-bp"}, "-n option not supported"},
   };
