@@ -4,6 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "libs/submission/queue_leader.h"
+#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
+
 namespace postfleet::submission {
 
 using queue::v1::EnqueueResult;
@@ -12,9 +15,8 @@ EnqueueClient::EnqueueClient(runtime::EventLoop& loop, Options options, BufferBu
     : loop_(loop),
       options_(std::move(options)),
       budget_(budget),
-      stub_(queue::v1::Queue::NewStub(options_.channel)),
       stream_(loop, "/postfleet.queue.v1.Queue/Enqueue",
-              {.prepare = [this](std::function<void(bool)> done) { Register(std::move(done)); },
+              {.prepare = [this](std::function<void(bool)> done) { Prepare(std::move(done)); },
                .open = [this] { return Open(); },
                .opened = [this] { options_.on_change(); },
                .lost = [this](const grpc::Status&) { Lost(); }}) {}
@@ -25,7 +27,8 @@ void EnqueueClient::Stop() {
   stream_.Stop();
   {
     std::unique_lock lock(flushes_.mutex);
-    for (grpc::ClientContext* context : flushes_.open) context->TryCancel();
+    flushes_.stopped = true;
+    for (const auto& [flush, context] : flushes_.open) context->TryCancel();
     flushes_.changed.wait(lock, [this] { return flushes_.open.empty(); });
   }
   loop_.RunAndWait([this] {
@@ -35,59 +38,54 @@ void EnqueueClient::Stop() {
 }
 
 void EnqueueClient::Flush(std::string site, std::shared_ptr<Requester> requester) {
-  struct Call {
-    grpc::ClientContext context;
-    queue::v1::FlushRequest request;
-    queue::v1::FlushResponse response;
-  };
-  auto call = std::make_shared<Call>();
-  call->context.set_deadline(std::chrono::system_clock::now() + kFlushMax);
-  call->request.set_site(std::move(site));
-  {
-    std::lock_guard lock(flushes_.mutex);
-    flushes_.open.insert(&call->context);
-  }
-  stub_->async()->Flush(&call->context, &call->request, &call->response,
-                        [this, call, requester = std::move(requester)](const grpc::Status& status) {
-                          loop_.Post([requester, ok = status.ok()] { requester->OnFlushed(ok); });
-                          std::lock_guard lock(flushes_.mutex);
-                          flushes_.open.erase(&call->context);
-                          flushes_.changed.notify_all();
-                        });
+  const auto deadline = std::chrono::system_clock::now() + kFlushMax;
+  std::unique_lock lock(flushes_.mutex);
+  const uint64_t flush = flushes_.next++;
+  lock.unlock();
+  queue::v1::FlushRequest request;
+  request.set_site(std::move(site));
+  rpc::CallLeader<queue::v1::Queue>(
+      options_.channel, &queue::v1::Queue::StubInterface::async_interface::Flush,
+      std::move(request), [this, flush, deadline] { return FlushContext(flush, deadline); },
+      [this, flush, requester = std::move(requester)](const rpc::LeaderAnswer& answer,
+                                                      queue::v1::FlushResponse&) {
+        loop_.Post([requester, ok = answer.status.ok()] { requester->OnFlushed(ok); });
+        std::lock_guard lock(flushes_.mutex);
+        flushes_.open.erase(flush);
+        flushes_.changed.notify_all();
+      });
 }
 
-// An incarnation outlives streams; with one, the sign of life is Stat.
-void EnqueueClient::Register(std::function<void(bool)> done) {
-  struct Call {
-    grpc::ClientContext context;
-    queue::v1::RegisterRequest request;
-    queue::v1::RegisterResponse response;
-    queue::v1::StatRequest stat_request;
-    queue::v1::StatResponse stat_response;
-  };
-  auto call = std::make_shared<Call>();
-  call->context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+// For the next replica that is asked.
+std::shared_ptr<grpc::ClientContext> EnqueueClient::FlushContext(
+    uint64_t flush, std::chrono::system_clock::time_point deadline) {
+  auto context = std::make_shared<grpc::ClientContext>();
+  context->set_deadline(deadline);
+  std::lock_guard lock(flushes_.mutex);
+  flushes_.open[flush] = context;
+  if (flushes_.stopped) context->TryCancel();
+  return context;
+}
+
+// An incarnation outlives streams and leaders; with one, the sign of life is Stat.
+void EnqueueClient::Prepare(std::function<void(bool)> done) {
   if (incarnation_ != 0) {
-    stub_->async()->Stat(
-        &call->context, &call->stat_request, &call->stat_response,
-        [call, done = std::move(done)](const grpc::Status& status) { done(status.ok()); });
-    return;
+    return FindLeader(options_.channel, [done = std::move(done)](const rpc::LeaderAnswer& answer) {
+      done(answer.status.ok());
+    });
   }
-  call->request.set_name(options_.name);
-  stub_->async()->Register(&call->context, &call->request, &call->response,
-                           [this, call, done = std::move(done)](const grpc::Status& status) {
-                             const bool ok = status.ok() && call->response.incarnation() != 0;
-                             if (ok) {
-                               // Runs before what `done` posts.
-                               loop_.Post([this, call] {
-                                 incarnation_ = call->response.incarnation();
-                                 next_sequence_ = 1;
-                                 minter_.emplace(call->response.shard(), incarnation_,
-                                                 *options_.clock);
-                               });
-                             }
-                             done(ok);
-                           });
+  Register(options_.channel, options_.name,
+           [this, done = std::move(done)](const queue::v1::RegisterResponse* response) {
+             if (response != nullptr) {
+               // Runs before what `done` posts.
+               loop_.Post([this, incarnation = response->incarnation(), shard = response->shard()] {
+                 incarnation_ = incarnation;
+                 next_sequence_ = 1;
+                 minter_.emplace(shard, incarnation_, *options_.clock);
+               });
+             }
+             done(response != nullptr);
+           });
 }
 
 rpc::StreamCallbacks EnqueueClient::Open() {

@@ -1,21 +1,23 @@
 // Hands submissions to the queue and brings the results back: Register once, then one Enqueue
-// stream.
+// stream, to whichever of its replicas leads.
 //
 // What was not answered when the stream was lost is sent again on the next one under the same id
 // (the queue knows repeated ids). `resend_max` after it first met a loss, a submission is answered
 // FAILED if there is no stream then; it may have been committed all the same, and the client's
 // retry is then a second copy. While a stream is there, answers are waited for. On the loop.
+//
+// Another leader is a lost stream and no more: it knows the incarnation and the chunks so far.
 #pragma once
 
-#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -23,11 +25,12 @@
 #include "libs/base/clock.h"
 #include "libs/base/queue_id.h"
 #include "libs/rpc/lasting_stream.h"
+#include "libs/rpc/leader_channel.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/payload.h"
 #include "libs/runtime/event_loop.h"
 #include "libs/submission/buffer_budget.h"
-#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
+#include "proto/postfleet/queue/v1/queue.pb.h"
 
 namespace postfleet::submission {
 
@@ -47,7 +50,7 @@ class EnqueueClient {
 
   struct Options {
     std::string name;  // for the queue's logs
-    std::shared_ptr<grpc::Channel> channel;
+    rpc::LeaderChannel channel;
     const Clock* clock = nullptr;
     std::chrono::milliseconds resend_max{5'000};
     // The stream came or went.
@@ -90,15 +93,19 @@ class EnqueueClient {
     std::optional<std::chrono::steady_clock::time_point> cut_off_at;
   };
 
-  // Calls of Flush that are open; they may end on any thread.
+  // Calls of Flush that are open, each with its last context; they may end on any thread.
   struct Flushes {
     std::mutex mutex;
     std::condition_variable changed;
-    std::set<grpc::ClientContext*> open;
+    uint64_t next = 1;
+    std::map<uint64_t, std::shared_ptr<grpc::ClientContext>> open;
+    bool stopped = false;
   };
 
   bool NextFrame(grpc::ByteBuffer* frame);
-  void Register(std::function<void(bool)> done);
+  std::shared_ptr<grpc::ClientContext> FlushContext(uint64_t flush,
+                                                    std::chrono::system_clock::time_point deadline);
+  void Prepare(std::function<void(bool)> done);
   rpc::StreamCallbacks Open();
   void Lost();
   void KickSoon();
@@ -109,7 +116,6 @@ class EnqueueClient {
   runtime::EventLoop& loop_;
   const Options options_;
   BufferBudget& budget_;
-  const std::unique_ptr<queue::v1::Queue::Stub> stub_;
   rpc::LastingStream stream_;
   rpc::Outbox<std::shared_ptr<Entry>> outbox_;  // of the stream that is open
 
