@@ -166,6 +166,8 @@ def run_side(folder, oracle):
         with side.mta:
             side.send(CASES)
             side.mta.wait_until_empty()
+            # Lines of the log come a moment later.
+            side.mta.wait_for_log(r"bounce\[\d+\]: \w+: .* notification: ", len(notices.messages))
             told = side.told()
             side.send(LATE)
             wait_until("the deferral of all late mail", lambda: side.mta.queued() and all(
