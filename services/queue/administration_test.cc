@@ -36,9 +36,11 @@ v1::ListRequest InQueue(v1::QueueName queue) {
 void DamageContents(const std::string& directory, const std::string& queue_id) {
   const auto store = *Store::Open({.path = directory + "/state"});
   Recovery found;
-  const auto log = *Log::Open({.dir = directory + "/log"}, &found);
+  const auto log = *NodeLog::Open({.dir = directory + "/log"}, &found);
   const auto machine = *StateMachine::Load(store.get());
-  ASSERT_TRUE(CommitPipeline::Replay(log.get(), machine.get()).ok());
+  ASSERT_TRUE(
+      CommitPipeline::Replay(log.get(), log->last_index(CommitPipeline::kShard), machine.get())
+          .ok());
   rocksdb::ColumnFamilyHandle* const body = store->family(Family::kBody);
   std::string chunk;
   ASSERT_TRUE(store->db()->Get({}, body, NumberedKey(queue_id, 0), &chunk).ok());

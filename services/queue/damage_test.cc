@@ -24,9 +24,10 @@ std::string FlushedTable(const std::string& directory, Family family, bool compa
   const auto store = *Store::Open({.path = directory + "/state"});
   {
     Recovery found;
-    const auto log = *Log::Open({.dir = directory + "/log"}, &found);
+    const auto log = *NodeLog::Open({.dir = directory + "/log"}, &found);
     const auto machine = *StateMachine::Load(store.get());
-    EXPECT_TRUE(CommitPipeline::Replay(log.get(), machine.get()).ok());
+    const uint64_t last = log->last_index(CommitPipeline::kShard);
+    EXPECT_TRUE(CommitPipeline::Replay(log.get(), last, machine.get()).ok());
     EXPECT_TRUE(store->Flush().ok());
   }
   if (compact) {

@@ -29,7 +29,7 @@ std::string AddressOf(const std::vector<config::ClusterMember>& members,
 
 Member::Member(server::Process& process, const ClusterEntry& entry, Identity identity, Queue& queue)
     : queue_(queue),
-      group_(queue.group(OwnMember(entry, identity.id))),
+      group_(queue.group()),
       service_({.own = OwnMember(entry, identity.id),
                 .cluster_id = identity.cluster_id,
                 .member_names = NamesOf(entry.members),

@@ -10,11 +10,15 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <utility>
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "services/queue/log/file_system.h"
+#include "services/queue/membership/member_changes.h"
+#include "services/queue/replica/node_log.h"
+#include "services/queue/replica/replica_node.h"
 #include "services/queue/rpc/queue_service.h"
 #include "services/queue/verify/verify.h"
 
@@ -23,6 +27,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kDiskCheckInterval{1000};
 constexpr std::chrono::seconds kLockWaitMax{10};
+constexpr uint16_t kShard = CommitPipeline::kShard;
+// Entries that a member may lag behind and still catches up by the log.
+constexpr uint64_t kKeepEntriesMax = 50'000;
 
 // Free space in the folder's file system, for this user.
 uint64_t FreeBytes(const std::string& directory) {
@@ -80,8 +87,19 @@ struct Queue::Parts {
 
   absl::Status CheckFolder();
   absl::Status Open();
+  Log::Options LogOptions() const {
+    return {.dir = options.directory + "/log", .segment_bytes = options.segment_bytes};
+  }
+  std::string OwnMembers() const;
+  absl::Status OpenLog();
+  absl::Status Repair();
   absl::Status Replay();
+  absl::Status FoundGroup();
   void MakeService();
+  absl::Status StartNode();
+  void OnServing(bool serves, uint64_t leader);
+  void OnMembers(const std::string& members);
+  cluster::v1::ShardStatus Status();
   // Every second, and after each group that a disk could have been filled by.
   void WatchDisk();
   void CheckDisk();
@@ -100,12 +118,15 @@ struct Queue::Parts {
 
   const QueueOptions options;
   std::unique_ptr<Store> store;
-  std::unique_ptr<Log> log;
+  std::unique_ptr<NodeLog> log;  // until the node has it
   std::unique_ptr<StateMachine> machine;
   std::unique_ptr<Reader> reader;
   runtime::EventLoop state_loop{"queue-state"};
   std::unique_ptr<QueueService> service;
   std::unique_ptr<CommitPipeline> pipeline;
+  std::unique_ptr<ReplicaNode> node;
+  std::mutex members_mutex;
+  cluster::v1::Membership members;  // guarded by members_mutex
   std::unique_ptr<runtime::Timer> disk_timer;
   std::atomic<uint64_t> accept_bytes_min;
   std::atomic<uint64_t> applied_index{0};
@@ -133,18 +154,11 @@ absl::Status Queue::Parts::Open() {
   if (!opened_store.ok()) return opened_store.status();
   store = *std::move(opened_store);
 
-  Recovery found;
-  absl::StatusOr<std::unique_ptr<Log>> opened_log = Log::Open(
-      {.dir = options.directory + "/log", .segment_bytes = options.segment_bytes}, &found);
-  if (!opened_log.ok()) return opened_log.status();
-  log = *std::move(opened_log);
-  if (!found.remark.empty()) maillog::Warning("queue", found.remark);
-
   absl::StatusOr<std::unique_ptr<StateMachine>> loaded = StateMachine::Load(store.get());
   if (!loaded.ok()) return loaded.status();
   machine = *std::move(loaded);
   const uint64_t from = machine->applied_index();
-  if (const absl::Status replayed = Replay(); !replayed.ok()) return replayed;
+  if (const absl::Status opened = OpenLog(); !opened.ok()) return opened;
   applied_index = machine->applied_index();
   maillog::Info("queue", "opened ", options.directory, ": ", machine->applied_index() - from,
                 " records replayed, ", machine->counts().incoming_messages(),
@@ -154,28 +168,162 @@ absl::Status Queue::Parts::Open() {
   MakeService();
   disk_timer = std::make_unique<runtime::Timer>(state_loop);
   WatchDisk();
-  pipeline->Start();
-  state_loop.Start();
-  if (options.resume_jobs) state_loop.Post([this] { service->Resume(); });
-  return absl::OkStatus();
+  return StartNode();
 }
 
-absl::Status Queue::Parts::Replay() {
-  std::vector<LostRecords> lost;
-  const absl::Status replayed = CommitPipeline::Replay(
-      log.get(), machine.get(), options.repaired == nullptr ? nullptr : &lost);
-  if (absl::IsDataLoss(replayed) && options.repaired == nullptr) {
-    return absl::DataLossError(
-        Concat(std::string(replayed.message()),
-               "; restore it, or go on without it by `postfleet queue repair`"));
+std::string Queue::Parts::OwnMembers() const {
+  cluster::v1::Member own = options.own;
+  own.set_id(options.identity.id);
+  return membership::MembersOf(own);
+}
+
+absl::Status Queue::Parts::OpenLog() {
+  Recovery found;
+  absl::StatusOr<std::unique_ptr<NodeLog>> opened = NodeLog::Open(LogOptions(), &found);
+  if (!found.remark.empty()) maillog::Warning("queue", found.remark);
+  if (absl::IsDataLoss(opened.status()) && options.repaired != nullptr) {
+    if (const absl::Status repaired = Repair(); !repaired.ok()) return repaired;
+    opened = NodeLog::Open(LogOptions(), &found);
+  } else if (absl::IsDataLoss(opened.status())) {
+    return absl::DataLossError(Concat(
+        std::string(opened.status().message()),
+        options.identity.cluster_id == 0
+            ? "; restore it, or go on without it by `postfleet queue repair`"
+            : "; the other replicas have what is lost: start this one with an empty folder"));
   }
-  if (!replayed.ok() || lost.empty()) return replayed;
+  if (!opened.ok()) return opened.status();
+  log = *std::move(opened);
+  if (const absl::Status replayed = Replay(); !replayed.ok()) return replayed;
+  return FoundGroup();
+}
+
+absl::Status Queue::Parts::Repair() {
+  if (options.identity.cluster_id != 0) {
+    return absl::FailedPreconditionError(
+        "a replica is not repaired: the others have what is lost; start it with an empty folder");
+  }
+  std::vector<LostRecords> lost;
+  const absl::Status repaired =
+      CommitPipeline::Repair(LogOptions(), OwnMembers(), store.get(), machine.get(), &lost);
   for (const LostRecords& records : lost) {
     options.repaired->push_back(TextOf(records));
     maillog::Warning("queue", "repaired: ", options.repaired->back());
   }
-  // The next start does not read there any more.
-  return store->Flush();
+  return repaired;
+}
+
+// A log from before there were groups has nothing that was not committed, nor has that of a group's
+// only voter, which commits what it writes.
+absl::Status Queue::Parts::Replay() {
+  const bool is_group = !log->start(kShard).members.empty();
+  const uint64_t last = is_group ? log->hard_state(kShard).commit : log->last_index(kShard);
+  return CommitPipeline::Replay(log.get(), std::min(last, log->last_index(kShard)), machine.get());
+}
+
+absl::Status Queue::Parts::FoundGroup() {
+  if (!log->start(kShard).members.empty() || !options.identity.founds) return absl::OkStatus();
+  // The group begins behind what an older folder has: its log is not needed any more.
+  if (machine->applied_index() > 0) {
+    if (const absl::Status flushed = store->Flush(); !flushed.ok()) return flushed;
+  }
+  log->Add(kShard, LogStart{.index = std::max<uint64_t>(machine->applied_index(), 1),
+                            .term = 1,
+                            .members = OwnMembers()});
+  if (const absl::Status written = log->Write(); !written.ok()) return written;
+  return log->Sync();
+}
+
+absl::Status Queue::Parts::StartNode() {
+  const bool has_peers = options.peers != nullptr;
+  const auto warn = [](const std::string& line) { maillog::Warning("queue", line); };
+  node = std::make_unique<ReplicaNode>(
+      ReplicaNode::World{.log = std::move(log),
+                         .sender = options.peers,
+                         .snapshots = options.snapshots,
+                         .clock = options.clock,
+                         .tick_interval = options.tick_interval,
+                         .keep_entries_max = has_peers ? kKeepEntriesMax : 0,
+                         .warn = warn,
+                         .on_fatal = options.on_fatal,
+                         .on_synced = [this](double seconds, size_t messages) {
+                           if (sync_seconds == nullptr) return;
+                           sync_seconds->Observe(seconds);
+                           if (messages > 0) batch_messages->Observe(static_cast<double>(messages));
+                         }});
+  std::random_device random;
+  const ReplicaOptions replica = {.shard = kShard,
+                                  .id = options.identity.id,
+                                  .origin = uint64_t{random()} << 32 | random(),
+                                  .applied = machine->applied_index(),
+                                  .recent_bytes_max = has_peers ? 64u << 20 : 0};
+  const MembersCodec codec = {.conf_state = membership::ConfStateOf,
+                              .changed = membership::Changed};
+  const absl::Status added = node->AddShard(replica, codec, pipeline->shard_observer());
+  if (!added.ok()) return added;
+  pipeline->Attach(node.get());
+  state_loop.Start();
+  node->Start();
+  // A group of one leads by now, and serves once this has run.
+  state_loop.RunAndWait([] {});
+  return absl::OkStatus();
+}
+
+void Queue::Parts::OnMembers(const std::string& encoded) {
+  const absl::StatusOr<cluster::v1::Membership> parsed = membership::ParseMembers(encoded);
+  if (!parsed.ok()) return options.on_fatal(parsed.status());
+  {
+    std::lock_guard lock(members_mutex);
+    members = *parsed;
+  }
+  if (options.on_members) options.on_members(*parsed);
+}
+
+void Queue::Parts::OnServing(bool serves, uint64_t leader) {
+  if (serves) return service->Serve(options.resume_jobs);
+  std::lock_guard lock(members_mutex);
+  const cluster::v1::Member* member = membership::FindMember(members, leader);
+  std::string address;
+  if (member != nullptr) {
+    address = options.address_of ? options.address_of(*member) : member->address();
+  }
+  service->ServeNoMore(address);
+}
+
+cluster::v1::ShardStatus Queue::Parts::Status() {
+  using cluster::v1::ShardStatus;
+  const NodeStanding standing = node->standing(kShard);
+  ShardStatus shard;
+  {
+    std::lock_guard lock(members_mutex);
+    *shard.mutable_membership() = members;
+  }
+  const cluster::v1::Member* own = membership::FindMember(shard.membership(), options.identity.id);
+  shard.set_shard(kShard);
+  shard.set_term(standing.term);
+  shard.set_leader(standing.leader);
+  shard.set_last_index(standing.last_index);
+  shard.set_commit_index(standing.commit_index);
+  shard.set_applied_index(applied_index);
+  switch (standing.role) {
+    case raft::Role::kLeader:
+      // Who cannot serve yet is asked for nothing.
+      shard.set_role(service->serves() ? ShardStatus::ROLE_LEADER : ShardStatus::ROLE_CANDIDATE);
+      break;
+    case raft::Role::kFollower:
+      shard.set_role(own != nullptr && own->learner() ? ShardStatus::ROLE_LEARNER
+                                                      : ShardStatus::ROLE_FOLLOWER);
+      break;
+    default:
+      shard.set_role(ShardStatus::ROLE_CANDIDATE);
+  }
+  for (const raft::Progress& progress : standing.progress) {
+    cluster::v1::MemberProgress& member = *shard.add_progress();
+    member.set_id(progress.id);
+    member.set_match_index(progress.match);
+    member.set_active(progress.recent_active);
+    member.set_snapshot(progress.state == raft::Progress::State::kSnapshot);
+  }
+  return shard;
 }
 
 void Queue::Parts::MakeService() {
@@ -190,21 +338,18 @@ void Queue::Parts::MakeService() {
       .verify = [this](const VerifyListener& listener) { return VerifyStore(*store, listener); }});
   if (options.metrics != nullptr) ExportMetrics();
   pipeline = std::make_unique<CommitPipeline>(
-      log.get(), store.get(), machine.get(), &state_loop, options.clock,
-      CommitObserver{.on_applied = [this](const Effects& effects) { service->OnApplied(effects); },
-                     .on_group =
-                         [this] {
-                           applied_index = machine->applied_index();
-                           CheckDisk();
-                           service->OnGroup();
-                         },
-                     .on_fatal = options.on_fatal,
-                     .on_synced =
-                         [this](double seconds, size_t messages) {
-                           if (sync_seconds == nullptr) return;
-                           sync_seconds->Observe(seconds);
-                           if (messages > 0) batch_messages->Observe(static_cast<double>(messages));
-                         }});
+      store.get(), machine.get(), &state_loop, options.clock,
+      CommitObserver{
+          .on_applied = [this](const Effects& effects) { service->OnApplied(effects); },
+          .on_group =
+              [this] {
+                applied_index = machine->applied_index();
+                CheckDisk();
+                service->OnGroup();
+              },
+          .on_serving = [this](bool serves, uint64_t leader) { OnServing(serves, leader); },
+          .on_members = [this](const std::string& encoded) { OnMembers(encoded); },
+          .on_fatal = options.on_fatal});
   service->Attach(pipeline.get());
 }
 
@@ -325,39 +470,40 @@ absl::StatusOr<std::function<void()>> Queue::Prepare(const config::Config& confi
   return [this, next = QueueOptions::From(config)] { parts_->SetAcceptMin(next); };
 }
 
-membership::Group Queue::group(const cluster::v1::Member& own) {
-  using Done = membership::Group::Done;
-  const auto refuse = [](const Done& done) {
-    done(absl::UnimplementedError("this queue has no replicas"));
-  };
-  return {.status =
-              [this, own] {
-                cluster::v1::ShardStatus shard;
-                shard.set_role(cluster::v1::ShardStatus::ROLE_LEADER);
-                shard.set_term(1);
-                shard.set_leader(own.id());
-                shard.set_last_index(parts_->applied_index);
-                shard.set_commit_index(parts_->applied_index);
-                shard.set_applied_index(parts_->applied_index);
-                *shard.mutable_membership()->add_members() = own;
-                return shard;
+membership::Group Queue::group() {
+  return {.status = [this] { return parts_->Status(); },
+          .change =
+              [this](const membership::Change& change, membership::Group::Done done) {
+                parts_->node->Change(kShard, membership::ConfChangeOf(change), std::move(done));
               },
-          .change = [refuse](const membership::Change&, const Done& done) { refuse(done); },
-          .transfer = [refuse](uint64_t, const Done& done) { refuse(done); }};
+          .transfer =
+              [this](uint64_t to, const membership::Group::Done& done) {
+                parts_->node->TransferLeadership(kShard, to);
+                done(absl::OkStatus());
+              }};
+}
+
+void Queue::Receive(PeerMessage message) { parts_->node->Receive(std::move(message)); }
+void Queue::ReportUnreachable(uint64_t id) { parts_->node->ReportUnreachable(id); }
+void Queue::ReportSnapshot(uint16_t shard, uint64_t to, bool delivered) {
+  parts_->node->ReportSnapshot(shard, to, delivered);
 }
 
 void Queue::CloseStreams() {
   parts_->service->CloseStreams();
-  parts_->pipeline->BeginStop();
+  parts_->node->BeginStop();
 }
 
 void Queue::Stop() {
   if (parts_->stopped.exchange(true)) return;
+  parts_->node->Stop();
   parts_->pipeline->Stop();
   parts_->service->Stop();
   parts_->state_loop.Stop();
 }
 
-bool Queue::Ready() const { return !parts_->stopped && !parts_->disk_nearly_full; }
+bool Queue::Ready() const {
+  return !parts_->stopped && parts_->service->serves() && !parts_->disk_nearly_full;
+}
 
 }  // namespace postfleet::queue

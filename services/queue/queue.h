@@ -11,6 +11,7 @@
 
 #include <grpcpp/impl/codegen/service_type.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,6 +23,7 @@
 #include "libs/metrics/metrics.h"
 #include "services/queue/membership/group.h"
 #include "services/queue/membership/identity.h"
+#include "services/queue/replica/peer_message.h"
 
 namespace postfleet::queue {
 
@@ -41,6 +43,17 @@ struct QueueOptions {
   std::vector<std::string>* repaired = nullptr;
   // Whose replica it is. A folder that belongs to a cluster is opened as that member's only.
   membership::NodeIdentity identity;
+  // As the group knows this replica; its id is identity's.
+  cluster::v1::Member own;
+  // What carries messages and snapshots to the other replicas; null without any. Both outlive the
+  // queue.
+  PeerSender* peers = nullptr;
+  SnapshotPort* snapshots = nullptr;
+  // At the start, and whenever they change, on the log thread.
+  std::function<void(const cluster::v1::Membership&)> on_members = nullptr;
+  // Where a member's services are asked; null: where the group was told.
+  std::function<std::string(const cluster::v1::Member&)> address_of = nullptr;
+  std::chrono::milliseconds tick_interval{100};
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;
   // Any thread. Writes the reason and ends the process.
@@ -60,16 +73,20 @@ class Queue {
   // What takes over the bounds of free space of another configuration. Any thread.
   absl::StatusOr<std::function<void()>> Prepare(const config::Config& config);
 
-  // Its raft group, in which `own` is this node. It is the only voter, and takes no changes:
-  // Unimplemented.
-  membership::Group group(const cluster::v1::Member& own);
+  // Its raft group.
+  membership::Group group();
+  // What the transport tells. Any thread.
+  void Receive(PeerMessage message);
+  void ReportUnreachable(uint64_t id);
+  void ReportSnapshot(uint16_t shard, uint64_t to, bool delivered);
 
   // Ends all streams of the contract, and takes no more commands.
   void CloseStreams();
   // Commits what was proposed and stops. The server must be down.
   void Stop();
 
-  // The log and the store take commands and the disk has room: a message would be accepted durably.
+  // It leads its group, the log and the store take commands and the disk has room: a message would
+  // be accepted durably.
   bool Ready() const;
 
  private:

@@ -64,6 +64,21 @@ absl::Status Log::Append(absl::Span<const Entry> entries) {
   return absl::OkStatus();
 }
 
+absl::Status Log::Reserve(uint64_t bytes) {
+  if (!failure_.ok()) return failure_;
+  const bool fits = file_ != nullptr &&
+                    (end_ + bytes <= segment_bytes_ || end_ == sizeof(SegmentHeader));
+  if (!fits && (file_ == nullptr || end_ == synced_end_)) {
+    if (absl::Status started = StartSegment(); !started.ok()) return started;
+  }
+  if (end_ + bytes <= file_bytes_) return absl::OkStatus();
+  absl::Status space = file_->Preallocate(end_ + bytes);
+  if (absl::IsResourceExhausted(space)) return space;
+  if (!space.ok()) return Fail(std::move(space));
+  NoteSize(end_ + bytes);
+  return absl::OkStatus();
+}
+
 absl::Status Log::Sync() {
   if (!failure_.ok()) return failure_;
   if (end_ == synced_end_) return absl::OkStatus();

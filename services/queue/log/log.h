@@ -84,6 +84,11 @@ class Log {
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
+  // Room for a group of at most `bytes` (RecordBytes of each), so that Append does not meet a full
+  // disk. Between groups that are synced. ResourceExhausted: there is none; nothing has changed.
+  // Any other error is final.
+  absl::Status Reserve(uint64_t bytes);
+
   // Writes a group; it is not durable yet. The first index must be last_index() + 1.
   // ResourceExhausted: no space. Everything since the last Sync is taken back, durably, and the log
   // goes on: its entries will not be found by a later Open. Any other error is final.

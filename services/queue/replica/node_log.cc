@@ -47,15 +47,19 @@ absl::StatusOr<std::unique_ptr<NodeLog>> NodeLog::Open(const Log::Options& optio
 // What is damaged is judged at the end: only then it is known which records are needed.
 absl::Status NodeLog::Recover() {
   std::optional<Hole> last_hole;
-  absl::Status behind_hole;
+  // What does not fit behind a hole, by shard, until that shard begins anew.
+  std::map<uint16_t, absl::Status> behind_hole;
   recovering_ = true;
   const absl::Status read = log_->Replay(
       log_->first_index(),
       [&](const EntryView& record) {
         const absl::Status recalled = Recall(record);
+        if (recalled.ok() && record.type == EntryType::kStart && !Parse(record)->keeps) {
+          behind_hole.erase(record.id.shard);
+        }
         // Behind a hole what it says may rest on what is missing.
         if (!recalled.ok() && last_hole) {
-          behind_hole = recalled;
+          behind_hole[record.id.shard] = recalled;
           return absl::OkStatus();
         }
         return recalled;
@@ -72,16 +76,21 @@ absl::Status NodeLog::Recover() {
                                         shard.start.index + 1,
                                         " on, and does not say what they follow"));
     }
-    if (shard.awaits_start) behind_hole = absl::DataLossError(last_hole->ToString());
+    if (shard.awaits_start) behind_hole[id] = absl::DataLossError(last_hole->ToString());
   }
   if (!last_hole) return absl::OkStatus();
-  if (!behind_hole.ok() || shards_.empty() || last_hole->last_index >= FirstNeeded()) {
+  if (!behind_hole.empty() || shards_.empty() || last_hole->last_index >= FirstNeeded()) {
     return absl::DataLossError(last_hole->ToString());
   }
   return absl::OkStatus();
 }
 
 absl::Status NodeLog::Recall(const EntryView& record) {
+  const absl::StatusOr<Pending> parsed = Parse(record);
+  return parsed.ok() ? Note(*parsed, record.id.index) : parsed.status();
+}
+
+absl::StatusOr<NodeLog::Pending> NodeLog::Parse(const EntryView& record) {
   const std::string_view payload = record.payload;
   Pending pending{.shard = record.id.shard, .type = record.type, .term = record.id.term};
   switch (record.type) {
@@ -111,7 +120,41 @@ absl::Status NodeLog::Recall(const EntryView& record) {
     default:
       return Malformed(record);
   }
-  return Note(pending, record.id.index);
+  return pending;
+}
+
+std::optional<LogEntry> NodeLog::EntryOf(const EntryView& record) {
+  if (record.type != EntryType::kEntry && record.type != EntryType::kCommand) return std::nullopt;
+  const absl::StatusOr<Pending> parsed = Parse(record);
+  if (!parsed.ok()) return std::nullopt;
+  LogEntry entry{.term = parsed->term,
+                 .index = parsed->index,
+                 .kind = parsed->kind,
+                 .payload = record.payload};
+  if (record.type == EntryType::kEntry) entry.payload.remove_prefix(kEntryHeadBytes);
+  return entry;
+}
+
+std::optional<LogStart> NodeLog::StartOf(const EntryView& record, bool* keeps) {
+  if (record.type != EntryType::kStart) return std::nullopt;
+  absl::StatusOr<Pending> parsed = Parse(record);
+  if (!parsed.ok()) return std::nullopt;
+  *keeps = parsed->keeps;
+  return std::move(parsed->start);
+}
+
+absl::Status NodeLog::BeginAnew(Log* log, uint16_t shard, const LogStart& start) {
+  const Pending pending[] = {Make(shard, start, /*keeps=*/false),
+                             Make(shard, raft::HardState{start.term, 0, start.index})};
+  uint64_t number = log->last_index();
+  for (const Pending& one : pending) {
+    const std::string_view head = one.head;
+    const Entry record{.id = {.shard = shard, .term = one.term, .index = ++number},
+                       .type = one.type,
+                       .parts = absl::MakeConstSpan(&head, 1)};
+    if (absl::Status written = log->Append({&record, 1}); !written.ok()) return written;
+  }
+  return log->Sync();
 }
 
 absl::Status NodeLog::Note(const Pending& pending, uint64_t record) {
@@ -184,6 +227,10 @@ const NodeLog::Place* NodeLog::Find(uint16_t shard, uint64_t index) {
   const Shard& of = shards_[shard];
   if (index <= of.start.index || index > of.start.index + of.places.size()) return nullptr;
   return &of.places[index - of.start.index - 1];
+}
+
+absl::Status NodeLog::Reserve(size_t records, uint64_t payload_bytes) {
+  return log_->Reserve(payload_bytes + records * (RecordBytes(kEntryHeadBytes) + kRecordAlignment));
 }
 
 void NodeLog::Add(uint16_t shard, const NewEntry& entry) {

@@ -85,6 +85,14 @@ class NodeLog {
 
   static absl::StatusOr<std::unique_ptr<NodeLog>> Open(const Log::Options& options,
                                                        Recovery* found);
+  // The entry that a record is; nullopt: it is something else. For those who read logs that cannot
+  // be opened.
+  static std::optional<LogEntry> EntryOf(const EntryView& record);
+  // The beginning that a record is; `keeps`: of what is there already.
+  static std::optional<LogStart> StartOf(const EntryView& record, bool* keeps);
+  // Appends to a log of which records are lost what makes it begin anew behind them, durably: the
+  // next Open needs nothing of what is there.
+  static absl::Status BeginAnew(Log* log, uint16_t shard, const LogStart& start);
 
   // False: nothing of that shard was ever written.
   bool Knows(uint16_t shard) const { return shards_.contains(shard); }
@@ -93,6 +101,10 @@ class NodeLog {
   uint64_t last_index(uint16_t shard);
   // nullptr: not in the log.
   const Place* Find(uint16_t shard, uint64_t index);
+
+  // Room for a group of so many records with so many bytes of payload in all, so that Write does
+  // not meet a full disk. Between groups that are synced. ResourceExhausted: there is none.
+  absl::Status Reserve(size_t records, uint64_t payload_bytes);
 
   // A group: gathers what Write then writes. Entries of a shard follow one another.
   void Add(uint16_t shard, const NewEntry& entry);
@@ -149,6 +161,7 @@ class NodeLog {
   // What a record that is in the log means.
   absl::Status Note(const Pending& pending, uint64_t record);
   static absl::Status NoteEntry(Shard* shard, uint64_t index, const Place& place);
+  static absl::StatusOr<Pending> Parse(const EntryView& record);
   static void NoteStart(Shard* shard, LogStart start, bool keeps, uint64_t record);
   static Pending Make(uint16_t shard, const raft::HardState& state);
   static Pending Make(uint16_t shard, const LogStart& start, bool keeps);

@@ -288,15 +288,19 @@ absl::Status Replica::SettleEntry(const raft::Entry& entry, Apply apply) {
     if (!change.ok()) return change.status();
     sequencer_->ApplyConfChange(*change);
     members_ = codec_.changed(members_, *change, entry.index);
+    changes_.push_back(*change);
     return absl::OkStatus();
   }
   if (entry.kind == EntryKind::kEmpty) return absl::OkStatus();
   absl::StatusOr<rpc::Payload> payload = Find(entry.index, entry.term);
   if (!payload.ok()) return payload.status();
-  apply({.term = entry.term, .index = entry.index, .payload = &*payload});
-  if (entry.reference.origin != options_.origin) return absl::OkStatus();
-  auto waiting = waiting_.extract(entry.reference.sequence);
-  if (!waiting.empty()) waiting.mapped().done(entry.index);
+  std::map<uint64_t, Waiting>::node_type waiting;
+  if (entry.reference.origin == options_.origin) {
+    waiting = waiting_.extract(entry.reference.sequence);
+  }
+  const bool own = !waiting.empty() && waiting.mapped().done;
+  apply({.term = entry.term, .index = entry.index, .payload = &*payload, .own = own});
+  if (own) waiting.mapped().done(entry.index);
   return absl::OkStatus();
 }
 
@@ -339,6 +343,29 @@ void Replica::DropLostProposals() {
   for (const Done& done : ended) done(absl::AbortedError("not the leader"));
 }
 
+// The members as of `index`: all changes up to it, from the log's own.
+absl::StatusOr<LogStart> Replica::StartAt(uint64_t index) {
+  const LogStart& start = log_->start(options_.shard);
+  if (index == start.index) return start;
+  const NodeLog::Place* last = log_->Find(options_.shard, index);
+  if (last == nullptr) return absl::NotFoundError(Concat("entry ", index, " is not in the log"));
+  LogStart later{.index = index, .term = last->term, .members = start.members};
+  for (uint64_t at = start.index + 1; at <= index; ++at) {
+    const NodeLog::Place& place = *log_->Find(options_.shard, at);
+    if (place.kind != EntryKind::kConfChange) continue;
+    absl::Status parsed;
+    const absl::Status read = log_->Read(options_.shard, at, [&](const LogEntry& found) {
+      const auto change = sequencer_->ParseConfChange(found.payload);
+      parsed = change.status();
+      if (change.ok()) later.members = codec_.changed(later.members, *change, at);
+      return false;
+    });
+    if (!read.ok()) return read;
+    if (!parsed.ok()) return parsed;
+  }
+  return later;
+}
+
 void Replica::Forget(uint64_t index, uint64_t keep_entries_max) {
   const raft::Standing now = standing();
   index = std::min({index, committed_index_, now.applied});
@@ -347,23 +374,11 @@ void Replica::Forget(uint64_t index, uint64_t keep_entries_max) {
     if (progress.recent_active) needed = std::min(needed, progress.match);
   }
   if (index - needed > keep_entries_max) needed = index - keep_entries_max;
-  const LogStart& start = log_->start(options_.shard);
-  if (needed <= start.index) return;
-  // The members as of `needed`: all changes up to it, from the log's own.
-  std::string members = start.members;
-  for (uint64_t at = start.index + 1; at <= needed; ++at) {
-    const NodeLog::Place& place = *log_->Find(options_.shard, at);
-    if (place.kind != EntryKind::kConfChange) continue;
-    const absl::Status read = log_->Read(options_.shard, at, [&](const LogEntry& found) {
-      const auto change = sequencer_->ParseConfChange(found.payload);
-      if (change.ok()) members = codec_.changed(members, *change, at);
-      return false;
-    });
-    if (!read.ok()) return;  // it is said when it is needed
-  }
-  const uint64_t term = log_->Find(options_.shard, needed)->term;
+  if (needed <= log_->start(options_.shard).index) return;
+  const absl::StatusOr<LogStart> start = StartAt(needed);
+  if (!start.ok()) return;  // it is said when it is needed
   sequencer_->Compact(needed);
-  log_->Compact(options_.shard, LogStart{.index = needed, .term = term, .members = members});
+  log_->Compact(options_.shard, *start);
 }
 
 }  // namespace postfleet::queue

@@ -27,6 +27,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -47,7 +48,7 @@ struct ReplicaOptions {
   uint64_t origin = 0;
   // What the state has applied: the log may begin behind it, never after a gap.
   uint64_t applied = 0;
-  // The members as of `applied`, from the log's start and the changes behind it.
+  // Payloads of applied entries that are kept in memory for members that lag.
   uint64_t recent_bytes_max = 64u << 20;
   int election_ticks = 10;
   int heartbeat_ticks = 1;
@@ -71,6 +72,7 @@ class Replica {
     uint64_t term = 0;
     uint64_t index = 0;
     const rpc::Payload* payload = nullptr;
+    bool own = false;
   };
   using Apply = absl::FunctionRef<void(const Committed&)>;
 
@@ -94,9 +96,14 @@ class Replica {
   void ReportUnreachable(uint64_t id) { sequencer_->ReportUnreachable(id); }
   void ReportSnapshot(uint64_t id, bool delivered) { sequencer_->ReportSnapshot(id, delivered); }
 
+  // Every proposal that is awaited ends with `why`: nothing is decided here any more.
+  void EndProposals(const absl::Status& why);
+
   bool HasReady() const { return sequencer_->HasReady(); }
   // Adds to the log's group what must be durable; `early`: what may be sent before that.
   void Collect(std::vector<PeerMessage>* early);
+  // What was collected must be durable before it is settled: a mere commit need not be.
+  bool must_sync() const { return ready_.has_value() && ready_->must_sync; }
   // Behind the sync. `late`: what may be sent now. Snapshots that peers need are in
   // snapshots_wanted.
   absl::Status Settle(std::vector<PeerMessage>* late, Apply apply);
@@ -104,6 +111,10 @@ class Replica {
   // Everything up to the applied `index` is in a durable store: the log is cut there as far as no
   // peer that answers needs it, at most `keep_entries_max` behind. Adds to the log's group.
   void Forget(uint64_t index, uint64_t keep_entries_max);
+
+  // Where a log begins whose state has everything up to `index`, which was applied. NotFound: the
+  // log does not reach there.
+  absl::StatusOr<LogStart> StartAt(uint64_t index);
 
   raft::Standing standing() { return sequencer_->standing(); }
   bool leads() const { return soft_state_.role == raft::Role::kLeader; }
@@ -118,6 +129,8 @@ class Replica {
   // The state up to the log's start is there as files, for members that lag.
   void OfferSnapshot();
   std::vector<std::string> TakeRemarks() { return std::exchange(remarks_, {}); }
+  // Changes of members that came into force since the last call.
+  std::vector<raft::ConfChange> TakeChanges() { return std::exchange(changes_, {}); }
 
  private:
   struct Kept {
@@ -143,7 +156,6 @@ class Replica {
   absl::Status Attach(const raft::Message& message, PeerMessage* out);
   absl::Status SettleEntry(const raft::Entry& entry, Apply apply);
   void Lead(const raft::SoftState& state);
-  void EndProposals(const absl::Status& why);
   void DropLostProposals();
 
   const ReplicaOptions options_;
@@ -158,6 +170,7 @@ class Replica {
   std::string members_;
   bool snapshot_wanted_ = false;
   std::vector<std::string> remarks_;
+  std::vector<raft::ConfChange> changes_;
 
   uint64_t last_sequence_ = 0;
   std::map<uint64_t, Waiting> waiting_;  // by sequence

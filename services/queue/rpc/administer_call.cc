@@ -68,7 +68,9 @@ void AdministerCall::Propose(const Part& part, const std::vector<std::string>& q
 
 void AdministerCall::OnApplied(const Part& part, const absl::StatusOr<const Effects*>& effects) {
   if (!effects.ok()) {
-    status_ = {grpc::StatusCode::UNKNOWN, std::string(effects.status().message())};
+    status_ = {absl::IsUnavailable(effects.status()) ? grpc::StatusCode::UNAVAILABLE
+                                                     : grpc::StatusCode::UNKNOWN,
+               std::string(effects.status().message())};
     return EndPart(part);
   }
   if (!(*effects)->refused.empty()) {

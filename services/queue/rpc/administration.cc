@@ -19,6 +19,7 @@ grpc::Status NoSuchAction() { return {grpc::StatusCode::INVALID_ARGUMENT, "no su
 grpc::ServerUnaryReactor* QueueService::Administer(grpc::CallbackServerContext* context,
                                                    const v1::AdministerRequest* request,
                                                    v1::AdministerResponse* response) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   if (!IsAction(request->action())) {
     reactor->Finish(NoSuchAction());
@@ -38,9 +39,11 @@ grpc::ServerUnaryReactor* QueueService::Administer(grpc::CallbackServerContext* 
 }
 
 grpc::ServerWriteReactor<v1::AdministerAllProgress>* QueueService::AdministerAll(
-    grpc::CallbackServerContext*, const v1::AdministerAllRequest* request) {
+    grpc::CallbackServerContext* context, const v1::AdministerAllRequest* request) {
   auto stream = ProgressStream<v1::AdministerAllProgress>::Begin(BulkJobs::MergeProgress);
-  if (!IsAction(request->action())) {
+  if (!serves_) {
+    stream->End(NotLeader(context));
+  } else if (!IsAction(request->action())) {
     stream->End(NoSuchAction());
   } else {
     // `request` dies with the call, which its caller may end at any time.
@@ -52,6 +55,7 @@ grpc::ServerWriteReactor<v1::AdministerAllProgress>* QueueService::AdministerAll
 grpc::ServerUnaryReactor* QueueService::ListJobs(grpc::CallbackServerContext* context,
                                                  const v1::ListJobsRequest*,
                                                  v1::ListJobsResponse* response) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   state_loop_->Post([this, response, reactor] {
     *response = bulk_jobs_.Jobs();
@@ -63,6 +67,7 @@ grpc::ServerUnaryReactor* QueueService::ListJobs(grpc::CallbackServerContext* co
 grpc::ServerUnaryReactor* QueueService::StopJob(grpc::CallbackServerContext* context,
                                                 const v1::StopJobRequest* request,
                                                 v1::StopJobResponse* response) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   state_loop_->Post([this, request, response, reactor] {
     bulk_jobs_.StopJob(request->id(), [response, reactor](absl::StatusOr<bool> stopped) {
@@ -107,8 +112,7 @@ class QueueService::SiteFlush : public std::enable_shared_from_this<SiteFlush> {
     proposal.done = [self = shared_from_this(),
                      end](const absl::StatusOr<const Effects*>& effects) {
       if (!effects.ok()) {
-        return self->reactor_->Finish(
-            {grpc::StatusCode::UNKNOWN, std::string(effects.status().message())});
+        return self->reactor_->Finish(Refusal(effects.status()));
       }
       self->response_->set_messages(self->response_->messages() + (*effects)->flushed.size());
       if (!(*effects)->left.empty()) return self->Flush((*effects)->left, end);
@@ -134,6 +138,7 @@ grpc::ServerUnaryReactor* QueueService::Flush(grpc::CallbackServerContext* conte
     command.mutable_flush();
     return ProposeFor(context, std::move(command), [](const Effects&) {});
   }
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   std::make_shared<SiteFlush>(this, request->site(), response, reactor)->Next();
   return reactor;

@@ -99,7 +99,16 @@ BulkJobs::~BulkJobs() { Stop(); }
 
 void BulkJobs::Stop() { scan_loop_.Stop(); }
 
-void BulkJobs::Close() {
+void BulkJobs::Resume() {
+  ++life_;
+  closed_ = false;
+  busy_ = false;
+  stuck_ = false;
+  running_ = {};
+  Next();
+}
+
+void BulkJobs::Pause() {
   closed_ = true;
   retry_timer_.Cancel();
   watchers_.clear();
@@ -382,7 +391,7 @@ void BulkJobs::Next() {
                    queues = std::move(queues),
                    // What cannot be read is as corrupt as what is marked so.
                    damaged = job.action() == v1::ACTION_DELETE && running_.queues.corrupt,
-                   measure = !running_.used_bytes_before.has_value()] {
+                   measure = !running_.used_bytes_before.has_value(), life = life_] {
     const uint64_t used_bytes = measure ? world_.disk_space->UsedBytes() : 0;
     absl::StatusOr<IdPage> page = world_.reader->ScanQueues({.queues = queues,
                                                              .damaged = damaged,
@@ -390,7 +399,8 @@ void BulkJobs::Next() {
                                                              .last = last,
                                                              .ids_max = ids_max,
                                                              .recipients_max = kStepRecipientsMax});
-    world_.state_loop->Post([this, used_bytes, page = std::move(page)]() mutable {
+    world_.state_loop->Post([this, used_bytes, life, page = std::move(page)]() mutable {
+      if (life != life_) return;
       if (!running_.used_bytes_before.has_value()) running_.used_bytes_before = used_bytes;
       OnPage(std::move(page));
     });
@@ -432,7 +442,8 @@ void BulkJobs::OnPage(absl::StatusOr<IdPage> page) {
   }
   withheld_ = world_.withholding->Begin(
       queue_ids, AdministerCall::kRequeueWaitMax,
-      [this, queue_ids, active, page = *page](const Withholding::StillOut& out) {
+      [this, queue_ids, active, page = *page, life = life_](const Withholding::StillOut& out) {
+        if (life != life_) return world_.withholding->End(queue_ids);
         OnWithheld(queue_ids, active, out, page);
       });
 }
@@ -470,9 +481,10 @@ void BulkJobs::Step(std::vector<std::string> queue_ids, std::vector<std::string>
   request.mutable_bulk()->set_done(page.end);
   Proposal proposal;
   proposal.command = std::move(command);
-  proposal.done = [this,
-                   withheld = std::move(withheld)](const absl::StatusOr<const Effects*>& effects) {
+  proposal.done = [this, withheld = std::move(withheld),
+                   life = life_](const absl::StatusOr<const Effects*>& effects) {
     world_.withholding->End(withheld);
+    if (closed_ || life != life_) return;
     if (effects.ok()) return OnStepped(**effects, pipeline_->last_administer_time());
     // A full disk: it is tried again, for there is nobody else who would.
     maillog::Warning("queue", "bulk job ", running_.id, ": ",

@@ -99,8 +99,10 @@ class BulkJobs {
 
   // Before everything else.
   void Attach(CommitPipeline* pipeline) { pipeline_ = pipeline; }
-  // Goes on with the jobs that were there at the start.
-  void Resume() { Next(); }
+  // Goes on with the jobs that are there: at the start, and whenever this replica begins to serve.
+  void Resume();
+  // Ends all watching, begins no more steps until Resume.
+  void Pause();
 
   void Begin(const v1::AdministerAllRequest& request, Watcher watcher);
 
@@ -109,8 +111,7 @@ class BulkJobs {
   // What it has done stays done; a step that is on its way may still be. Who watches it is told.
   void StopJob(uint64_t id, std::function<void(absl::StatusOr<bool> stopped)> done);
 
-  // Ends all watching, begins no more steps.
-  void Close();
+  void Close() { Pause(); }
   // Any thread; waits for the scanning thread.
   void Stop();
 
@@ -184,6 +185,8 @@ class BulkJobs {
   runtime::EventLoop scan_loop_{"queue-bulk"};
   runtime::Timer retry_timer_;
   bool closed_ = false;
+  // Counts Resumes: what a step before the last one began ends in nothing.
+  uint64_t life_ = 0;
   // Every call, so that Close ends it.
   std::vector<std::weak_ptr<ProgressStream<v1::AdministerAllProgress>>> open_;
 

@@ -51,6 +51,7 @@ void MergeVerify(v1::VerifyProgress* waiting, v1::VerifyProgress later) {
 grpc::ServerUnaryReactor* QueueService::List(grpc::CallbackServerContext* context,
                                              const v1::ListRequest* request,
                                              v1::ListResponse* response) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   if (request->queue_ids_size() > static_cast<int>(kListLimitMax)) {
     reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT,
@@ -133,6 +134,7 @@ void QueueService::SayActive(const v1::ListRequest& request, v1::ListResponse* r
 grpc::ServerUnaryReactor* QueueService::Inspect(grpc::CallbackServerContext* context,
                                                 const v1::InspectRequest* request,
                                                 v1::InspectResponse* response) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   list_loop_.Post([this, request, response, reactor] {
     absl::StatusOr<v1::InspectResponse> message = reader_->Inspect(*request, NoneIsActive);
@@ -150,6 +152,7 @@ grpc::ServerUnaryReactor* QueueService::Inspect(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* QueueService::Shape(grpc::CallbackServerContext* context,
                                               const v1::ShapeRequest* request,
                                               v1::ShapeResponse* response) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   state_loop_->Post([this, request, response, reactor] {
     std::vector<std::string> active = dispatcher_.ActiveIds();

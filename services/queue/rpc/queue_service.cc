@@ -5,6 +5,7 @@
 
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/rpc/leader.h"
 #include "services/queue/rpc/streams.h"
 #include "services/queue/state/message_queue.h"
 
@@ -47,9 +48,45 @@ void QueueService::Attach(CommitPipeline* pipeline) {
   bulk_jobs_.Attach(pipeline);
 }
 
-void QueueService::Resume() {
+void QueueService::Serve(bool with_jobs) {
+  serves_ = true;
   uploads_timer_.Set(kUploadCheckInterval, [this] { AbandonUploads(); });
-  bulk_jobs_.Resume();
+  if (with_jobs) bulk_jobs_.Resume();
+}
+
+void QueueService::ServeNoMore(const std::string& leader_address) {
+  {
+    std::lock_guard lock(leader_mutex_);
+    leader_address_ = leader_address;
+  }
+  if (!serves_.exchange(false)) return;
+  streams_->CancelAll();
+  state_loop_->Post([this] {
+    uploads_timer_.Cancel();
+    bulk_jobs_.Pause();
+  });
+}
+
+grpc::Status QueueService::NotLeader(grpc::CallbackServerContext* context) {
+  std::lock_guard lock(leader_mutex_);
+  return rpc::NotLeader(context, leader_address_);
+}
+
+grpc::ServerUnaryReactor* QueueService::Elsewhere(grpc::CallbackServerContext* context) {
+  if (serves_) return nullptr;
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(NotLeader(context));
+  return reactor;
+}
+
+grpc::Status QueueService::Refusal(const absl::Status& status) {
+  const std::string text(status.message());
+  if (absl::IsResourceExhausted(status)) return {grpc::StatusCode::RESOURCE_EXHAUSTED, text};
+  if (absl::IsUnavailable(status)) return {grpc::StatusCode::UNAVAILABLE, text};
+  if (absl::IsAborted(status)) {
+    return {grpc::StatusCode::ABORTED, Concat(text, "; it is not known whether it was done")};
+  }
+  return {grpc::StatusCode::UNKNOWN, text};
 }
 
 void QueueService::OnApplied(const Effects& effects) {
@@ -58,6 +95,7 @@ void QueueService::OnApplied(const Effects& effects) {
     duplicate_submissions_ += result.duplicate ? 1 : 0;
   }
   uploads_abandoned_ += effects.uploads_abandoned;
+  if (!serves_) return;  // the log of the one that does has it
   if (!effects.parked.empty()) LogFoundCorrupt(effects);
   // Whoever reads the log can follow a requeued message.
   for (size_t i = 0; i < effects.new_queue_ids.size(); ++i) {
@@ -125,35 +163,45 @@ void QueueService::Stop() {
   disk_space_.Stop();
 }
 
-rpc::ServerReactor* QueueService::Enqueue(grpc::CallbackServerContext*) {
-  return rpc::AcceptStream([this](std::shared_ptr<rpc::Stream> stream) {
-    return std::make_shared<EnqueueStream>(this)->Open(std::move(stream));
-  });
+template <typename Stream>
+rpc::ServerReactor* QueueService::Accept(grpc::CallbackServerContext* context) {
+  if (!serves_) return rpc::RefuseStream(NotLeader(context));
+  std::shared_ptr<rpc::Stream> opened;
+  rpc::ServerReactor* reactor = rpc::AcceptStream(
+      [&](std::shared_ptr<rpc::Stream> stream) {
+        opened = stream;
+        return std::make_shared<Stream>(this)->Open(std::move(stream));
+      },
+      [this, context] { return serves_ ? grpc::Status::OK : NotLeader(context); });
+  // All that were open may have been ended just before.
+  if (!serves_) opened->Cancel();
+  return reactor;
 }
 
-rpc::ServerReactor* QueueService::Schedule(grpc::CallbackServerContext*) {
-  return rpc::AcceptStream([this](std::shared_ptr<rpc::Stream> stream) {
-    return std::make_shared<ScheduleStream>(this)->Open(std::move(stream));
-  });
+rpc::ServerReactor* QueueService::Enqueue(grpc::CallbackServerContext* context) {
+  return Accept<EnqueueStream>(context);
 }
 
-rpc::ServerReactor* QueueService::Fetch(grpc::CallbackServerContext*) {
-  return rpc::AcceptStream([this](std::shared_ptr<rpc::Stream> stream) {
-    return std::make_shared<FetchStream>(this)->Open(std::move(stream));
-  });
+rpc::ServerReactor* QueueService::Schedule(grpc::CallbackServerContext* context) {
+  return Accept<ScheduleStream>(context);
+}
+
+rpc::ServerReactor* QueueService::Fetch(grpc::CallbackServerContext* context) {
+  return Accept<FetchStream>(context);
 }
 
 grpc::ServerUnaryReactor* QueueService::ProposeFor(grpc::CallbackServerContext* context,
                                                    state::Command command,
                                                    std::function<void(const Effects&)> fill) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   Proposal proposal;
   proposal.command = std::move(command);
-  proposal.done = [reactor, fill = std::move(fill)](const absl::StatusOr<const Effects*>& effects) {
+  proposal.done = [this, context, reactor,
+                   fill = std::move(fill)](const absl::StatusOr<const Effects*>& effects) {
     if (!effects.ok()) {
-      const bool full = absl::IsResourceExhausted(effects.status());
-      reactor->Finish({full ? grpc::StatusCode::RESOURCE_EXHAUSTED : grpc::StatusCode::UNKNOWN,
-                       std::string(effects.status().message())});
+      reactor->Finish(absl::IsUnavailable(effects.status()) ? NotLeader(context)
+                                                            : Refusal(effects.status()));
     } else if (!(*effects)->refused.empty()) {
       reactor->Finish({grpc::StatusCode::FAILED_PRECONDITION, (*effects)->refused});
     } else {
@@ -254,6 +302,7 @@ void QueueService::FillOldest(v1::StatResponse* response) const {
 
 grpc::ServerUnaryReactor* QueueService::Stat(grpc::CallbackServerContext* context,
                                              const v1::StatRequest*, v1::StatResponse* response) {
+  if (auto* elsewhere = Elsewhere(context)) return elsewhere;
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   state_loop_->Post([this, reactor, response] {
     FillStat(response);

@@ -12,6 +12,10 @@
 // Flush is what postqueue -f and -s and SMTP's ETRN ask for. Of a site it takes every domain: its
 // callers see to it that fast_flush_domains names it.
 //
+// Only the replica that leads serves, once it has applied everything that was ever acknowledged.
+// The others answer every call with NotLeader (libs/rpc/leader.h), and keep the dispatch's view of
+// the state up to date.
+//
 // A message whose rows or chunks are found damaged, by whom ever, is marked as corrupt: it stays in
 // the corrupt queue until an administrator releases, requeues or deletes it.
 #pragma once
@@ -84,8 +88,12 @@ class QueueService final : public RawQueueService {
   ~QueueService() override;
 
   void Attach(CommitPipeline* pipeline);
-  // On the state loop, once it runs: goes on with bulk jobs.
-  void Resume();
+  // Takes calls from now on; goes on with bulk jobs if `with_jobs`. On the state loop.
+  void Serve(bool with_jobs);
+  // Ends what is served, and sends callers to the leader (empty: nobody is known) from now on. Any
+  // thread.
+  void ServeNoMore(const std::string& leader_address);
+  bool serves() const { return serves_; }
 
   // The pipeline's observer; on the state loop.
   void OnApplied(const Effects& effects);
@@ -163,6 +171,15 @@ class QueueService final : public RawQueueService {
   // Every stream, so that they can be closed and told.
   class StreamSet;
 
+  // What a call is told that is not served here.
+  grpc::Status NotLeader(grpc::CallbackServerContext* context);
+  // nullptr: it is served here.
+  grpc::ServerUnaryReactor* Elsewhere(grpc::CallbackServerContext* context);
+  template <typename Stream>
+  rpc::ServerReactor* Accept(grpc::CallbackServerContext* context);
+  // What a call is told of a command that came to nothing.
+  static grpc::Status Refusal(const absl::Status& status);
+
   // Proposes for a unary call; `fill` makes the response from the effects.
   grpc::ServerUnaryReactor* ProposeFor(grpc::CallbackServerContext* context, state::Command command,
                                        std::function<void(const Effects&)> fill);
@@ -203,6 +220,9 @@ class QueueService final : public RawQueueService {
   CommitPipeline* pipeline_ = nullptr;
   std::atomic<bool> disk_nearly_full_{false};
   std::atomic<bool> closing_{false};
+  std::atomic<bool> serves_{false};
+  std::mutex leader_mutex_;
+  std::string leader_address_;  // guarded by leader_mutex_
   std::unique_ptr<StreamSet> streams_;
   DiskSpace disk_space_;
   runtime::EventLoop list_loop_{"queue-list"};

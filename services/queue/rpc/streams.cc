@@ -56,6 +56,9 @@ void QueueService::EnqueueStream::OnFrame(const grpc::ByteBuffer& frame) {
   proposal.done = [self = shared_from_this(), ids](const absl::StatusOr<const Effects*>& effects) {
     if (!effects.ok()) {
       const bool full = absl::IsResourceExhausted(effects.status());
+      // The client says it again, under the same ids, to whoever leads.
+      const bool lost = absl::IsUnavailable(effects.status()) || absl::IsAborted(effects.status());
+      if (lost) return self->stream_->Cancel();
       return self->AnswerAll(ids, full ? v1::EnqueueResult::DISK_FULL : v1::EnqueueResult::FAILED,
                              std::string(effects.status().message()));
     }

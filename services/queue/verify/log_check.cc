@@ -9,6 +9,7 @@
 #include "services/queue/log/file_system.h"
 #include "services/queue/log/record.h"
 #include "services/queue/log/segment_reader.h"
+#include "services/queue/replica/node_log.h"
 
 namespace postfleet::queue {
 namespace {
@@ -20,6 +21,26 @@ struct Segment {
   std::unique_ptr<SegmentReader> reader;
   // It and all behind it name one another.
   bool in_chain = false;
+};
+
+// The entries that the log has, as far as it was read: from first to last.
+struct Entries {
+  uint64_t first = 1;
+  uint64_t last = 0;
+  bool any = false;
+
+  void Note(const EntryView& record) {
+    bool keeps = false;
+    if (const std::optional<LogEntry> entry = NodeLog::EntryOf(record)) {
+      if (!any) first = entry->index;
+      last = entry->index;
+      any = true;
+    } else if (const std::optional<LogStart> start = NodeLog::StartOf(record, &keeps)) {
+      first = keeps && any ? std::max(first, start->index + 1) : start->index + 1;
+      last = keeps ? std::max(last, start->index) : start->index;
+      any = true;
+    }
+  }
 };
 
 absl::StatusOr<std::vector<Segment>> FindSegments(const std::string& dir, FindingList* findings) {
@@ -54,14 +75,17 @@ absl::StatusOr<std::vector<Segment>> FindSegments(const std::string& dir, Findin
 
 // Reads the records up to `end_index` (exclusive; 0: to the end of the log, where a torn tail may
 // be). True: all of them are there. DataLoss: what is wrong.
-absl::StatusOr<bool> ReadSegment(const Segment& segment, uint64_t end_index,
-                                 FindingList* findings) {
+absl::StatusOr<bool> ReadSegment(const Segment& segment, uint64_t end_index, Entries* entries,
+                                 Entries* here, FindingList* findings) {
   SegmentReader& reader = *segment.reader;
   absl::StatusOr<bool> more = true;
   while (*more && (end_index == 0 || reader.next_index() < end_index)) {
-    EntryView entry;
-    more = reader.Next(&entry);
+    EntryView record;
+    more = reader.Next(&record);
     if (!more.ok()) return more.status();
+    if (!*more) continue;
+    entries->Note(record);
+    here->Note(record);
     if (!findings->Step()) return false;
   }
   const std::string place = Concat(segment.path, ": damaged at offset ", reader.offset());
@@ -77,9 +101,10 @@ absl::StatusOr<bool> ReadSegment(const Segment& segment, uint64_t end_index,
 }
 
 // True: the segment has its records; else there is a finding.
-bool IsWhole(const Segment& segment, uint64_t end_index, FindingList* findings) {
+bool IsWhole(const Segment& segment, uint64_t end_index, Entries* entries, Entries* here,
+             FindingList* findings) {
   if (segment.reader == nullptr) return false;
-  const auto whole = ReadSegment(segment, end_index, findings);
+  const auto whole = ReadSegment(segment, end_index, entries, here, findings);
   if (whole.ok()) return *whole;
   findings->Add(std::string(whole.status().message()));
   return false;
@@ -89,20 +114,22 @@ FolderVerified Refuses(std::string_view why) {
   return {.replay = Concat("replay refuses: ", why), .replayable = false};
 }
 
-FolderVerified Judge(const std::string& dir, uint64_t flushed_index, uint64_t first,
-                     uint64_t last) {
+FolderVerified Judge(const std::string& dir, uint64_t flushed_index, const Entries& entries) {
+  const auto [first, last, any] = entries;
   if (last < flushed_index) {
     return Refuses(
         Concat(dir, " ends with record ", last, ", but record ", flushed_index, " was applied"));
   }
-  if (flushed_index + 1 < first) {
+  // A group that was founded has nothing before its first entry.
+  if (std::max<uint64_t>(flushed_index, 1) + 1 < first) {
     return Refuses(Concat("record ", flushed_index + 1, " is needed, and ", dir,
                           " begins with record ", first));
   }
-  if (last == flushed_index) return {.replay = "replay applies nothing", .replayable = true};
-  return {.replay = Concat("replay applies ", last - flushed_index, " records (", flushed_index + 1,
-                           " to ", last, ")"),
-          .replayable = true};
+  const uint64_t next = std::max(flushed_index + 1, first);
+  if (last < next) return {.replay = "replay applies nothing", .replayable = true};
+  return {
+      .replay = Concat("replay applies ", last + 1 - next, " records (", next, " to ", last, ")"),
+      .replayable = true};
 }
 
 }  // namespace
@@ -111,24 +138,22 @@ absl::StatusOr<FolderVerified> CheckLog(const std::string& dir, uint64_t flushed
                                         FindingList* findings) {
   auto segments = FindSegments(dir, findings);
   if (!segments.ok()) return segments.status();
-  if (segments->empty()) return Judge(dir, flushed_index, 1, 0);
-  uint64_t first = 0;
-  uint64_t last = 0;
-  std::string damaged;
+  Entries entries;
+  std::string damaged;  // the first segment that is, and has what is needed
   for (size_t i = 0; i < segments->size(); ++i) {
     const Segment& segment = (*segments)[i];
     // What lies before a gap is no part of the log any more.
     if (!segment.in_chain) continue;
-    if (first == 0) first = segment.first_index;
     const uint64_t end_index = i + 1 < segments->size() ? (*segments)[i + 1].first_index : 0;
-    const bool whole = IsWhole(segment, end_index, findings);
+    Entries here;
+    const bool whole = IsWhole(segment, end_index, &entries, &here, findings);
     if (!findings->wanted()) return absl::CancelledError("the listener wants no more");
-    const bool needed = end_index == 0 || end_index > flushed_index + 1;
-    if (!whole && needed && damaged.empty()) damaged = segment.path;
-    if (segment.reader != nullptr) last = segment.reader->next_index() - 1;
+    // All that lies before was applied, whatever it was.
+    if (here.any && here.first <= std::max<uint64_t>(flushed_index, 1) + 1) damaged.clear();
+    if (!whole && damaged.empty()) damaged = segment.path;
   }
   if (!damaged.empty()) return Refuses(Concat(damaged, " is damaged"));
-  return Judge(dir, flushed_index, first, last);
+  return Judge(dir, flushed_index, entries);
 }
 
 }  // namespace postfleet::queue
