@@ -24,8 +24,8 @@ namespace {
 
 constexpr std::string_view kVersion = "0.1";
 constexpr std::chrono::seconds kStreamsCutAfter{2};
-// A peer whose machine is gone is noticed after this and half of it.
-constexpr int kKeepaliveMs = 10'000;
+// A peer whose machine is gone, or behind a cut wire, is given up after twice that.
+constexpr int kKeepaliveMs = 2'000;
 
 // The signals that this process waits for. Blocked before any thread starts, so that all threads
 // inherit it.
@@ -196,9 +196,10 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   // Another process on the same port must be an error.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs / 2);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             kKeepaliveMs / 2);
+                             kKeepaliveMs / 4);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
   for (grpc::Service* service : services) builder.RegisterService(service);
   if (rest != nullptr) builder.RegisterCallbackGenericService(rest);
   std::vector<int> bound(addresses.size(), 0);
@@ -250,7 +251,7 @@ std::shared_ptr<grpc::Channel> Process::ChannelTo(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(rpc::kMessageBytesMax);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs / 2);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);

@@ -80,6 +80,12 @@ cluster::v1::Member OwnMember(const ClusterEntry& entry, uint64_t id) {
   return own;
 }
 
+std::string AddressIn(const std::vector<config::ClusterMember>& members,
+                      const cluster::v1::Member& member) {
+  const config::ClusterMember* listed = config::FindClusterMember(members, member.name());
+  return listed != nullptr ? listed->address : member.address();
+}
+
 std::vector<std::string> NamesOf(const std::vector<config::ClusterMember>& members) {
   std::vector<std::string> names;
   for (const config::ClusterMember& member : members) names.push_back(member.name);

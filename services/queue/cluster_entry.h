@@ -30,6 +30,9 @@ struct ClusterEntry {
 
 // What the others are to know of it, under that id.
 cluster::v1::Member OwnMember(const ClusterEntry& entry, uint64_t id);
+// Where a member is asked: the own configuration is newer than what the group was told.
+std::string AddressIn(const std::vector<config::ClusterMember>& members,
+                      const cluster::v1::Member& member);
 std::vector<std::string> NamesOf(const std::vector<config::ClusterMember>& members);
 
 // The identity, which is durable, kFounding, kJoining or kMember; nullopt: the process was told to

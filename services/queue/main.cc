@@ -17,10 +17,7 @@ namespace {
 
 using queue::ClusterEntry;
 
-std::unique_ptr<queue::Queue> OpenQueue(server::Process& process,
-                                        const queue::membership::NodeIdentity& identity) {
-  queue::QueueOptions options = queue::QueueOptions::From(process.config());
-  options.identity = identity;
+std::unique_ptr<queue::Queue> OpenQueue(server::Process& process, queue::QueueOptions options) {
   options.metrics = &process.metrics();
   options.on_fatal = server::Process::Die;
   return server::OrDie(queue::Queue::Open(std::move(options)));
@@ -68,7 +65,8 @@ int RunAlone(server::Process& process) {
         absl::InvalidArgumentError("parameter postfleet_queue_address is empty: give the address "
                                    "to listen on, host:port or unix:/path"));
   }
-  const std::unique_ptr<queue::Queue> queue = OpenQueue(process, {});
+  const std::unique_ptr<queue::Queue> queue =
+      OpenQueue(process, queue::QueueOptions::From(process.config()));
   return ServeQueue(process, *queue, nullptr, address);
 }
 
@@ -81,24 +79,38 @@ int RunMember(server::Process& process) {
       .connect = [](const std::string& address) { return server::Process::ChannelTo(address); }};
   const auto identity = server::OrDie(queue::EnterCluster(process, entry));
   if (!identity) return 0;
-  const std::unique_ptr<queue::Queue> queue =
-      OpenQueue(process, queue::membership::NodeIdentityOf(*identity));
-  queue::Member member(process, entry, *identity, *queue);
+  const auto address_of = [members = entry.members](const cluster::v1::Member& member) {
+    return queue::AddressIn(members, member);
+  };
+  queue::Replication replication(
+      {.cluster_id = identity->cluster_id,
+       .own_id = identity->id,
+       .versions = entry.versions,
+       .directory = entry.directory,
+       .connect =
+           [address_of](const auto& member) {
+             return server::Process::ChannelTo(address_of(member));
+           },
+       .say = [name = process.name()](const std::string& line) { maillog::Info(name, line); },
+       .on_received = [&process] { process.Restart("a snapshot was received"); }});
+  queue::QueueOptions options = queue::QueueOptions::From(process.config());
+  options.identity = queue::membership::NodeIdentityOf(*identity);
+  options.own = queue::OwnMember(entry, identity->id);
+  options.peers = replication.sender();
+  options.snapshots = replication.snapshots();
+  options.on_members = [&replication](const cluster::v1::Membership& members) {
+    replication.SetMembers(members);
+  };
+  options.address_of = address_of;
+  const std::unique_ptr<queue::Queue> queue = OpenQueue(process, std::move(options));
+  replication.Attach(queue.get());
+  queue::Member member(process, entry, *identity, *queue, replication);
   return ServeQueue(process, *queue, &member, entry.own.address);
 }
 
-// Replicas begin and find each other, but what one takes the others do not get yet: no mail must be
-// accepted there.
-constexpr bool kReplicates = false;
-
 int Run(server::Process& process) {
-  if (config::ClusterMembersOf(process.config()).empty()) return RunAlone(process);
-  if (!kReplicates) {
-    server::Process::Die(absl::UnimplementedError(
-        "parameter postfleet_cluster_members is set: a queue of several replicas is not there yet; "
-        "remove it, and give one node's address by postfleet_queue_address"));
-  }
-  return RunMember(process);
+  return config::ClusterMembersOf(process.config()).empty() ? RunAlone(process)
+                                                            : RunMember(process);
 }
 
 }  // namespace

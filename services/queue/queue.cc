@@ -19,7 +19,9 @@
 #include "services/queue/membership/member_changes.h"
 #include "services/queue/replica/node_log.h"
 #include "services/queue/replica/replica_node.h"
+#include "services/queue/replica/version.h"
 #include "services/queue/rpc/queue_service.h"
+#include "services/queue/snapshot.h"
 #include "services/queue/verify/verify.h"
 
 namespace postfleet::queue {
@@ -146,6 +148,9 @@ absl::Status Queue::Parts::CheckFolder() {
 
 absl::Status Queue::Parts::Open() {
   if (const absl::Status checked = CheckFolder(); !checked.ok()) return checked;
+  const absl::StatusOr<bool> received = TakeOverReceived(options.directory, LogOptions());
+  if (!received.ok()) return received.status();
+  if (*received) maillog::Info("queue", "took over the snapshot that the leader sent");
   absl::StatusOr<std::unique_ptr<Store>> opened_store =
       Store::Open({.path = options.directory + "/state",
                    .env = nullptr,
@@ -482,6 +487,32 @@ membership::Group Queue::group() {
                 done(absl::OkStatus());
               }};
 }
+
+absl::StatusOr<transport::PreparedSnapshot> Queue::MakeSnapshot(uint16_t shard) {
+  transport::PreparedSnapshot snapshot;
+  snapshot.folder = parts_->options.directory + "/outgoing";
+  std::error_code ignored;
+  std::filesystem::remove_all(snapshot.folder, ignored);
+  const absl::StatusOr<uint64_t> index = MakeCheckpoint(parts_->store.get(), snapshot.folder);
+  if (!index.ok()) return index.status();
+  // A state that nothing was ever applied to is as of the group's beginning.
+  const uint64_t as_of = std::max<uint64_t>(*index, 1);
+  const absl::StatusOr<LogStart> start = parts_->node->StartAt(shard, as_of);
+  if (!start.ok()) return start.status();
+  const auto members = membership::ParseMembers(start->members);
+  if (!members.ok()) return members.status();
+  snapshot.manifest.set_shard(shard);
+  snapshot.manifest.set_index(start->index);
+  snapshot.manifest.set_term(start->term);
+  *snapshot.manifest.mutable_membership() = *members;
+  snapshot.manifest.set_version(kClusterVersion);
+  for (const auto& file : std::filesystem::directory_iterator(snapshot.folder)) {
+    snapshot.manifest.add_files()->set_name(file.path().filename());
+  }
+  return snapshot;
+}
+
+uint64_t Queue::committed_index() const { return parts_->node->standing(kShard).commit_index; }
 
 void Queue::Receive(PeerMessage message) { parts_->node->Receive(std::move(message)); }
 void Queue::ReportUnreachable(uint64_t id) { parts_->node->ReportUnreachable(id); }

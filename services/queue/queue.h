@@ -24,6 +24,7 @@
 #include "services/queue/membership/group.h"
 #include "services/queue/membership/identity.h"
 #include "services/queue/replica/peer_message.h"
+#include "services/queue/transport/snapshot_sender.h"
 
 namespace postfleet::queue {
 
@@ -75,6 +76,10 @@ class Queue {
 
   // Its raft group.
   membership::Group group();
+  // The state as of now in files of a folder of its own, which the caller removes; with what the
+  // log says of it. Not on the log thread.
+  absl::StatusOr<transport::PreparedSnapshot> MakeSnapshot(uint16_t shard);
+  uint64_t committed_index() const;
   // What the transport tells. Any thread.
   void Receive(PeerMessage message);
   void ReportUnreachable(uint64_t id);
