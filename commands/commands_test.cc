@@ -352,9 +352,13 @@ config::Config ConfigOf(const std::string& main_cf) {
   return *std::move(config);
 }
 
+// Where there is one.
 absl::StatusOr<std::string> AddressOf(const std::string& main_cf,
                                       QueuePower power = QueuePower::kEverything, uid_t user = 0) {
-  return QueueAddress(ConfigOf(main_cf), power, user);
+  const auto addresses = QueueAddresses(ConfigOf(main_cf), power, user);
+  if (!addresses.ok()) return addresses.status();
+  EXPECT_EQ(addresses->size(), 1u);
+  return addresses->front();
 }
 
 TEST(QueueAddress, IsTheControlSocketUnlessAnAddressIsSet) {
@@ -383,6 +387,9 @@ TEST(QueueAddress, OfOtherUsersIsThePublicSocketForListsAndFlushesOnly) {
   EXPECT_EQ(*AddressOf(main_cf + "postfleet_queue_address = 127.0.0.1:7001\n",
                        QueuePower::kListAndFlush, other),
             "127.0.0.1:7001");
+  EXPECT_EQ(*AddressOf(main_cf + "postfleet_queue_address = unix:/s, unix:/t\n",
+                       QueuePower::kListAndFlush, other),
+            everybodys);
   std::filesystem::remove_all(folder);
 }
 

@@ -14,6 +14,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/config/cluster_members.h"
+#include "libs/config/queue_addresses.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
 
@@ -41,8 +42,9 @@ absl::Status BecomeOwner(const std::string& folder) {
 }  // namespace
 
 bool DirectQueue::IsWanted(const config::Config& config) {
-  const std::string address = config.GetString("postfleet_queue_address");
-  if (!address.empty() && !address.starts_with("unix:")) return false;
+  const std::vector<std::string> addresses = config::QueueAddressesOf(config);
+  if (addresses.size() > 1) return false;
+  if (addresses.size() == 1 && !addresses.front().starts_with("unix:")) return false;
   // A replica's folder is changed by its group alone.
   if (!config::ClusterMembersOf(config).empty()) return false;
   if (!MayAdminister(config, geteuid())) return false;

@@ -113,6 +113,11 @@ class FakeQueue final : public queue::v1::Queue::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status Stat(grpc::ServerContext*, const queue::v1::StatRequest*,
+                    queue::v1::StatResponse*) override {
+    return grpc::Status::OK;
+  }
+
   grpc::Status ListJobs(grpc::ServerContext*, const queue::v1::ListJobsRequest*,
                         queue::v1::ListJobsResponse* response) override {
     *response = jobs_;

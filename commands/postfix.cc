@@ -327,7 +327,8 @@ int RunPostfixWith(const std::string& launcher, const Invocation& call, const St
       found->needs == Needs::kValid
           ? config::Config::Load(directory, diagnostics)
           : script.LoadUnchecked(directory,
-                                 {"queue_directory", "maillog_file", "postfleet_queue_address"});
+                                 {"queue_directory", "maillog_file", "postfleet_cluster_members",
+                                  "postfleet_queue_address"});
   if (!config.ok()) return console.Fatal(config.status());
   script.LogTo(*config, "postfix-script");
   Call checked = {launcher, directory, streams, *config, diagnostics, script};

@@ -115,7 +115,8 @@ int RunPostsuper(const Invocation& call, const Streams& streams) {
 
   const absl::StatusOr<config::Config> config = console.LoadUnchecked(
       wishes.config_directory,
-      {"queue_directory", "postfleet_control_socket", "postfleet_queue_address", "maillog_file"});
+      {"queue_directory", "postfleet_cluster_members", "postfleet_control_socket",
+       "postfleet_queue_address", "maillog_file"});
   if (!config.ok()) return console.Fatal(config.status());
   if (!MayAdminister(*config, geteuid())) {
     return console.Fatal("use of this command is reserved for the superuser");

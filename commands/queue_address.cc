@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "commands/server_lock.h"
 #include "libs/base/concat.h"
+#include "libs/config/queue_addresses.h"
 #include "libs/server/instance.h"
 
 namespace postfleet::commands {
@@ -31,18 +33,29 @@ absl::StatusOr<std::string> ControlAddress(const config::Config& config) {
                  Concat(kUnixPrefix, config.GetString("postfleet_control_socket")));
 }
 
-absl::StatusOr<std::string> QueueAddress(const config::Config& config, QueuePower power,
-                                         uid_t user) {
-  const std::string address = config.GetString("postfleet_queue_address");
-  const bool on_this_machine = address.empty() || address.starts_with(kUnixPrefix);
+absl::StatusOr<std::vector<std::string>> QueueAddresses(const config::Config& config,
+                                                        QueuePower power, uid_t user) {
+  std::vector<std::string> addresses = config::QueueAddressesOf(config);
+  const bool on_this_machine =
+      std::all_of(addresses.begin(), addresses.end(),
+                  [](const std::string& address) { return address.starts_with(kUnixPrefix); });
+  std::string_view parameter = "postfleet_queue_address";
   if (power == QueuePower::kListAndFlush && !MayAdminister(config, user)) {
     const std::string socket = Concat(config.GetString("queue_directory"), server::kPublicSocket);
     if (on_this_machine || access(socket.c_str(), F_OK) == 0) {
-      return Checked("queue_directory", Concat(kUnixPrefix, socket));
+      parameter = "queue_directory";
+      addresses = {Concat(kUnixPrefix, socket)};
     }
   }
-  if (address.empty()) return ControlAddress(config);
-  return Checked("postfleet_queue_address", address);
+  if (addresses.empty()) {
+    absl::StatusOr<std::string> control = ControlAddress(config);
+    if (!control.ok()) return control.status();
+    return std::vector<std::string>{*std::move(control)};
+  }
+  for (const std::string& address : addresses) {
+    if (absl::Status bad = Checked(parameter, address).status(); !bad.ok()) return bad;
+  }
+  return addresses;
 }
 
 }  // namespace postfleet::commands

@@ -12,7 +12,9 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "commands/queue_leader.h"
 #include "libs/base/concat.h"
+#include "libs/rpc/leader.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
 
@@ -35,14 +37,14 @@ absl::StatusOr<Response> Call(v1::Queue::Stub& stub,
   SetCallDeadline(&context);
   Response response;
   if (const grpc::Status status = (stub.*method)(&context, request, &response); !status.ok()) {
-    return ToStatus(status);
+    return ToStatus(status, context);
   }
   return response;
 }
 
 // The stream has ended well only with an answer that is `done`.
 template <typename Response>
-absl::Status ReadAll(grpc::ClientReader<Response>& reader,
+absl::Status ReadAll(const grpc::ClientContext& context, grpc::ClientReader<Response>& reader,
                      const std::function<void(const Response&)>& progress) {
   Response response;
   bool done = false;
@@ -51,7 +53,7 @@ absl::Status ReadAll(grpc::ClientReader<Response>& reader,
     done = response.done();
   }
   const grpc::Status status = reader.Finish();
-  if (!status.ok()) return ToStatus(status);
+  if (!status.ok()) return ToStatus(status, context);
   return done ? absl::OkStatus() : absl::InternalError("the queue's answer ended too early");
 }
 
@@ -75,6 +77,10 @@ absl::Status ToStatus(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
+absl::Status ToStatus(const grpc::Status& status, const grpc::ClientContext& context) {
+  return rpc::IsNotLeader(context) ? absl::UnavailableError(kNoLeader) : ToStatus(status);
+}
+
 void SetCallDeadline(grpc::ClientContext* context) {
   SetDeadline(context, std::chrono::seconds(kCallSecondsMax));
 }
@@ -93,24 +99,30 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
 }
 
 absl::StatusOr<config::Config> LoadQueueConfig(const std::string& directory, Console& console) {
-  return console.LoadUnchecked(
-      directory, {"queue_directory", "postfleet_control_socket", "postfleet_queue_address"});
+  return console.LoadUnchecked(directory, {"queue_directory", "postfleet_cluster_members",
+                                           "postfleet_control_socket", "postfleet_queue_address"});
 }
 
 QueueClient::QueueClient(std::shared_ptr<grpc::Channel> channel)
     : stub_(v1::Queue::NewStub(channel)) {}
 
 absl::StatusOr<QueueClient> QueueClient::At(const config::Config& config, QueuePower power) {
-  const absl::StatusOr<std::string> address = QueueAddress(config, power, geteuid());
-  if (!address.ok()) return address.status();
+  const absl::StatusOr<std::vector<std::string>> addresses =
+      QueueAddresses(config, power, geteuid());
+  if (!addresses.ok()) return addresses.status();
   // gRPC says no more than that nobody answers.
   constexpr std::string_view kUnix = "unix:";
-  if (address->starts_with(kUnix) && access(address->c_str() + kUnix.size(), W_OK) != 0 &&
-      errno == EACCES) {
-    return absl::PermissionDeniedError(
-        Concat("open ", address->substr(kUnix.size()), ": Permission denied"));
+  for (const std::string& address : *addresses) {
+    if (address.starts_with(kUnix) && access(address.c_str() + kUnix.size(), W_OK) != 0 &&
+        errno == EACCES) {
+      return absl::PermissionDeniedError(
+          Concat("open ", address.substr(kUnix.size()), ": Permission denied"));
+    }
   }
-  return QueueClient(OpenChannel(*address));
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> leader =
+      OpenLeader(*addresses, kLeaderWaitMax);
+  if (!leader.ok()) return leader.status();
+  return QueueClient(*leader);
 }
 
 absl::StatusOr<QueueClient> QueueClient::AtOrDirect(const config::Config& config, QueuePower power,
@@ -140,7 +152,7 @@ absl::Status QueueClient::AdministerAll(
     const std::function<void(const v1::AdministerAllProgress&)>& progress) {
   grpc::ClientContext context;
   const auto reader = stub_->AdministerAll(&context, request);
-  return ReadAll<v1::AdministerAllProgress>(*reader, progress);
+  return ReadAll<v1::AdministerAllProgress>(context, *reader, progress);
 }
 
 absl::StatusOr<v1::ListJobsResponse> QueueClient::ListJobs() {
@@ -174,7 +186,7 @@ absl::StatusOr<v1::ShapeResponse> QueueClient::Shape(const v1::ShapeRequest& req
 absl::Status QueueClient::Verify(const std::function<void(const v1::VerifyProgress&)>& progress) {
   grpc::ClientContext context;
   const auto reader = stub_->Verify(&context, v1::VerifyRequest());
-  return ReadAll<v1::VerifyProgress>(*reader, progress);
+  return ReadAll<v1::VerifyProgress>(context, *reader, progress);
 }
 
 int CallFailed(Console& console, std::string_view what, const absl::Status& status) {

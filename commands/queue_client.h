@@ -1,7 +1,10 @@
 // The queue's administration calls, for commands: each blocks until the answer is there.
 //
+// Of several replicas the leader is asked (queue_leader.h); one that leads no more ends the call.
+//
 // Errors keep gRPC's code, and its text where a server of ours wrote it: Unavailable ("mail system
-// is down") when nothing listens at the address or it went away, DeadlineExceeded after
+// is down") when nothing listens at the address or it went away, also when no replica leads
+// (kNoLeader), DeadlineExceeded after
 // kCallSecondsMax (AdministerAll and Verify have no deadline: they answer as long as they work),
 // Unimplemented when what listens there is no queue; PermissionDenied and others as the queue says
 // them.
@@ -33,7 +36,8 @@ absl::StatusOr<config::Config> LoadQueueConfig(const std::string& directory, Con
 class QueueClient {
  public:
   explicit QueueClient(std::shared_ptr<grpc::Channel> channel);
-  // At the address that gives this user that power (queue_address.h). Does not connect yet.
+  // At the address that gives this user that power (queue_address.h). Connects only to find the
+  // leader of several.
   static absl::StatusOr<QueueClient> At(const config::Config& config, QueuePower power);
   // The same; and the queue itself when the mail system is down (direct_queue.h).
   static absl::StatusOr<QueueClient> AtOrDirect(const config::Config& config, QueuePower power,
@@ -70,6 +74,8 @@ class QueueClient {
 };
 
 absl::Status ToStatus(const grpc::Status& status);
+// Of the call of `context`, which has ended.
+absl::Status ToStatus(const grpc::Status& status, const grpc::ClientContext& context);
 void SetCallDeadline(grpc::ClientContext* context);
 
 // Says why a call failed, and gives the exit status. `what` is "Cannot flush mail queue"; it is

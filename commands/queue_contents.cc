@@ -25,7 +25,7 @@ absl::StatusOr<const v1::FetchResponse*> QueueContents::Next() {
     finished_ = true;
     const grpc::Status status = stream_->Finish();
     return status.ok() ? absl::InternalError("the queue's answer ended too early")
-                       : ToStatus(status);
+                       : ToStatus(status, context_);
   }
   ++answered_;
   return &chunk_;

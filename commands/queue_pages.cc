@@ -42,7 +42,7 @@ absl::StatusOr<const v1::ListResponse*> QueuePages::Next() {
   bool ok = false;
   completions_.Next(&tag, &ok);  // by its deadline at the latest
   const std::unique_ptr<Asked> answered = std::move(asked_);
-  if (!answered->status.ok()) return ToStatus(answered->status);
+  if (!answered->status.ok()) return ToStatus(answered->status, answered->context);
   page_ = std::move(answered->response);
   if (!page_.more()) return &page_;
   // A cursor that stands still would repeat for ever.

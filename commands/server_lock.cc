@@ -12,6 +12,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "libs/base/concat.h"
+#include "libs/config/queue_addresses.h"
 #include "libs/server/instance.h"
 
 namespace postfleet::commands {
@@ -81,7 +82,7 @@ absl::StatusOr<std::optional<RunningServer>> FindServer(const std::string& lock_
 
 absl::StatusOr<Servers> FindServers(const config::Config& config) {
   Servers servers;
-  bool five = !config.GetString("postfleet_queue_address").empty();
+  bool five = !config::QueueAddressesOf(config).empty();
   bool all_in_one = false;
   for (const server::ServerProgram& program : server::AllServerPrograms()) {
     absl::StatusOr<std::optional<PidFile>> file = Look(ServerLockPath(config, program.name));

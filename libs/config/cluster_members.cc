@@ -1,38 +1,18 @@
 #include "libs/config/cluster_members.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "libs/base/concat.h"
+#include "libs/config/queue_addresses.h"
 #include "libs/config/values.h"
 
 namespace postfleet::config {
 namespace {
 
-constexpr std::string_view kUnixPrefix = "unix:";
-constexpr int64_t kPortMax = 65'535;
-
 absl::Status Bad(std::string_view entry, std::string_view why) {
   return absl::InvalidArgumentError(Concat("bad member \"", entry, "\": ", why));
-}
-
-// "": it is an address.
-std::string_view WrongInAddress(std::string_view address) {
-  if (address.starts_with(kUnixPrefix)) {
-    return address.substr(kUnixPrefix.size()).starts_with('/') ? "" : "want unix:/path";
-  }
-  const size_t colon = address.rfind(':');
-  if (colon == std::string_view::npos) return "no port; want NAME=HOST:PORT";
-  const std::string_view host = address.substr(0, colon), port = address.substr(colon + 1);
-  const bool bracketed = host.starts_with('[') && host.ends_with(']') && host.size() > 2;
-  if (host.empty()) return "no host; want NAME=HOST:PORT";
-  if (!bracketed && host.find_first_of(":[]") != std::string_view::npos) {
-    return "want an IPv6 address in brackets: NAME=[2001:db8::1]:PORT";
-  }
-  const absl::StatusOr<int64_t> number = ParseInteger(port);
-  return number.ok() && *number > 0 && *number <= kPortMax ? "" : "want a port of 1 to 65535";
 }
 
 absl::StatusOr<ClusterMember> ParseMember(std::string_view entry) {

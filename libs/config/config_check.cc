@@ -12,6 +12,7 @@
 #include "libs/config/expand.h"
 #include "libs/config/parameters.h"
 #include "libs/config/pipe_service.h"
+#include "libs/config/queue_addresses.h"
 #include "libs/config/refusals.h"
 #include "libs/config/restrictions.h"
 #include "libs/config/values.h"
@@ -118,8 +119,15 @@ absl::Status CheckCluster(const ConfigValues& values, const Parameter& row,
       FindClusterMember(*members, value) != nullptr) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(Concat("parameter ", row.name, ": ", value,
-                                           " is no member of postfleet_cluster_members"));
+  return absl::InvalidArgumentError(
+      Concat("parameter ", row.name, ": ", value, " is no member of postfleet_cluster_members"));
+}
+
+absl::Status CheckQueueAddress(const Parameter& row, const std::string& value) {
+  if (row.name != "postfleet_queue_address") return absl::OkStatus();
+  const absl::Status status = ParseQueueAddresses(value).status();
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(Concat("parameter ", row.name, ": ", Text(status)));
 }
 
 absl::Status CheckTyped(const Parameter& row, const std::string& value, char unit) {
@@ -163,6 +171,7 @@ absl::Status CheckOne(const ConfigValues& values, const Parameter& row) {
   absl::Status status = CheckTyped(row, *value, values.DefaultUnit(row.name));
   if (status.ok()) status = CheckName(values, row, *value);
   if (status.ok()) status = CheckCluster(values, row, *value);
+  if (status.ok()) status = CheckQueueAddress(row, *value);
   if (!status.ok()) {
     return absl::InvalidArgumentError(Concat(Text(status), values.Where(row.name)));
   }

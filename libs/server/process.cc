@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/config/queue_addresses.h"
 #include "libs/log/log_options.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
@@ -245,6 +246,17 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Process::Channel(
                " is empty: give the address of that service, host:port or unix:/path"));
   }
   return ChannelTo(address);
+}
+
+absl::StatusOr<rpc::LeaderChannel> Process::QueueChannel() const {
+  std::vector<rpc::Replica> replicas;
+  for (const std::string& address : config::QueueAddressesOf(*config_)) {
+    replicas.push_back({address, ChannelTo(address)});
+  }
+  if (!replicas.empty()) return rpc::LeaderChannel(std::move(replicas));
+  return absl::InvalidArgumentError(
+      "parameter postfleet_queue_address is empty: give the address of the queue, host:port or "
+      "unix:/path, or those of its replicas");
 }
 
 std::shared_ptr<grpc::Channel> Process::ChannelTo(const std::string& address) {

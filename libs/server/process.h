@@ -40,6 +40,7 @@
 #include "absl/status/statusor.h"
 #include "libs/config/config.h"
 #include "libs/metrics/metrics.h"
+#include "libs/rpc/leader_channel.h"
 #include "libs/runtime/event_loop.h"
 #include "libs/runtime/http_server.h"
 #include "libs/server/program_start.h"
@@ -77,6 +78,9 @@ class Process {
   std::shared_ptr<grpc::Channel> InProcessChannel();
   // To another process, by a parameter that names its address; empty is an error.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Channel(const std::string& parameter) const;
+
+  // To the queue, or to each of its replicas (libs/config/queue_addresses.h); none is an error.
+  absl::StatusOr<rpc::LeaderChannel> QueueChannel() const;
 
   // To another process at that address.
   static std::shared_ptr<grpc::Channel> ChannelTo(const std::string& address);

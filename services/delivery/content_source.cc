@@ -1,8 +1,10 @@
 #include "services/delivery/content_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/crc32c.h"
+#include "libs/submission/queue_leader.h"
 
 namespace postfleet::delivery {
 namespace {
@@ -139,9 +141,13 @@ std::unique_ptr<ContentReader> Watched(std::unique_ptr<ContentReader> reader,
   return std::make_unique<WatchedReader>(std::move(reader), std::move(damaged));
 }
 
-FetchClient::FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop,
-                         std::shared_ptr<rpc::PendingCalls> pending)
-    : queue_(std::move(queue)), loop_(loop), pending_(std::move(pending)) {}
+FetchClient::FetchClient(rpc::LeaderChannel queue, runtime::EventLoop* loop,
+                         std::shared_ptr<rpc::PendingCalls> pending, int tries_max)
+    : queue_(std::move(queue)),
+      loop_(loop),
+      pending_(std::move(pending)),
+      tries_max_(tries_max),
+      retry_(*loop) {}
 
 std::unique_ptr<ContentReader> FetchClient::Read(std::string queue_id, uint32_t chunks) {
   return std::make_unique<FetchedReader>(shared_from_this(), loop_, std::move(queue_id), chunks);
@@ -155,39 +161,42 @@ void FetchClient::Fetch(const std::string& queue_id, uint32_t chunk, Done done) 
   queue::v1::FetchRequest request;
   request.set_queue_id(queue_id);
   request.set_chunk(chunk);
-  waiting_.push_back(std::move(done));
+  waiting_.push_back({request, std::move(done)});
+  if (searching_) return;
+  if (stream_ == nullptr) return Open();  // asks for all that wait at once
   outbox_.Add(std::move(request));
-  if (stream_ == nullptr) {
-    Open();  // asks for the request at once
-  } else {
-    stream_->Kick();
-  }
+  stream_->Kick();
 }
 
 void FetchClient::Open() {
   const uint64_t generation = ++generation_;
+  for (const Waiting& waiting : waiting_) outbox_.Add(waiting.request);
+  auto told = std::make_shared<std::string>();
   pending_->Begin();
-  stream_ =
-      rpc::OpenStream(queue_, "/postfleet.queue.v1.Queue/Fetch",
-                      {.next_frame =
-                           [self = shared_from_this()](grpc::ByteBuffer* frame) {
-                             const auto requests = self->outbox_.Take(
-                                 0, [](const queue::v1::FetchRequest&) { return size_t{1}; });
-                             if (requests.empty()) return false;
-                             *frame = rpc::EncodeFrame(requests.front(), {});
-                             return true;
-                           },
-                       .on_frame =
-                           [self = shared_from_this(), generation](grpc::ByteBuffer frame) {
-                             self->loop_->Post([self, generation, frame = std::move(frame)] {
-                               self->OnFrame(generation, frame);
-                             });
-                           },
-                       .on_closed =
-                           [self = shared_from_this(), generation](const grpc::Status&) {
-                             self->loop_->Post([self, generation] { self->OnClosed(generation); });
-                             self->pending_->End();
-                           }});
+  replica_ = queue_.leader();
+  stream_ = rpc::OpenStream(
+      queue_.channel(replica_), "/postfleet.queue.v1.Queue/Fetch",
+      {.next_frame =
+           [self = shared_from_this()](grpc::ByteBuffer* frame) {
+             const auto requests =
+                 self->outbox_.Take(0, [](const queue::v1::FetchRequest&) { return size_t{1}; });
+             if (requests.empty()) return false;
+             *frame = rpc::EncodeFrame(requests.front(), {});
+             return true;
+           },
+       .on_frame =
+           [self = shared_from_this(), generation](grpc::ByteBuffer frame) {
+             self->loop_->Post([self, generation, frame = std::move(frame)] {
+               self->OnFrame(generation, frame);
+             });
+           },
+       .on_closed =
+           [self = shared_from_this(), generation, told](const grpc::Status& status) {
+             self->loop_->Post(
+                 [self, generation, told, status] { self->OnClosed(generation, status, *told); });
+             self->pending_->End();
+           },
+       .on_not_leader = [told](std::string address) { *told = std::move(address); }});
 }
 
 void FetchClient::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
@@ -195,8 +204,10 @@ void FetchClient::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
   queue::v1::FetchResponse response;
   rpc::Payload payload;
   const bool decoded = rpc::DecodeFrame(frame, &response, &payload);
-  const Done done = std::move(waiting_.front());
+  const Done done = std::move(waiting_.front().done);
   waiting_.pop_front();
+  tries_ = 0;
+  retry_after_ = rpc::LastingStream::kRetryFirst;
   if (!decoded || response.corrupt()) {
     done(absl::DataLossError("message contents are damaged"), {});
   } else if (!response.found()) {
@@ -206,19 +217,51 @@ void FetchClient::OnFrame(uint64_t generation, const grpc::ByteBuffer& frame) {
   }
 }
 
-void FetchClient::OnClosed(uint64_t generation) {
+void FetchClient::OnClosed(uint64_t generation, const grpc::Status& status,
+                           std::string_view told_leader) {
   if (generation != generation_) return;
   ++generation_;
   stream_ = nullptr;
   outbox_.TakeAll();
-  for (const Done& done : std::exchange(waiting_, {})) {
-    done(absl::UnavailableError("the queue is away"), {});
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) queue_.Turn(replica_, told_leader);
+  TryAgainOrFail();
+}
+
+void FetchClient::TryAgainOrFail() {
+  searching_ = queue_.replicas() > 1 && !stopped_ && !waiting_.empty() && tries_++ < tries_max_;
+  if (!searching_) return Fail();
+  const auto after =
+      std::exchange(retry_after_, std::min(retry_after_ * 2, rpc::LastingStream::kRetryMax));
+  retry_.Set(after, [this] { FindLeader(); });
+}
+
+void FetchClient::FindLeader() {
+  pending_->Begin();
+  submission::FindLeader(
+      queue_, [self = shared_from_this(), pending = pending_](const rpc::LeaderAnswer& answer) {
+        self->loop_->Post([self, ok = answer.status.ok()] {
+          if (!ok || self->stopped_) return self->TryAgainOrFail();
+          self->searching_ = false;
+          self->Open();
+        });
+        pending->End();
+      });
+}
+
+void FetchClient::Fail() {
+  tries_ = 0;
+  retry_after_ = rpc::LastingStream::kRetryFirst;
+  for (const Waiting& waiting : std::exchange(waiting_, {})) {
+    waiting.done(absl::UnavailableError("the queue is away"), {});
   }
 }
 
 void FetchClient::Stop() {
   stopped_ = true;
-  if (stream_ != nullptr) stream_->Cancel();
+  retry_.Cancel();
+  if (stream_ != nullptr) return stream_->Cancel();
+  searching_ = false;
+  Fail();
 }
 
 }  // namespace postfleet::delivery

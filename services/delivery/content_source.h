@@ -2,17 +2,20 @@
 //
 // Fetch is one multiplexed stream; a reader asks for one chunk ahead of what it has given out, so
 // an attempt holds two chunks at most. A lost stream fails the reads that are open (Unavailable)
-// and is opened again by the next read.
+// and is opened again by the next read; where the queue has replicas, they are asked for again at
+// the next leader first, for kTriesMax tries without an answer: 9 s, or longer where one hangs.
 #pragma once
 
-#include <grpcpp/channel.h>
-
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
+#include "libs/rpc/lasting_stream.h"
+#include "libs/rpc/leader_channel.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
@@ -33,10 +36,11 @@ std::unique_ptr<ContentReader> Watched(std::unique_ptr<ContentReader> reader,
 class FetchClient : public std::enable_shared_from_this<FetchClient> {
  public:
   using Done = std::function<void(const absl::Status&, rpc::Payload)>;
+  static constexpr int kTriesMax = 15;
 
-  // `pending` counts its streams: wait for none before the loop ends.
-  FetchClient(std::shared_ptr<grpc::Channel> queue, runtime::EventLoop* loop,
-              std::shared_ptr<rpc::PendingCalls> pending);
+  // `pending` counts its streams and calls: wait for none before the loop ends.
+  FetchClient(rpc::LeaderChannel queue, runtime::EventLoop* loop,
+              std::shared_ptr<rpc::PendingCalls> pending, int tries_max = kTriesMax);
 
   // On the loop; `done` comes on the loop, later. NotFound: no such chunk. DataLoss: it is damaged.
   // Unavailable: no queue.
@@ -48,18 +52,32 @@ class FetchClient : public std::enable_shared_from_this<FetchClient> {
   void Stop();
 
  private:
+  struct Waiting {
+    queue::v1::FetchRequest request;
+    Done done;
+  };
+
   void Open();
   void OnFrame(uint64_t generation, const grpc::ByteBuffer& frame);
-  void OnClosed(uint64_t generation);
+  void OnClosed(uint64_t generation, const grpc::Status& status, std::string_view told_leader);
+  void TryAgainOrFail();
+  void FindLeader();
+  void Fail();
 
-  const std::shared_ptr<grpc::Channel> queue_;
+  const rpc::LeaderChannel queue_;
   runtime::EventLoop* const loop_;
   const std::shared_ptr<rpc::PendingCalls> pending_;
+  const int tries_max_;
   rpc::Outbox<queue::v1::FetchRequest> outbox_;
   // On the loop. Answers come in the order of requests.
   std::shared_ptr<rpc::Stream> stream_;
   uint64_t generation_ = 0;
-  std::deque<Done> waiting_;
+  size_t replica_ = 0;  // of the stream
+  std::deque<Waiting> waiting_;
+  runtime::Timer retry_;
+  std::chrono::milliseconds retry_after_ = rpc::LastingStream::kRetryFirst;
+  int tries_ = 0;           // since the last answer
+  bool searching_ = false;  // no stream, and one is to come
   bool stopped_ = false;
 };
 

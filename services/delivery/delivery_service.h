@@ -22,6 +22,7 @@
 #include "libs/base/clock.h"
 #include "libs/metrics/metrics.h"
 #include "libs/rpc/lasting_stream.h"
+#include "libs/rpc/leader_channel.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/pending_calls.h"
 #include "libs/rpc/stream.h"
@@ -43,7 +44,7 @@ struct TransportAgent {
 struct DeliveryOptions {
   std::string name = "delivery";
   std::shared_ptr<grpc::Channel> scheduler;
-  std::shared_ptr<grpc::Channel> queue;
+  rpc::LeaderChannel queue;
   std::vector<TransportAgent> transports;
   // What the transports share that are offered one after the other; goes on the loop, after the
   // last agent.

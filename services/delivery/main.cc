@@ -12,7 +12,7 @@ int Run(server::Process& process) {
   auto mailboxes = delivery::ShareMailboxes(process.arguments().helper_fds);
   const delivery::TransportWorld world{
       .mailboxes = mailboxes,
-      .queue = server::OrDie(process.Channel("postfleet_queue_address")),
+      .queue = server::OrDie(process.QueueChannel()),
       .lookup = server::OrDie(process.Channel("postfleet_lookup_address")),
       .metrics = &process.metrics()};
   delivery::DeliveryService delivery(

@@ -10,8 +10,6 @@
 // The connection has a loop of its own: its end waits for the network, not the agents.
 #pragma once
 
-#include <grpcpp/channel.h>
-
 #include <chrono>
 #include <deque>
 #include <memory>
@@ -20,6 +18,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/message/local_time.h"
+#include "libs/rpc/leader_channel.h"
 #include "libs/runtime/event_loop.h"
 #include "libs/submission/enqueue_client.h"
 #include "services/delivery/core/forwarder.h"
@@ -30,7 +29,7 @@ struct ForwarderOptions {
   std::string name = "delivery";  // for the queue's logs
   std::string myhostname;
   std::string mail_name = "Postfix";
-  std::shared_ptr<grpc::Channel> queue;
+  rpc::LeaderChannel queue;
   const Clock* clock = &SystemClock();
 };
 

@@ -128,7 +128,7 @@ class SharedSubmission {
 
   // nullptr: there is no queue.
   std::shared_ptr<Forwarder> ForwarderFor(runtime::EventLoop& loop) {
-    if (options_.queue == nullptr) return nullptr;
+    if (!options_.queue) return nullptr;
     std::shared_ptr<QueueForwarder> forwarder = forwarder_.lock();
     if (forwarder == nullptr) {
       forwarder_ = forwarder = std::make_shared<QueueForwarder>(loop, options_);

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "libs/base/clock.h"
 #include "libs/config/config.h"
+#include "libs/rpc/leader_channel.h"
 #include "services/delivery/delivery_service.h"
 
 namespace postfleet::delivery {
@@ -21,7 +22,7 @@ struct TransportWorld {
   // The connections to the privileged helper; none: no mailbox is delivered to.
   std::weak_ptr<SharedMailboxes> mailboxes;
   // Where agents forward mail to, and ask for routes. nullptr: they do neither.
-  std::shared_ptr<grpc::Channel> queue;
+  rpc::LeaderChannel queue;
   std::shared_ptr<grpc::Channel> lookup;
   metrics::Registry* metrics = nullptr;  // outlives the agents; nullptr: nobody counts
 };

@@ -26,6 +26,7 @@
 #include "libs/base/clock.h"
 #include "libs/config/config.h"
 #include "libs/metrics/metrics.h"
+#include "libs/rpc/leader_channel.h"
 #include "services/ingress/core/client_lists.h"
 #include "services/ingress/core/session_config.h"
 
@@ -60,7 +61,7 @@ struct IngressOptions {
   // The same listeners, in the same order, with tables of their own, for each loop more than one.
   // They share the sockets of `listeners`.
   std::vector<std::vector<ListenerOptions>> further_loops;
-  std::shared_ptr<grpc::Channel> queue;
+  rpc::LeaderChannel queue;
   std::shared_ptr<grpc::Channel> lookup;
   const Clock* clock = &SystemClock();
   metrics::Registry* metrics = nullptr;  // outlives the Ingress; nullptr: nobody counts

@@ -19,8 +19,7 @@ int Run(server::Process& process) {
       !status.ok()) {
     server::Process::Die(status);
   }
-  const std::shared_ptr<grpc::Channel> queue =
-      server::OrDie(process.Channel("postfleet_queue_address"));
+  const rpc::LeaderChannel queue = server::OrDie(process.QueueChannel());
   options.queue = queue;
   options.lookup = server::OrDie(process.Channel("postfleet_lookup_address"));
   options.metrics = &process.metrics();

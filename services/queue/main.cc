@@ -5,6 +5,7 @@
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
 #include "libs/config/cluster_members.h"
+#include "libs/config/queue_addresses.h"
 #include "libs/server/instance.h"
 #include "libs/server/process.h"
 #include "services/queue/member.h"
@@ -23,10 +24,23 @@ std::unique_ptr<queue::Queue> OpenQueue(server::Process& process, queue::QueueOp
   return server::OrDie(queue::Queue::Open(std::move(options)));
 }
 
+// This one, or all members, of which it is that at `address`.
+rpc::LeaderChannel Replicas(server::Process& process, const std::string& address) {
+  std::vector<rpc::Replica> replicas;
+  for (const config::ClusterMember& member : config::ClusterMembersOf(process.config())) {
+    replicas.push_back({member.address, member.address == address
+                                            ? process.InProcessChannel()
+                                            : server::Process::ChannelTo(member.address)});
+  }
+  if (replicas.empty()) return process.InProcessChannel();
+  return rpc::LeaderChannel(std::move(replicas));
+}
+
 // Without it mail flows all the same.
-std::unique_ptr<queue::PublicQueue> ServeEverybody(server::Process& process) {
+std::unique_ptr<queue::PublicQueue> ServeEverybody(server::Process& process,
+                                                   const std::string& address) {
   auto everybody = queue::PublicQueue::Serve(queue::PublicQueueOptions::From(process.config()),
-                                             process.InProcessChannel());
+                                             Replicas(process, address));
   if (everybody.ok()) return *std::move(everybody);
   maillog::Warning(process.name(), "only root and mail_owner can list and flush the queue: ",
                    std::string(everybody.status().message()));
@@ -41,7 +55,7 @@ int ServeQueue(server::Process& process, queue::Queue& queue, queue::Member* mem
   if (const absl::Status served = process.Serve(services, {address}); !served.ok()) {
     server::Process::Die(served);
   }
-  std::unique_ptr<queue::PublicQueue> everybody = ServeEverybody(process);
+  std::unique_ptr<queue::PublicQueue> everybody = ServeEverybody(process, address);
   process.OnReload([&](const config::Config& config) { return queue.Prepare(config); });
   if (everybody != nullptr) {
     process.OnReload([&](const config::Config& config) { return everybody->Prepare(config); });
@@ -59,15 +73,18 @@ int ServeQueue(server::Process& process, queue::Queue& queue, queue::Member* mem
 }
 
 int RunAlone(server::Process& process) {
-  const std::string address = process.config().GetString("postfleet_queue_address");
-  if (address.empty()) {
-    server::Process::Die(
-        absl::InvalidArgumentError("parameter postfleet_queue_address is empty: give the address "
-                                   "to listen on, host:port or unix:/path"));
+  const std::vector<std::string> addresses = config::QueueAddressesOf(process.config());
+  if (addresses.size() != 1) {
+    server::Process::Die(absl::InvalidArgumentError(
+        addresses.empty()
+            ? "parameter postfleet_queue_address is empty: give the address to listen on, "
+              "host:port or unix:/path"
+            : "parameter postfleet_queue_address has several addresses: those of replicas, which "
+              "postfleet_cluster_members must name too"));
   }
   const std::unique_ptr<queue::Queue> queue =
       OpenQueue(process, queue::QueueOptions::From(process.config()));
-  return ServeQueue(process, *queue, nullptr, address);
+  return ServeQueue(process, *queue, nullptr, addresses.front());
 }
 
 int RunMember(server::Process& process) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "libs/base/concat.h"
+#include "libs/rpc/leader.h"
 #include "libs/server/instance.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 #include "services/queue/public_socket.h"
@@ -34,27 +35,21 @@ constexpr char kMayNotFlush[] = "not allowed to flush the mail queue";
 class Service final : public v1::Queue::CallbackService {
  public:
   // `calls` counts those of all users.
-  Service(Rights rights, v1::Queue::Stub& stub, std::atomic<int>& calls)
-      : rights_(rights), stub_(stub), calls_(calls) {}
+  Service(Rights rights, rpc::LeaderChannel queue, std::atomic<int>& calls)
+      : rights_(rights), queue_(std::move(queue)), calls_(calls) {}
 
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
                                  const v1::ListRequest* request,
                                  v1::ListResponse* response) override {
     if (!rights_.lists) return Deny(context, "not allowed to view the mail queue");
-    return Forward(context,
-                   [=, this](grpc::ClientContext* call, std::function<void(grpc::Status)> done) {
-                     stub_.async()->List(call, request, response, std::move(done));
-                   });
+    return Forward(context, &Calls::List, request, response);
   }
 
   grpc::ServerUnaryReactor* Flush(grpc::CallbackServerContext* context,
                                   const v1::FlushRequest* request,
                                   v1::FlushResponse* response) override {
     if (!rights_.flushes) return Deny(context, kMayNotFlush);
-    return Forward(context,
-                   [=, this](grpc::ClientContext* call, std::function<void(grpc::Status)> done) {
-                     stub_.async()->Flush(call, request, response, std::move(done));
-                   });
+    return Forward(context, &Calls::Flush, request, response);
   }
 
   // Of the administrator's actions only a flush (postqueue -i).
@@ -65,10 +60,7 @@ class Service final : public v1::Queue::CallbackService {
       return Deny(context, "not allowed to administer the mail queue");
     }
     if (!rights_.flushes) return Deny(context, kMayNotFlush);
-    return Forward(context,
-                   [=, this](grpc::ClientContext* call, std::function<void(grpc::Status)> done) {
-                     stub_.async()->Administer(call, request, response, std::move(done));
-                   });
+    return Forward(context, &Calls::Administer, request, response);
   }
 
  private:
@@ -78,8 +70,16 @@ class Service final : public v1::Queue::CallbackService {
     return reactor;
   }
 
-  template <typename Ask>
-  grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context, Ask ask) {
+  using Calls = v1::Queue::StubInterface::async_interface;
+  template <typename Request, typename Response>
+  using Method = void (Calls::*)(grpc::ClientContext*, const Request*, Response*,
+                                 std::function<void(grpc::Status)>);
+
+  // What may be made again at another replica: all that is allowed here may.
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context,
+                                    Method<Request, Response> method, const Request* request,
+                                    Response* response) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     if (++calls_ > PublicQueue::kCallsMax) {
       --calls_;
@@ -87,18 +87,22 @@ class Service final : public v1::Queue::CallbackService {
           {grpc::StatusCode::RESOURCE_EXHAUSTED, "too many users ask at the same time; try again"});
       return reactor;
     }
-    // With the caller's deadline, and cancelled when the caller goes away.
-    std::shared_ptr<grpc::ClientContext> call =
-        grpc::ClientContext::FromCallbackServerContext(*context);
-    ask(call.get(), [this, call, reactor](const grpc::Status& status) {
-      --calls_;
-      reactor->Finish(status);
-    });
+    rpc::CallLeader<v1::Queue>(
+        queue_, method, *request,
+        // With the caller's deadline, and cancelled when the caller goes away.
+        [context]() -> std::shared_ptr<grpc::ClientContext> {
+          return grpc::ClientContext::FromCallbackServerContext(*context);
+        },
+        [=, this](const rpc::LeaderAnswer& answer, Response& answered) {
+          --calls_;
+          response->Swap(&answered);
+          reactor->Finish(answer.no_leader ? rpc::NotLeader(context, "") : answer.status);
+        });
     return reactor;
   }
 
   const Rights rights_;
-  v1::Queue::Stub& stub_;
+  const rpc::LeaderChannel queue_;
   std::atomic<int>& calls_;
 };
 
@@ -125,16 +129,15 @@ struct PublicQueue::Parts {
     std::unique_ptr<grpc::Server> server;
   };
 
-  Parts(UserRights user_rights, const std::shared_ptr<grpc::Channel>& queue)
-      : rights(std::make_shared<UserRights>(std::move(user_rights))),
-        stub(v1::Queue::NewStub(queue)) {}
+  Parts(UserRights user_rights, rpc::LeaderChannel asked)
+      : rights(std::make_shared<UserRights>(std::move(user_rights))), queue(std::move(asked)) {}
   absl::Status StartServers(const PublicQueueOptions& options);
   // On the socket's thread.
   void Take(int fd, uid_t user);
 
   std::mutex rights_mutex;
   std::shared_ptr<UserRights> rights;
-  const std::unique_ptr<v1::Queue::Stub> stub;
+  const rpc::LeaderChannel queue;
   std::atomic<int> calls = 0;
   std::vector<Server> servers;
   std::unique_ptr<PublicSocket> socket;
@@ -147,7 +150,7 @@ absl::Status PublicQueue::Parts::StartServers(const PublicQueueOptions& options)
        {Rights{false, false}, Rights{false, true}, Rights{true, false}, Rights{true, true}}) {
     Server& one = servers.emplace_back();
     one.rights = of_server;
-    one.service = std::make_unique<Service>(of_server, *stub, calls);
+    one.service = std::make_unique<Service>(of_server, queue, calls);
     grpc::ServerBuilder builder;
     builder.SetMaxReceiveMessageSize(kRequestBytesMax);
     builder.SetResourceQuota(memory);
@@ -184,8 +187,8 @@ PublicQueue::~PublicQueue() {
   }
 }
 
-absl::StatusOr<std::unique_ptr<PublicQueue>> PublicQueue::Serve(
-    const PublicQueueOptions& options, std::shared_ptr<grpc::Channel> queue) {
+absl::StatusOr<std::unique_ptr<PublicQueue>> PublicQueue::Serve(const PublicQueueOptions& options,
+                                                                rpc::LeaderChannel queue) {
   absl::StatusOr<UserRights> rights = UserRights::Open(
       options.mail_owner, options.authorized_mailq_users, options.authorized_flush_users);
   if (!rights.ok()) return rights.status();
@@ -198,7 +201,7 @@ absl::StatusOr<std::unique_ptr<PublicQueue>> PublicQueue::Serve(
   }
 
   std::unique_ptr<PublicQueue> serving(
-      new PublicQueue(std::make_unique<Parts>(*std::move(rights), queue)));
+      new PublicQueue(std::make_unique<Parts>(*std::move(rights), std::move(queue))));
   Parts& parts = *serving->parts_;
   if (absl::Status started = parts.StartServers(options); !started.ok()) return started;
   absl::StatusOr<std::unique_ptr<PublicSocket>> socket =

@@ -16,11 +16,11 @@
 // A user who calls too much gets RESOURCE_EXHAUSTED past kCallsMax calls at once; connections are
 // bounded for each user, and idle ones are closed. The control socket does not feel it.
 //
+// Where no replica of the queue leads, the answer is that of one (libs/rpc/leader.h).
+//
 // Errors of Serve: a list is malformed, or the socket cannot be made (what, where, what to do).
 // Mail does not depend on it: the caller warns and goes on.
 #pragma once
-
-#include <grpcpp/channel.h>
 
 #include <functional>
 #include <memory>
@@ -28,6 +28,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/config/config.h"
+#include "libs/rpc/leader_channel.h"
 
 namespace postfleet::queue {
 
@@ -46,9 +47,9 @@ class PublicQueue {
   static constexpr int kCallsMax = 16;
   static constexpr int kRequestBytesMax = 64 << 10;
 
-  // `queue` is asked; it outlives this.
+  // `queue` is asked: of several replicas whichever leads.
   static absl::StatusOr<std::unique_ptr<PublicQueue>> Serve(const PublicQueueOptions& options,
-                                                            std::shared_ptr<grpc::Channel> queue);
+                                                            rpc::LeaderChannel queue);
   // Cuts calls that take longer than a moment.
   ~PublicQueue();
 

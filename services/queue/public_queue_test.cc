@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "libs/rpc/leader.h"
 #include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 #include "services/queue/public_socket.h"
 
@@ -53,6 +54,16 @@ class Behind final : public v1::Queue::Service {
   int other_actions_ = 0;
 };
 
+// A replica that names nobody.
+class Follower final : public v1::Queue::Service {
+ public:
+  grpc::Status List(grpc::ServerContext* context, const v1::ListRequest*,
+                    v1::ListResponse*) override {
+    context->AddTrailingMetadata(rpc::kLeaderMetadata, "");
+    return {grpc::StatusCode::UNAVAILABLE, "not me"};
+  }
+};
+
 class PublicQueueTest : public testing::Test {
  protected:
   // Not in TEST_TMPDIR: the path of a socket must be short.
@@ -63,13 +74,14 @@ class PublicQueueTest : public testing::Test {
     builder.RegisterService(&behind_);
     builder.AddListeningPort("unix:" + folder_ + "/behind", grpc::InsecureServerCredentials());
     server_ = builder.BuildAndStart();
+    asked_ = server_->InProcessChannel({});
   }
   ~PublicQueueTest() override { std::filesystem::remove_all(folder_); }
 
   void Serve(PublicQueueOptions options) {
     serving_.reset();
     options.queue_directory = folder_;
-    auto serving = PublicQueue::Serve(options, server_->InProcessChannel({}));
+    auto serving = PublicQueue::Serve(options, asked_);
     ASSERT_TRUE(serving.ok()) << serving.status();
     serving_ = *std::move(serving);
     Connect();
@@ -120,6 +132,7 @@ class PublicQueueTest : public testing::Test {
   std::string folder_;
   Behind behind_;
   std::unique_ptr<grpc::Server> server_;
+  rpc::LeaderChannel asked_;
   std::unique_ptr<PublicQueue> serving_;
   std::unique_ptr<v1::Queue::Stub> stub_;
 };
@@ -137,6 +150,34 @@ TEST_F(PublicQueueTest, ListsAndFlushes) {
   ASSERT_TRUE(Administer(v1::ACTION_FLUSH, &one).ok());
   ASSERT_EQ(one.changed_size(), 1);
   EXPECT_EQ(one.changed(0), "Q9");
+}
+
+TEST_F(PublicQueueTest, OfReplicasAsksTheOneThatLeads) {
+  Follower follower;
+  grpc::ServerBuilder builder;
+  builder.RegisterService(&follower);
+  const std::unique_ptr<grpc::Server> replica = builder.BuildAndStart();
+  asked_ = rpc::LeaderChannel(std::vector<rpc::Replica>{{"q1", replica->InProcessChannel({})},
+                                                        {"q2", server_->InProcessChannel({})}});
+  Serve({});
+  v1::ListResponse list;
+  ASSERT_TRUE(List(&list).ok());
+  EXPECT_EQ(list.messages_size(), 1);
+  serving_.reset();
+}
+
+TEST_F(PublicQueueTest, SaysThatNoReplicaLeads) {
+  Follower follower;
+  grpc::ServerBuilder builder;
+  builder.RegisterService(&follower);
+  const std::unique_ptr<grpc::Server> replica = builder.BuildAndStart();
+  asked_ = replica->InProcessChannel({});
+  Serve({});
+  grpc::ClientContext context;
+  v1::ListResponse list;
+  EXPECT_EQ(stub_->List(&context, {}, &list).error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(rpc::IsNotLeader(context));
+  serving_.reset();
 }
 
 TEST_F(PublicQueueTest, HasNoOtherPower) {

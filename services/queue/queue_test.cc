@@ -1,5 +1,7 @@
 #include <fstream>
 
+#include "services/queue/log/file_system.h"
+#include "services/queue/membership/identity.h"
 #include "services/queue/queue_node.h"
 
 namespace postfleet::queue {
@@ -104,6 +106,23 @@ TEST_F(QueueTest, AFolderThatCannotBeMadeIsNamed) {
       Queue::Open({.directory = directory_ + "/queue", .on_fatal = [](const absl::Status&) {}})
           .status();
   EXPECT_THAT(std::string(status.message()), HasSubstr(directory_ + "/queue"));
+}
+
+// What is changed there without the other replicas would contradict them.
+TEST_F(QueueTest, AFolderOfAClusterIsOpenedAsItsMembersOnly) {
+  { Node node(directory_); }
+  membership::Identity identity = {.name = "q1",
+                                   .volume = std::string(32, 'a'),
+                                   .id = 7,
+                                   .cluster_id = 9,
+                                   .stage = membership::Stage::kMember};
+  ASSERT_TRUE(WriteIdentity(PosixFileSystem(), directory_, identity).ok());
+  QueueOptions options = {.directory = directory_, .on_fatal = [](const absl::Status&) {}};
+  const absl::Status alone = Queue::Open(options).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(alone)) << alone;
+  EXPECT_THAT(std::string(alone.message()), HasSubstr("member q1 of cluster 0000000000000009"));
+  options.identity = membership::NodeIdentityOf(identity);
+  EXPECT_TRUE(Queue::Open(options).ok());
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ int Run(server::Process& process) {
   if (const absl::Status served = process.Serve({scheduler.service()}, {address}); !served.ok()) {
     server::Process::Die(served);
   }
-  scheduler.Start(server::OrDie(process.Channel("postfleet_queue_address")),
+  scheduler.Start(server::OrDie(process.QueueChannel()),
                   server::OrDie(process.Channel("postfleet_lookup_address")));
   process.OnReload([&](const config::Config& config) { return scheduler.Prepare(config); });
   process.SetReady([&scheduler] { return scheduler.Ready(); });

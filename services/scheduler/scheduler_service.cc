@@ -1,10 +1,9 @@
 #include "services/scheduler/scheduler_service.h"
 
-#include <grpcpp/client_context.h>
-
 #include <utility>
 
 #include "libs/base/maillog.h"
+#include "libs/submission/queue_leader.h"
 #include "proto/postfleet/lookup/v1/lookup.pb.h"
 #include "services/scheduler/options.h"
 
@@ -138,11 +137,11 @@ SchedulerService::SchedulerService(SchedulerOptions options)
       timer_(loop_),
       lookup_patience_(loop_),
       lookup_watch_(loop_),
-      queue_(loop_, "/postfleet.queue.v1.Queue/Schedule",
-             {.prepare =
-                  [this](rpc::LastingStream::Prepared done) { RegisterWithQueue(std::move(done)); },
-              .open = [this] { return OpenQueue(); },
-              .lost = [this](const grpc::Status&) { OnQueueLost(); }}),
+      queue_(
+          loop_, "/postfleet.queue.v1.Queue/Schedule",
+          {.prepare = [this](rpc::LastingStream::Prepared done) { PrepareQueue(std::move(done)); },
+           .open = [this] { return OpenQueue(); },
+           .lost = [this](const grpc::Status&) { OnQueueLost(); }}),
       lookup_(loop_, "/postfleet.lookup.v1.Lookup/Resolve",
               {.open = [this] { return OpenLookup(); },
                .lost = [this](const grpc::Status&) { OnLookupLost(); }}) {
@@ -228,22 +227,20 @@ SchedulerService::~SchedulerService() { Stop(); }
 
 grpc::Service* SchedulerService::service() { return service_.get(); }
 
-void SchedulerService::Start(std::shared_ptr<grpc::Channel> queue,
-                             std::shared_ptr<grpc::Channel> lookup) {
-  queue_stub_ = queue::v1::Queue::NewStub(queue);
+void SchedulerService::Start(rpc::LeaderChannel queue, std::shared_ptr<grpc::Channel> lookup) {
+  queue_channel_ = std::move(queue);
   loop_.Start();
-  loop_.Post([this, queue = std::move(queue), lookup = std::move(lookup)] {
+  loop_.Post([this, lookup = std::move(lookup)] {
     lookup_.Start(lookup);
-    queue_.Start(queue);
+    queue_.Start(queue_channel_);
   });
 }
 
 void SchedulerService::Stop() {
-  if (std::exchange(stopped_, true) || queue_stub_ == nullptr) return;
+  if (std::exchange(stopped_, true) || !queue_channel_) return;
   loop_.RunAndWait([this] {
     stopping_ = true;
     ready_ = false;
-    if (register_context_ != nullptr) register_context_->TryCancel();
     for (const auto& [id, worker] : workers_) worker->stream()->Cancel();
   });
   queue_.Stop();
@@ -280,30 +277,27 @@ void SchedulerService::CheckDrained() {
   if (drained_ && deliveries_out_ == 0 && commits_out_ == 0) std::exchange(drained_, nullptr)();
 }
 
-// Once: the incarnation makes the queue ids of notices unique, and outlives streams.
-void SchedulerService::RegisterWithQueue(rpc::LastingStream::Prepared done) {
+// Registers once: the incarnation makes the queue ids of notices unique, and outlives streams and
+// leaders.
+void SchedulerService::PrepareQueue(rpc::LastingStream::Prepared done) {
   if (stopping_) return;
-  if (minter_) return done(true);
-  struct Call {
-    queue::v1::RegisterRequest request;
-    queue::v1::RegisterResponse response;
-  };
-  auto call = std::make_shared<Call>();
-  call->request.set_name(options_.name);
-  register_context_ = std::make_shared<grpc::ClientContext>();
-  register_context_->set_wait_for_ready(true);
-  queue_stub_->async()->Register(
-      register_context_.get(), &call->request, &call->response,
-      [this, call, context = register_context_,
-       done = std::move(done)](const grpc::Status& status) {
-        if (status.ok()) {
-          // Runs before what `done` posts.
-          loop_.Post([this, call] {
-            minter_.emplace(call->response.shard(), call->response.incarnation(), *options_.clock);
-          });
-        }
-        done(status.ok());
-      });
+  if (!minter_) {
+    return submission::Register(
+        queue_channel_, options_.name,
+        [this, done = std::move(done)](const queue::v1::RegisterResponse* response) {
+          if (response != nullptr) {
+            // Runs before what `done` posts.
+            loop_.Post([this, shard = response->shard(), incarnation = response->incarnation()] {
+              minter_.emplace(shard, incarnation, *options_.clock);
+            });
+          }
+          done(response != nullptr);
+        });
+  }
+  if (queue_channel_.replicas() == 1) return done(true);
+  submission::FindLeader(queue_channel_, [done = std::move(done)](const rpc::LeaderAnswer& answer) {
+    done(answer.status.ok());
+  });
 }
 
 rpc::StreamCallbacks SchedulerService::OpenQueue() {

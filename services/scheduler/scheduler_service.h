@@ -4,17 +4,16 @@
 //   lookup <- Resolve  (client)   queries of each activation
 //   worker -> Work     (served)   deliveries out, results in
 //
-// One loop owns the core and all of this. A lost stream is opened again (rpc::LastingStream).
-// An answer by another configuration of the lookup service than the one before asks again for
-// whatever has not started.
-// Losing the queue forgets what waits (the queue gives it out again), and stops no delivery; losing
-// the lookup service holds its queries for kLookupPatience, then their recipients are deferred, and
-// so are those whose query is not answered for SchedulerOptions::lookup_patience; losing a worker
-// hands its deliveries to others.
+// One loop owns the core and all of this. A lost stream is opened again (rpc::LastingStream), to
+// the queue at whichever of its replicas leads then: another leader is a lost queue and no more. An
+// answer by another configuration of the lookup service than the one before asks again for whatever
+// has not started. Losing the queue forgets what waits (the queue gives it out again), and stops no
+// delivery; losing the lookup service holds its queries for kLookupPatience, then their recipients
+// are deferred, and so are those whose query is not answered for SchedulerOptions::lookup_patience;
+// losing a worker hands its deliveries to others.
 #pragma once
 
 #include <grpcpp/channel.h>
-#include <grpcpp/client_context.h>
 
 #include <atomic>
 #include <functional>
@@ -31,11 +30,12 @@
 #include "libs/config/config.h"
 #include "libs/metrics/metrics.h"
 #include "libs/rpc/lasting_stream.h"
+#include "libs/rpc/leader_channel.h"
 #include "libs/rpc/outbox.h"
 #include "libs/rpc/payload.h"
 #include "libs/rpc/stream.h"
 #include "libs/runtime/event_loop.h"
-#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
+#include "proto/postfleet/queue/v1/queue.pb.h"
 #include "proto/postfleet/scheduler/v1/scheduler.grpc.pb.h"
 #include "services/scheduler/core/step.h"
 
@@ -64,7 +64,7 @@ class SchedulerService {
 
   // The contract to register with a server; it must outlive the server.
   grpc::Service* service();
-  void Start(std::shared_ptr<grpc::Channel> queue, std::shared_ptr<grpc::Channel> lookup);
+  void Start(rpc::LeaderChannel queue, std::shared_ptr<grpc::Channel> lookup);
 
   // Other parameters from now on (events.h, Configured). Any thread.
   void Reconfigure(Config config);
@@ -101,7 +101,7 @@ class SchedulerService {
     std::vector<QueuePart> parts_;
   };
 
-  void RegisterWithQueue(rpc::LastingStream::Prepared done);
+  void PrepareQueue(rpc::LastingStream::Prepared done);
   rpc::StreamCallbacks OpenQueue();
   void OnQueueFrame(const grpc::ByteBuffer& frame);
   void OnQueueLost();
@@ -149,13 +149,12 @@ class SchedulerService {
   bool stopped_ = false;  // whoever calls Stop
   runtime::EventLoop loop_{"scheduler"};
   std::unique_ptr<WorkService> service_;
-  std::unique_ptr<queue::v1::Queue::Stub> queue_stub_;
+  rpc::LeaderChannel queue_channel_;
   std::atomic<bool> ready_{false};
   QueueOutbox queue_outbox_;
   rpc::Outbox<lookup::v1::Query> lookup_outbox_;
 
   // On the loop only.
-  std::shared_ptr<grpc::ClientContext> register_context_;
   std::optional<QueueIdMinter> minter_;
   Scheduler core_;
   Actions actions_;

@@ -6,10 +6,13 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 
+#include "libs/rpc/leader.h"
 #include "proto/postfleet/lookup/v1/lookup.grpc.pb.h"
+#include "proto/postfleet/queue/v1/queue.grpc.pb.h"
 
 namespace postfleet::scheduler {
 namespace {
@@ -115,21 +118,41 @@ using LookupPeer = Peer<lookup::v1::ResolveRequest, lookup::v1::ResolveResponse>
 using WorkerPeer = Peer<v1::WorkResponse, v1::WorkRequest>;
 
 class FakeQueue : public queue::v1::Queue::WithRawCallbackMethod_Schedule<
-                      queue::v1::Queue::WithCallbackMethod_Register<queue::v1::Queue::Service>> {
+                      queue::v1::Queue::WithCallbackMethod_Register<
+                          queue::v1::Queue::WithCallbackMethod_Stat<queue::v1::Queue::Service>>> {
  public:
   grpc::ServerUnaryReactor* Register(grpc::CallbackServerContext* context,
                                      const queue::v1::RegisterRequest*,
                                      queue::v1::RegisterResponse* response) override {
+    if (leads) ++registrations;
     response->set_incarnation(1);
-    auto* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
+    return Finish(context);
+  }
+  grpc::ServerUnaryReactor* Stat(grpc::CallbackServerContext* context,
+                                 const queue::v1::StatRequest*, queue::v1::StatResponse*) override {
+    return Finish(context);
+  }
+  rpc::ServerReactor* Schedule(grpc::CallbackServerContext* context) override {
+    if (!leads) return rpc::RefuseStream(StatusFor(context));
+    return rpc::AcceptStream(
+        [this](std::shared_ptr<rpc::Stream> stream) { return peer.Open(std::move(stream)); },
+        [this, context] { return StatusFor(context); });
+  }
+
+  QueuePeer peer;
+  // Of several replicas.
+  std::atomic<bool> leads{true};
+  std::atomic<int> registrations{0};
+
+ private:
+  grpc::Status StatusFor(grpc::CallbackServerContext* context) {
+    return leads ? grpc::Status::OK : rpc::NotLeader(context, "");
+  }
+  grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context) {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(StatusFor(context));
     return reactor;
   }
-  rpc::ServerReactor* Schedule(grpc::CallbackServerContext*) override {
-    return rpc::AcceptStream(
-        [this](std::shared_ptr<rpc::Stream> stream) { return peer.Open(std::move(stream)); });
-  }
-  QueuePeer peer;
 };
 
 class FakeLookup
@@ -144,7 +167,8 @@ class FakeLookup
 
 class SchedulerServiceTest : public testing::Test {
  protected:
-  explicit SchedulerServiceTest(std::chrono::milliseconds lookup_patience = std::chrono::hours(1)) {
+  explicit SchedulerServiceTest(std::chrono::milliseconds lookup_patience = std::chrono::hours(1),
+                                int replicas = 1) {
     config_.transports["smtp"] = {};
     scheduler_ = std::make_unique<SchedulerService>(SchedulerOptions{
         .config = config_, .metrics = &registry_, .lookup_patience = lookup_patience});
@@ -154,18 +178,33 @@ class SchedulerServiceTest : public testing::Test {
     builder.RegisterService(scheduler_->service());
     server_ = builder.BuildAndStart();
     channel_ = server_->InProcessChannel({});
-    scheduler_->Start(channel_, channel_);
-    EXPECT_TRUE(queue_.peer.Next().has_open());
+    grpc::ServerBuilder other;
+    other.RegisterService(&other_queue_);
+    other_server_ = other.BuildAndStart();
+    other_queue_.leads = false;
+    scheduler_->Start(Replicas(replicas), channel_);
+    Open(&queue_.peer, 1);
+  }
+
+  rpc::LeaderChannel Replicas(int replicas) {
+    if (replicas == 1) return channel_;
+    return rpc::LeaderChannel(
+        std::vector<rpc::Replica>{{"q1", channel_}, {"q2", other_server_->InProcessChannel({})}});
+  }
+
+  void Open(QueuePeer* peer, uint64_t epoch) {
+    EXPECT_TRUE(peer->Next().has_open());
     queue::v1::ScheduleResponse opened;
-    opened.set_epoch(1);
-    queue_.peer.Send(opened);
-    EXPECT_EQ(queue_.peer.Next().credit_messages(), config_.active_messages_max);
+    opened.set_epoch(epoch);
+    peer->Send(opened);
+    EXPECT_EQ(peer->Next().credit_messages(), config_.active_messages_max);
   }
 
   ~SchedulerServiceTest() override {
     worker_.Close();
     scheduler_->Stop();
     server_->Shutdown(std::chrono::system_clock::now());
+    other_server_->Shutdown(std::chrono::system_clock::now());
   }
 
   void Join() { Join(&worker_); }
@@ -221,6 +260,8 @@ class SchedulerServiceTest : public testing::Test {
   std::unique_ptr<SchedulerService> scheduler_;
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
+  FakeQueue other_queue_;
+  std::unique_ptr<grpc::Server> other_server_;
   WorkerPeer worker_;
 };
 
@@ -311,6 +352,39 @@ TEST_F(SchedulerServiceTest, AWorkersNewOfferTakesMailThatWaitedForIt) {
   slots->set_slots(1);
   worker_.Send(changed);
   EXPECT_EQ(worker_.Next().deliveries(0).transport(), "new");
+}
+
+class SchedulerOfReplicas : public SchedulerServiceTest {
+ protected:
+  SchedulerOfReplicas() : SchedulerServiceTest(std::chrono::hours(1), /*replicas=*/2) {}
+
+  v1::WorkResponse GiveOut(QueuePeer* peer, const std::string& queue_id) {
+    queue::v1::ScheduleResponse given;
+    Activate(queue_id, &given);
+    peer->Send(given);
+    AnswerLookups({"smtp"});
+    return worker_.Next();
+  }
+};
+
+TEST_F(SchedulerOfReplicas, GoesOnAtTheNextLeaderUnderTheSameIncarnation) {
+  Join();
+  const v1::WorkResponse work = GiveOut(&queue_.peer, "Q1");
+  ASSERT_EQ(work.deliveries_size(), 1);
+  queue_.leads = false;
+  other_queue_.leads = true;
+  queue_.peer.Close();
+  Open(&other_queue_.peer, 2);
+  v1::WorkRequest answer;
+  v1::DeliveryResult* result = answer.add_results();
+  result->set_id(work.deliveries(0).id());
+  result->add_outcomes()->set_action(Outcome::ACTION_SENT);
+  worker_.Send(answer);
+  const queue::v1::ScheduleRequest said = other_queue_.peer.Next();
+  ASSERT_EQ(said.outcomes_size(), 1);
+  EXPECT_EQ(said.outcomes(0).queue_id(), "Q1");
+  EXPECT_EQ(GiveOut(&other_queue_.peer, "Q2").deliveries_size(), 1);
+  EXPECT_EQ(queue_.registrations + other_queue_.registrations, 1);
 }
 
 TEST_F(SchedulerServiceTest, CountsWhatExpired) {

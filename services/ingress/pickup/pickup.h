@@ -15,8 +15,6 @@
 // on their way. All on a loop of its own, whose thread reads files and waits for the disk.
 #pragma once
 
-#include <grpcpp/channel.h>
-
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -27,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "libs/base/clock.h"
 #include "libs/config/config.h"
+#include "libs/rpc/leader_channel.h"
 #include "services/ingress/pickup/pickup_mail.h"
 
 namespace postfleet::ingress {
@@ -36,7 +35,7 @@ struct PickupOptions {
   std::string log_program = "pickup";
   std::string folder;
   PickupConfig mail;
-  std::shared_ptr<grpc::Channel> queue;
+  rpc::LeaderChannel queue;
   const Clock* clock = &SystemClock();
   std::chrono::milliseconds wakeup{60'000};
   // Before the next try when the queue could not take something.
@@ -71,7 +70,7 @@ class NodePickup {
  public:
   static constexpr std::chrono::seconds kReloadGrace{10};
 
-  explicit NodePickup(std::shared_ptr<grpc::Channel> queue) : queue_(std::move(queue)) {}
+  explicit NodePickup(rpc::LeaderChannel queue) : queue_(std::move(queue)) {}
 
   // What starts it, or another one in its place: files that are under way are waited for, at most
   // kReloadGrace; what is not done then is done by the new one. Errors: as PickupOptions::From.
@@ -81,7 +80,7 @@ class NodePickup {
   void Stop();
 
  private:
-  const std::shared_ptr<grpc::Channel> queue_;
+  const rpc::LeaderChannel queue_;
   std::unique_ptr<Pickup> running_;
 };
 

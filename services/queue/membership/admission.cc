@@ -153,7 +153,7 @@ std::optional<Change> Admission::Step(const v1::ShardStatus& shard, TimePoint no
   }
   // Counts on while a change is under way.
   std::optional<Change> promotion = Promotion(shard, now);
-  if (changing_) return std::nullopt;
+  if (changing_ || now < change_at_) return std::nullopt;
   std::optional<Change> change = Removal(shard);
   if (!change) {
     v1::Member own = own_;
@@ -164,6 +164,11 @@ std::optional<Change> Admission::Step(const v1::ShardStatus& shard, TimePoint no
   if (!change) change = std::move(promotion);
   changing_ = change.has_value();
   return change;
+}
+
+void Admission::OnChanged(const absl::Status& applied, TimePoint now) {
+  changing_ = false;
+  if (!applied.ok()) change_at_ = now + kRetryAfter;
 }
 
 std::optional<Change> Admission::Removal(const v1::ShardStatus& shard) {

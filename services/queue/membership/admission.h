@@ -6,7 +6,7 @@
 //   status = admission.AskJoin(request, shard, now);    // a node asks
 //   status = admission.AskRemoval("q2", shard);         // an administrator asks
 //   if (change = admission.Step(shard, now)) ... propose it; when it is decided:
-//   admission.OnChanged();
+//   admission.OnChanged(status, now);
 //
 // One change at a time: that is what keeps two majorities from having no replica in common. Who has
 // a wish is looked at in this order:
@@ -56,6 +56,8 @@ class Admission {
   static constexpr std::chrono::seconds kCaughtUpFor{1};
   // A new leader has heard of nobody yet.
   static constexpr std::chrono::seconds kGoneFor{2};
+  // What came to nothing may do so at once, and again.
+  static constexpr std::chrono::seconds kRetryAfter{1};
   // Nodes that ask at once; further ones are told to ask again.
   static constexpr size_t kJoinersMax = 16;
   // Who has not asked again is not waited for any more.
@@ -77,8 +79,9 @@ class Admission {
 
   // nullopt: nothing is due. Otherwise nothing further is until OnChanged.
   std::optional<Change> Step(const cluster::v1::ShardStatus& shard, TimePoint now);
-  // The change was applied, or came to nothing: what is still due is proposed again.
-  void OnChanged() { changing_ = false; }
+  // The change was applied, or came to nothing: what is still due is proposed again, after
+  // kRetryAfter.
+  void OnChanged(const absl::Status& applied, TimePoint now);
 
  private:
   struct Joiner {
@@ -97,6 +100,7 @@ class Admission {
   std::set<std::string> removals_;      // names
   std::map<uint64_t, TimePoint> caught_up_since_;
   bool changing_ = false;
+  TimePoint change_at_{};  // not before
 };
 
 const cluster::v1::Member* FindMember(const cluster::v1::Membership& membership, uint64_t id);

@@ -126,16 +126,17 @@ TEST(Admission, OneChangeAtATime) {
   ASSERT_TRUE(admission.AskJoin(Request(MemberNamed(3, "q3")), OneVoter(), At(0)).ok());
   EXPECT_EQ(NextOf(admission, OneVoter(), 0), "add q2");
   EXPECT_EQ(NextOf(admission, OneVoter(), 1), "");
-  admission.OnChanged();
+  admission.OnChanged(absl::OkStatus(), At(2));
   EXPECT_EQ(NextOf(admission, OneVoter().WithLearner(MemberNamed(2, "q2"), 0), 2), "add q3");
 }
 
-TEST(Admission, AChangeThatCameToNothingIsProposedAgain) {
+TEST(Admission, AChangeThatCameToNothingIsProposedAgainAfterAWhile) {
   Admission admission = Leader();
   ASSERT_TRUE(admission.AskJoin(Request(MemberNamed(2, "q2")), OneVoter(), At(0)).ok());
   EXPECT_EQ(NextOf(admission, OneVoter(), 0), "add q2");
-  admission.OnChanged();
-  EXPECT_EQ(NextOf(admission, OneVoter(), 1), "add q2");
+  admission.OnChanged(absl::AbortedError("not the leader"), At(10));
+  EXPECT_EQ(NextOf(admission, OneVoter(), 1'009), "");
+  EXPECT_EQ(NextOf(admission, OneVoter(), 1'010), "add q2");
 }
 
 TEST(Admission, ALearnerIsPromotedOnceItHasKeptUpForASecond) {
@@ -189,7 +190,7 @@ TEST(Admission, ANewDiskReplacesTheReplicaOfItsNameOnceThatIsGone) {
   EXPECT_EQ(removal->kind, ChangeKind::kRemove);
   EXPECT_EQ(removal->member.id(), 3u);
   group.Apply(*removal);
-  admission.OnChanged();
+  admission.OnChanged(absl::OkStatus(), At(2'001));
   EXPECT_EQ(NextOf(admission, group, 2'001), "add q3");
 }
 
@@ -383,9 +384,10 @@ class Life {
     if (change) under_way_ = change;
     if (!under_way_ || Pick(3) != 0) return;
     // Nothing commits without a majority.
-    if (HasMajority(group_)) group_.Apply(*under_way_);
+    const bool commits = HasMajority(group_);
+    if (commits) group_.Apply(*under_way_);
     under_way_.reset();
-    admission_.OnChanged();
+    admission_.OnChanged(commits ? absl::OkStatus() : absl::AbortedError("lost"), At(ms));
   }
 
   int removals = 0, promotions = 0;

@@ -196,7 +196,7 @@ void ClusterService::Step() {
 void ClusterService::Propose(const Change& change) {
   group_->change(change, [this, name = change.member.name()](const absl::Status& status) {
     loop_.Post([this, name, status] {
-      admission_.OnChanged();
+      admission_.OnChanged(status, world_.clock->Monotonic());
       if (!status.ok()) {
         world_.say(Concat("cluster: the change of ", name,
                           " came to nothing: ", std::string(status.message())));

@@ -13,6 +13,8 @@ ClusterStart::ClusterStart(Options options)
 }
 
 ClusterStart::~ClusterStart() {
+  // What is cut off now says nothing of the others.
+  stopped_ = true;
   calls_.Stop();
   loop_.Stop();
 }
@@ -28,6 +30,7 @@ void ClusterStart::Decide(absl::StatusOr<Identity> result) {
 }
 
 void ClusterStart::Act(Founding::Actions actions) {
+  if (stopped_) return;
   for (const std::string& line : actions.say) options_.say(line);
   if (!actions.refused.ok()) return Decide(actions.refused);
   Identity identity = options_.identity;

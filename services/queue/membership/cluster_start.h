@@ -7,7 +7,8 @@
 // Threads: a loop of its own.
 #pragma once
 
-#include <memory>
+#include <atomic>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -52,6 +53,8 @@ class ClusterStart {
   const Options options_;
   std::mutex mutex_;
   std::optional<absl::StatusOr<Identity>> result_;  // guarded by mutex_
+
+  std::atomic<bool> stopped_ = false;
 
   // On the loop.
   runtime::EventLoop loop_{"queue-founding"};

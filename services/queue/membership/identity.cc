@@ -230,11 +230,9 @@ absl::StatusOr<Identity> IdentityFor(const Folder& folder, const Starter& starte
 
 absl::Status CheckAlone(const Folder& folder) {
   if (!folder.identity || folder.identity->stage == Stage::kNew) return absl::OkStatus();
-  return Refused(folder,
-                 Concat("belongs to the member ", folder.identity->name, " of cluster ",
-                        IdText(folder.identity->cluster_id),
-                        ", and is only opened as such: set postfleet_cluster_members, or, if "
-                        "all the others are lost for good, see `postfleet cluster recover`"));
+  return Refused(folder, Concat("belongs to the member ", folder.identity->name, " of cluster ",
+                                IdText(folder.identity->cluster_id),
+                                ", and is only opened as such: set postfleet_cluster_members"));
 }
 
 }  // namespace postfleet::queue::membership
