@@ -133,6 +133,7 @@ def subjects_of(messages):
 
 
 def show(cluster, second, count):
+    fleet.wait_for("three voters", lambda: voters(cluster) == len(cluster.of_kind("queue")), hopeless=cluster.why_ended)
     demo.say("A cluster: " + ", ".join(process.name for process in cluster))
     print(cluster.ask("cluster", "status") or "no answer", flush=True)
     demo.say(f"{count} messages are sent; the leader is killed in the middle")

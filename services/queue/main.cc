@@ -101,7 +101,7 @@ int RunMember(server::Process& process) {
   };
   queue::Replication replication(
       {.cluster_id = identity->cluster_id,
-       .own_id = identity->id,
+       .own = queue::OwnMember(entry, identity->id),
        .versions = entry.versions,
        .directory = entry.directory,
        .connect =

@@ -6,27 +6,28 @@ namespace postfleet::queue {
 
 Replication::Replication(const World& world)
     : links_({.cluster_id = world.cluster_id,
-              .own_id = world.own_id,
+              .own = world.own,
               .version = world.versions.version,
               .version_min = world.versions.version_min,
               .connect = world.connect,
               .on_unreachable = nullptr,
               .say = world.say}),
       peer_receiver_({.cluster_id = world.cluster_id,
-                      .own_id = world.own_id,
+                      .own_id = world.own.id(),
                       .version = world.versions.version,
                       .version_min = world.versions.version_min,
                       .receive =
                           [this](PeerMessage message) {
                             if (Queue* queue = queue_) queue->Receive(std::move(message));
-                          }}),
+                          },
+                      .on_caller = [this](const auto& caller) { links_.OnCaller(caller); }}),
       snapshot_sender_({.cluster_id = world.cluster_id,
                         .rate_bytes = world.snapshot_rate_bytes,
                         .channel_to = [this](uint64_t id) { return links_.ChannelTo(id); },
                         .say = world.say}),
       snapshot_receiver_({.directory = world.directory,
                           .cluster_id = world.cluster_id,
-                          .own_id = world.own_id,
+                          .own_id = world.own.id(),
                           .committed_index =
                               [this] {
                                 Queue* const queue = queue_;

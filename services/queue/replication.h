@@ -32,7 +32,7 @@ class Replication {
  public:
   struct World {
     uint64_t cluster_id = 0;
-    uint64_t own_id = 0;
+    cluster::v1::Member own;
     membership::VersionRange versions;
     // The queue's.
     std::string directory;

@@ -267,7 +267,8 @@ class Simulation {
           &messages, [&](const Replica::Committed& committed) { Apply(node, committed); });
       if (!settled.ok()) return Fail(std::string(settled.message()));
       Send(std::move(messages));
-      if (node.replica->snapshot_wanted()) node.replica->OfferSnapshot();
+      if (node.replica->snapshot_wanted())
+        node.replica->OfferSnapshot(node.log->start(kShard).index);
       if (early && Roll(4) == 0 && !node.log->Sync().ok()) return CutPower(node);
     }
     if (node.runs() && node.disk->power_is_off()) CutPower(node);

@@ -289,9 +289,12 @@ absl::Status Replica::SettleEntry(const raft::Entry& entry, Apply apply) {
     sequencer_->ApplyConfChange(*change);
     members_ = codec_.changed(members_, *change, entry.index);
     changes_.push_back(*change);
+  }
+  const rpc::Payload none;
+  if (entry.kind != EntryKind::kCommand) {
+    apply({.term = entry.term, .index = entry.index, .payload = &none});
     return absl::OkStatus();
   }
-  if (entry.kind == EntryKind::kEmpty) return absl::OkStatus();
   absl::StatusOr<rpc::Payload> payload = Find(entry.index, entry.term);
   if (!payload.ok()) return payload.status();
   std::map<uint64_t, Waiting>::node_type waiting;
@@ -321,12 +324,13 @@ void Replica::EndProposals(const absl::Status& why) {
   for (const Done& done : ended) done(why);
 }
 
-void Replica::OfferSnapshot() {
-  const LogStart& start = log_->start(options_.shard);
-  auto conf_state = codec_.conf_state(start.members);
-  if (!conf_state.ok()) return;  // raft asks again
-  sequencer_->SetSnapshot({start.index, start.term, *std::move(conf_state)});
+void Replica::OfferSnapshot(uint64_t index) {
   snapshot_wanted_ = false;
+  const absl::StatusOr<LogStart> start = StartAt(index);
+  if (!start.ok()) return sequencer_->WithdrawSnapshot();
+  auto conf_state = codec_.conf_state(start->members);
+  if (!conf_state.ok()) return sequencer_->WithdrawSnapshot();
+  sequencer_->SetSnapshot({start->index, start->term, *std::move(conf_state)});
 }
 
 // Raft has given a place to all that it took: what has none was replaced before.

@@ -66,8 +66,8 @@ struct MembersCodec {
 class Replica {
  public:
   using Done = std::function<void(absl::StatusOr<uint64_t> index)>;
-  // A committed command, in the order of the log. `own`: proposed here and still awaited: `done` of
-  // it is called right after.
+  // A committed entry, in the order of the log; one of raft's own has no payload. `own`: proposed
+  // here and still awaited: `done` of it is called right after.
   struct Committed {
     uint64_t term = 0;
     uint64_t index = 0;
@@ -123,11 +123,12 @@ class Replica {
   bool may_serve() const { return leads() && settled_term_ == term_ && term_ != 0; }
   uint64_t committed_index() const { return committed_index_; }
   const std::string& members() const { return members_; }
-  // A member needs more than the log has: once a checkpoint of the state as of the log's start, or
-  // later, is there, offer it.
+  // A member needs more than the log has: once the state up to an index is durable, from the log's
+  // start on and with all members in it, offer that.
   bool snapshot_wanted() const { return snapshot_wanted_; }
-  // The state up to the log's start is there as files, for members that lag.
-  void OfferSnapshot();
+  // Members that lag may be sent the state as of `index`, or later. One that is of no use is asked
+  // for again.
+  void OfferSnapshot(uint64_t index);
   std::vector<std::string> TakeRemarks() { return std::exchange(remarks_, {}); }
   // Changes of members that came into force since the last call.
   std::vector<raft::ConfChange> TakeChanges() { return std::exchange(changes_, {}); }

@@ -172,6 +172,13 @@ void ReplicaNode::Forget(uint16_t shard, uint64_t index,
   });
 }
 
+void ReplicaNode::OfferSnapshot(uint16_t shard, uint64_t index) {
+  Call([this, shard, index] {
+    Find(shard)->snapshot_asked = false;
+    if (failure_.ok()) Find(shard)->replica->OfferSnapshot(index);
+  });
+}
+
 absl::StatusOr<LogStart> ReplicaNode::StartAt(uint16_t shard, uint64_t index) {
   std::promise<absl::StatusOr<LogStart>> found;
   Call([this, shard, index, &found] {
@@ -361,14 +368,18 @@ absl::Status ReplicaNode::SettleOnce() {
     });
     if (!settled.ok()) return settled;
     shard->observer.on_group();
-    for (const raft::ConfChange& change : shard->replica->TakeChanges()) {
-      if (shard->change_done && change == shard->change) EndChange(*shard, absl::OkStatus());
-    }
     for (const std::string& remark : shard->replica->TakeRemarks()) {
       if (world_.warn) world_.warn(remark);
     }
-    if (shard->replica->snapshot_wanted()) shard->replica->OfferSnapshot();
+    if (shard->replica->snapshot_wanted() && !std::exchange(shard->snapshot_asked, true) &&
+        shard->observer.on_snapshot_wanted) {
+      shard->observer.on_snapshot_wanted();
+    }
     Note(*shard, /*with_progress=*/false);
+    // Who is told looks at the standing next.
+    for (const raft::ConfChange& change : shard->replica->TakeChanges()) {
+      if (shard->change_done && change == shard->change) EndChange(*shard, absl::OkStatus());
+    }
   }
   Send(std::move(messages));
   return absl::OkStatus();

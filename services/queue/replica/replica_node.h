@@ -61,13 +61,15 @@ struct NodeStanding {
 };
 
 struct ShardObserver {
-  // Commands that were not proposed here, or not in this life; own ones are told by their `done`.
+  // Entries that were not proposed here, or not in this life; own ones are told by their `done`.
   std::function<void(const Replica::Committed&)> on_committed;
   // Some of them, or ends of proposals, may have been told since the last one.
   std::function<void()> on_group;
   // Whether it serves, whenever that or the leader changes: it leads, and everything that was ever
   // acknowledged was told by on_committed before. The leader: 0: none is known.
   std::function<void(bool serves, uint64_t leader)> on_serving;
+  // A member lags behind what the log has: the state is to be made durable, and offered.
+  std::function<void()> on_snapshot_wanted;
   // At the start, and whenever they change.
   std::function<void(const std::string& members)> on_members;
 };
@@ -128,6 +130,9 @@ class ReplicaNode {
   // Deletes the files below a record that Forget said. One thread, not the log's.
   absl::Status Cut(uint64_t record) { return world_.log->Cut(record); }
 
+  // The state up to `index` is durable, and is sent to members that lag (SnapshotPort).
+  void OfferSnapshot(uint16_t shard, uint64_t index);
+
   // Waits for the log thread, so not from there. NotFound: the log does not have that index (any
   // more). Cancelled: the node has stopped.
   absl::StatusOr<LogStart> StartAt(uint16_t shard, uint64_t index);
@@ -142,6 +147,7 @@ class ReplicaNode {
     bool serves = false;
     uint64_t leader = 0;
     std::string members;
+    bool snapshot_asked = false;
     // The change of members that is under way.
     raft::ConfChange change;
     Done change_done;

@@ -33,7 +33,8 @@ absl::StatusOr<int64_t> ApplyEntry(StateMachine* machine, const LogEntry& entry)
   const grpc::Slice whole(entry.payload.data(), entry.payload.size(), grpc::Slice::STATIC_SLICE);
   state::Command command;
   rpc::Payload payload;
-  if (!rpc::DecodeFrame(grpc::ByteBuffer(&whole, 1), &command, &payload)) {
+  if (entry.kind == raft::EntryKind::kCommand &&
+      !rpc::DecodeFrame(grpc::ByteBuffer(&whole, 1), &command, &payload)) {
     return NoCommand(entry.index);
   }
   const std::vector<std::string_view> views = Views(payload);
@@ -74,7 +75,7 @@ absl::Status CommitPipeline::Replay(NodeLog* log, uint64_t last, StateMachine* m
   machine->SetReplaying(true);
   const absl::Status read = log->Read(kShard, first, [&](const LogEntry& entry) {
     if (entry.index > last) return false;
-    if (entry.kind == raft::EntryKind::kCommand) applied = ApplyEntry(machine, entry).status();
+    applied = ApplyEntry(machine, entry).status();
     return applied.ok();
   });
   machine->SetReplaying(false);
@@ -94,12 +95,10 @@ absl::Status CommitPipeline::Repair(const Log::Options& options, const std::stri
     const std::optional<LogEntry> entry = NodeLog::EntryOf(record);
     start.term = std::max(start.term, record.id.term);
     if (!entry) return absl::OkStatus();
-    if (entry->kind != raft::EntryKind::kCommand || entry->index <= machine->applied_index()) {
-      return absl::OkStatus();
-    }
+    if (entry->index <= machine->applied_index()) return absl::OkStatus();
     const auto now_ms = ApplyEntry(machine, *entry);
     if (!now_ms.ok()) return now_ms.status();
-    last_ms = *now_ms;
+    last_ms = std::max(last_ms, *now_ms);
     for (; dated < lost->size(); ++dated) (*lost)[dated].before_ms = last_ms;
     return absl::OkStatus();
   };
@@ -120,6 +119,7 @@ ShardObserver CommitPipeline::shard_observer() {
   return {.on_committed = [this](const auto& committed) { OnCommitted(committed); },
           .on_group = [this] { HandOver(); },
           .on_serving = [this](bool serves, uint64_t leader) { OnServing(serves, leader); },
+          .on_snapshot_wanted = [this] { maintenance_->Post([this] { OfferSnapshot(); }); },
           .on_members =
               [this](const std::string& members) {
                 if (observer_.on_members) observer_.on_members(members);
@@ -240,8 +240,9 @@ void CommitPipeline::Apply(Item& item) {
 // is active.
 absl::StatusOr<const Effects*> CommitPipeline::ApplyCommand(Item& item) {
   state::Command& command = item.proposal.command;
-  if (!item.is_own && !rpc::DecodeFrame(grpc::ByteBuffer(item.record.data(), item.record.size()),
-                                        &command, &item.proposal.payload)) {
+  if (!item.is_own && !item.record.empty() &&
+      !rpc::DecodeFrame(grpc::ByteBuffer(item.record.data(), item.record.size()), &command,
+                        &item.proposal.payload)) {
     return NoCommand(*item.index);
   }
   const std::vector<std::string_view> views = Views(item.proposal.payload);
@@ -260,6 +261,15 @@ void CommitPipeline::Finish(Item& item, const absl::StatusOr<const Effects*>& re
     pending_bytes_ -= item.bytes;
   }
   if (!item.is_own) applied_.notify_one();
+}
+
+// On the maintenance loop: flushes.
+void CommitPipeline::OfferSnapshot() {
+  absl::Status flushed = store_->Flush();
+  const absl::StatusOr<uint64_t> index = store_->FlushedIndex();
+  if (flushed.ok()) flushed = index.status();
+  if (!flushed.ok()) return observer_.on_fatal(flushed);
+  node_->OfferSnapshot(kShard, std::max<uint64_t>(*index, 1));
 }
 
 // On the maintenance loop: deletes files.

@@ -133,6 +133,7 @@ class CommitPipeline {
   absl::StatusOr<const Effects*> ApplyCommand(Item& item);
   void Finish(Item& item, const absl::StatusOr<const Effects*>& result);
   void CutLog();
+  void OfferSnapshot();
 
   Store* const store_;
   StateMachine* const machine_;

@@ -143,7 +143,8 @@ absl::Status StateMachine::Dispatch(const CommandView& command) {
   if (header.has_stop_bulk()) return ApplyStopBulk(application);
   if (header.has_flush()) return ApplyFlush(header.flush(), application);
   if (header.has_abandon_uploads()) return ApplyAbandonUploads(header.abandon_uploads());
-  ApplyOpen(header.open());
+  // One without any of them is a place in the log that raft has used for itself.
+  if (header.has_open()) ApplyOpen(header.open());
   return absl::OkStatus();
 }
 

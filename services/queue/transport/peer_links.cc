@@ -38,15 +38,28 @@ void PeerLinks::Stop() {
 }
 
 void PeerLinks::SetPeers(const v1::Membership& membership) {
-  changes_.Post([this, membership] { Change(membership); });
+  changes_.Post([this, membership] {
+    membership_ = membership;
+    Change();
+  });
+}
+
+void PeerLinks::OnCaller(const v1::Member& caller) {
+  changes_.Post([this, caller] {
+    const auto known = callers_.find(caller.id());
+    if (known != callers_.end() && known->second.address() == caller.address()) return;
+    if (known == callers_.end() && callers_.size() >= kCallersMax) callers_.erase(callers_.begin());
+    callers_[caller.id()] = caller;
+    Change();
+  });
 }
 
 // On the loop of changes.
-void PeerLinks::Change(const v1::Membership& membership) {
+void PeerLinks::Change() {
   std::map<uint64_t, const v1::Member*> wanted;
-  for (const v1::Member& member : membership.members()) {
-    if (member.id() != world_.own_id) wanted[member.id()] = &member;
-  }
+  for (const auto& [id, caller] : callers_) wanted[id] = &caller;
+  for (const v1::Member& member : membership_.members()) wanted[member.id()] = &member;
+  wanted.erase(world_.own.id());
   std::vector<std::shared_ptr<Peer>> gone;
   std::set<uint64_t> known;
   {
@@ -103,7 +116,8 @@ bool PeerLinks::NextFrame(Peer* peer, Session* session, grpc::ByteBuffer* frame)
     v1::PeerFrame greeting;
     v1::Hello& hello = *greeting.mutable_hello();
     hello.set_cluster_id(world_.cluster_id);
-    hello.set_from(world_.own_id);
+    hello.set_from(world_.own.id());
+    *hello.mutable_sender() = world_.own;
     hello.set_to(peer->member.id());
     hello.set_version(world_.version);
     hello.set_version_min(world_.version_min);

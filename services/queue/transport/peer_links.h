@@ -12,6 +12,9 @@
 // (peer_frames.h): raft says it again. A stream that is lost, and a full outbox, are told as
 // on_unreachable, so that raft probes before it sends much.
 //
+// A replica that speaks to this one and is no member as far as is known here (this one is new, or
+// lags) is answered all the same, at the address that it names: OnCaller. At most kCallersMax.
+//
 // Threads: the streams live on a loop; another one opens and ends them, since ending waits.
 #pragma once
 
@@ -38,7 +41,8 @@ class PeerLinks final : public PeerSender {
  public:
   struct World {
     uint64_t cluster_id = 0;
-    uint64_t own_id = 0;
+    // With name and address.
+    cluster::v1::Member own;
     uint32_t version = 1;
     uint32_t version_min = 1;
     // To a member's services.
@@ -53,7 +57,10 @@ class PeerLinks final : public PeerSender {
 
   // What hears of peers that cannot be reached; before SetPeers.
   void Start(std::function<void(uint64_t id)> on_unreachable);
+  static constexpr size_t kCallersMax = 16;
   void SetPeers(const cluster::v1::Membership& membership);
+  // Any thread.
+  void OnCaller(const cluster::v1::Member& caller);
   void Send(std::vector<PeerMessage> messages) override;
   // Where the member is asked; nullptr: it is none.
   std::shared_ptr<grpc::Channel> ChannelTo(uint64_t id);
@@ -75,7 +82,7 @@ class PeerLinks final : public PeerSender {
     std::unique_ptr<rpc::LastingStream> stream;
   };
 
-  void Change(const cluster::v1::Membership& membership);
+  void Change();
   std::shared_ptr<Peer> Open(const cluster::v1::Member& member);
   void End(const std::shared_ptr<Peer>& peer);
   rpc::StreamCallbacks OpenSession(Peer* peer);
@@ -88,6 +95,10 @@ class PeerLinks final : public PeerSender {
   runtime::EventLoop loop_{"queue-links"};
   runtime::EventLoop changes_{"queue-peers"};
   bool stopped_ = false;  // by the owner
+
+  // On the loop of changes.
+  cluster::v1::Membership membership_;
+  std::map<uint64_t, cluster::v1::Member> callers_;
 
   std::mutex mutex_;
   std::map<uint64_t, std::shared_ptr<Peer>> peers_;  // guarded by mutex_

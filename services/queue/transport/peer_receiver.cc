@@ -63,6 +63,9 @@ absl::Status PeerReceiver::OnFrame(Session* session, const grpc::ByteBuffer& fra
     }
     if (absl::Status fits = CheckHello(greeting.hello()); !fits.ok()) return fits;
     session->from = greeting.hello().from();
+    cluster::v1::Member caller = greeting.hello().sender();
+    caller.set_id(session->from);
+    if (!caller.address().empty()) world_.on_caller(caller);
     session->owes_welcome = true;
     session->stream->Kick();
     return absl::OkStatus();

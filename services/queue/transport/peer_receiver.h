@@ -28,6 +28,8 @@ class PeerReceiver {
     uint32_t version = 1;
     uint32_t version_min = 1;
     std::function<void(PeerMessage)> receive;
+    // Who speaks, before what it says.
+    std::function<void(const cluster::v1::Member&)> on_caller;
   };
   // Outlives its streams.
   explicit PeerReceiver(World world) : world_(std::move(world)) {}
