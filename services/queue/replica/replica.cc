@@ -374,9 +374,7 @@ void Replica::Forget(uint64_t index, uint64_t keep_entries_max) {
   const raft::Standing now = standing();
   index = std::min({index, committed_index_, now.applied});
   uint64_t needed = index;
-  for (const raft::Progress& progress : now.progress) {
-    if (progress.recent_active) needed = std::min(needed, progress.match);
-  }
+  for (const raft::Progress& progress : now.progress) needed = std::min(needed, progress.match);
   if (index - needed > keep_entries_max) needed = index - keep_entries_max;
   if (needed <= log_->start(options_.shard).index) return;
   const absl::StatusOr<LogStart> start = StartAt(needed);

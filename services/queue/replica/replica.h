@@ -109,7 +109,7 @@ class Replica {
   absl::Status Settle(std::vector<PeerMessage>* late, Apply apply);
 
   // Everything up to the applied `index` is in a durable store: the log is cut there as far as no
-  // peer that answers needs it, at most `keep_entries_max` behind. Adds to the log's group.
+  // member needs it, at most `keep_entries_max` behind. Adds to the log's group.
   void Forget(uint64_t index, uint64_t keep_entries_max);
 
   // Where a log begins whose state has everything up to `index`, which was applied. NotFound: the

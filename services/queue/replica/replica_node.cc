@@ -160,7 +160,8 @@ void ReplicaNode::Forget(uint16_t shard, uint64_t index,
                          std::function<void(absl::StatusOr<uint64_t>)> done) {
   Call([this, shard, index, done = std::move(done)] {
     if (!failure_.ok()) return done(failure_);
-    Find(shard)->replica->Forget(index, world_.keep_entries_max);
+    const bool may_keep = world_.log->bytes_on_disk() <= world_.keep_bytes_max;
+    Find(shard)->replica->Forget(index, may_keep ? world_.keep_entries_max : 0);
     world_.log->PrepareCut();
     const absl::Status written = WriteAndSync(/*must_sync=*/true);
     if (!written.ok()) {
@@ -434,7 +435,10 @@ void ReplicaNode::Note(Shard& shard, bool with_progress) {
     EndChange(shard, absl::AbortedError("the leadership was lost"));
   }
   std::optional<raft::Standing> now;
-  if (with_progress || members_changed || serving_changed) now = shard.replica->standing();
+  if (with_progress || members_changed || serving_changed) {
+    now = shard.replica->standing();
+    NoteHeard(shard, &now->progress);
+  }
   if (members_changed) {
     shard.members = replica.members();
     shard.is_alone = now->conf_state.learners.empty() && now->conf_state.voters.size() == 1 &&
@@ -459,6 +463,17 @@ void ReplicaNode::Note(Shard& shard, bool with_progress) {
   }
   if (members_changed && shard.observer.on_members) shard.observer.on_members(shard.members);
   if (serving_changed && shard.observer.on_serving) shard.observer.on_serving(serves, shard.leader);
+}
+
+void ReplicaNode::NoteHeard(Shard& shard, std::vector<raft::Progress>* progress) const {
+  const auto now = steady_clock::now();
+  for (raft::Progress& member : *progress) {
+    if (member.recent_active) shard.heard_at[member.id] = now;
+    const auto heard = shard.heard_at.find(member.id);
+    member.recent_active =
+        heard != shard.heard_at.end() && now - heard->second <= 2 * world_.tick_interval;
+  }
+  if (progress->empty()) shard.heard_at.clear();
 }
 
 void ReplicaNode::EndChange(Shard& shard, const absl::Status& status) {

@@ -22,6 +22,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -88,8 +89,9 @@ class ReplicaNode {
     SnapshotPort* snapshots = nullptr;
     const Clock* clock = &SystemClock();
     std::chrono::milliseconds tick_interval{100};
-    // Kept for members that lag (Replica::Forget).
+    // Kept for members that lag (Replica::Forget), but no more than the log may take up.
     uint64_t keep_entries_max = 0;
+    uint64_t keep_bytes_max = 2ull << 30;
     // A line for the mail log.
     std::function<void(const std::string&)> warn = nullptr;
     // Once; why the process must end.
@@ -148,6 +150,8 @@ class ReplicaNode {
     uint64_t leader = 0;
     std::string members;
     bool snapshot_asked = false;
+    // Raft forgets at each election timeout who was heard, and learns it anew within a heartbeat.
+    std::map<uint64_t, std::chrono::steady_clock::time_point> heard_at;
     // The change of members that is under way.
     raft::ConfChange change;
     Done change_done;
@@ -185,6 +189,7 @@ class ReplicaNode {
   absl::Status WriteOnceThereIsRoom();
   void Send(std::vector<PeerMessage> messages);
   void Note(Shard& shard, bool with_progress);
+  void NoteHeard(Shard& shard, std::vector<raft::Progress>* progress) const;
   void EndChange(Shard& shard, const absl::Status& status);
   void Fail(const absl::Status& error);
   void EndAll(const absl::Status& why);
