@@ -25,12 +25,12 @@ namespace postfleet::queue {
 // A queue service and a server around it, in a folder that outlives them.
 class Node {
  public:
-  explicit Node(const std::string& directory, uint64_t queue_minfree_bytes = 0) {
-    absl::StatusOr<std::unique_ptr<Queue>> opened =
-        Queue::Open({.directory = directory,
-                     .queue_minfree_bytes = queue_minfree_bytes,
-                     .metrics = &registry_,
-                     .on_fatal = [](const absl::Status& status) { ADD_FAILURE() << status; }});
+  explicit Node(const std::string& directory, uint64_t queue_minfree_bytes = 0)
+      : Node(QueueOptions{.directory = directory, .queue_minfree_bytes = queue_minfree_bytes}) {}
+  explicit Node(QueueOptions options) {
+    options.metrics = &registry_;
+    options.on_fatal = [](const absl::Status& status) { ADD_FAILURE() << status; };
+    absl::StatusOr<std::unique_ptr<Queue>> opened = Queue::Open(std::move(options));
     EXPECT_TRUE(opened.ok()) << opened.status();
     queue_ = *std::move(opened);
     grpc::ServerBuilder builder;

@@ -18,6 +18,7 @@ constexpr uint64_t kHasHardState = 2;
 constexpr uint64_t kMustSync = 4;
 constexpr uint64_t kHasSoftState = 8;
 constexpr uint64_t kSnapshotWanted = 16;
+constexpr uint64_t kMoreFollows = 32;
 
 // A Ready of a few entries and messages fits at once.
 constexpr size_t kBufferBytesMin = 16 << 10;
@@ -178,6 +179,11 @@ void Sequencer::CheckThread() {
 #endif
 }
 
+void Sequencer::Enter() {
+  CheckThread();
+  if (std::exchange(owes_advance_, false)) has_ready_ = postfleet_raft_advance(handle_) != 0;
+}
+
 absl::Status Sequencer::Outcome(int64_t answer, const char* text) {
   if (answer < 0) return Refused(answer, text);
   has_ready_ = answer != 0;
@@ -185,21 +191,30 @@ absl::Status Sequencer::Outcome(int64_t answer, const char* text) {
 }
 
 void Sequencer::Tick() {
-  CheckThread();
+  Enter();
   has_ready_ = postfleet_raft_tick(handle_) != 0;
 }
 
 absl::Status Sequencer::Propose(absl::Span<const Reference> commands) {
   CheckThread();
   Text text;
-  return Outcome(
-      postfleet_raft_propose(handle_, Readable(commands.data()),
-                             commands.size() * sizeof(Reference), text.data(), text.size()),
-      text.data());
+  if (buffer_.size() < kBufferBytesMin) buffer_.resize(kBufferBytesMin);
+  const int64_t answer = postfleet_raft_turn(
+      handle_, std::exchange(owes_advance_, false) ? 1 : 0, Readable(commands.data()),
+      commands.size() * sizeof(Reference), buffer_.data(),
+      // What was taken, or waits there to be, must stay.
+      ready_taken_ || ready_bytes_ > 0 ? 0 : buffer_.size(), text.data(), text.size());
+  if (answer < 0) {
+    has_ready_ = postfleet_raft_bits(handle_) != 0;
+    return Refused(answer, text.data());
+  }
+  if (answer > 0 && static_cast<size_t>(answer) <= buffer_.size()) ready_bytes_ = answer;
+  has_ready_ = true;
+  return absl::OkStatus();
 }
 
 absl::Status Sequencer::ProposeConfChange(const ConfChange& change) {
-  CheckThread();
+  Enter();
   Text text;
   return Outcome(
       postfleet_raft_propose_conf_change(handle_, static_cast<uint64_t>(change.type), change.node,
@@ -209,7 +224,7 @@ absl::Status Sequencer::ProposeConfChange(const ConfChange& change) {
 }
 
 absl::StatusOr<ConfChange> Sequencer::ParseConfChange(std::string_view conf_change) {
-  CheckThread();
+  Enter();
   Text text;
   std::vector<char> buffer;
   const int64_t answer = Fill(&buffer, [&](char* out, size_t capacity) {
@@ -226,9 +241,9 @@ absl::StatusOr<ConfChange> Sequencer::ParseConfChange(std::string_view conf_chan
 }
 
 ConfState Sequencer::ApplyConfChange(const ConfChange& change) {
-  CheckThread();
-  has_ready_ = postfleet_raft_apply_conf_change(handle_, static_cast<uint64_t>(change.type),
-                                                change.node) != 0;
+  Enter();
+  postfleet_raft_apply_conf_change(handle_, static_cast<uint64_t>(change.type), change.node);
+  has_ready_ = true;
   std::vector<char> buffer;
   const int64_t answer = Fill(&buffer, [&](char* out, size_t capacity) {
     return postfleet_raft_members(handle_, out, capacity);
@@ -238,7 +253,7 @@ ConfState Sequencer::ApplyConfChange(const ConfChange& change) {
 }
 
 absl::Status Sequencer::Step(uint64_t from, std::string_view message) {
-  CheckThread();
+  Enter();
   Text text;
   return Outcome(postfleet_raft_step(handle_, from, Readable(message.data()), message.size(),
                                      text.data(), text.size()),
@@ -246,7 +261,7 @@ absl::Status Sequencer::Step(uint64_t from, std::string_view message) {
 }
 
 absl::StatusOr<Message> Sequencer::Inspect(std::string_view message) {
-  CheckThread();
+  Enter();
   Text text;
   const int64_t answer = Fill(&inspected_buffer_, [&](char* out, size_t capacity) {
     return postfleet_raft_inspect(Readable(message.data()), message.size(), out, capacity,
@@ -262,39 +277,42 @@ absl::StatusOr<Message> Sequencer::Inspect(std::string_view message) {
 }
 
 absl::Status Sequencer::ReadIndex(uint64_t context) {
-  CheckThread();
+  Enter();
   Text text;
   return Outcome(postfleet_raft_read_index(handle_, context, text.data(), text.size()),
                  text.data());
 }
 
 void Sequencer::TransferLeadership(uint64_t to) {
-  CheckThread();
+  Enter();
   has_ready_ = postfleet_raft_transfer(handle_, to) != 0;
 }
 
 void Sequencer::Campaign() {
-  CheckThread();
+  Enter();
   has_ready_ = postfleet_raft_campaign(handle_) != 0;
 }
 
 void Sequencer::ReportUnreachable(uint64_t id) {
-  CheckThread();
+  Enter();
   has_ready_ = postfleet_raft_report_unreachable(handle_, id) != 0;
 }
 
 void Sequencer::ReportSnapshot(uint64_t id, bool delivered) {
-  CheckThread();
+  Enter();
   has_ready_ = postfleet_raft_report_snapshot(handle_, id, delivered ? 1 : 0) != 0;
 }
 
 Ready Sequencer::TakeReady() {
-  CheckThread();
+  Enter();
   if (ready_taken_) std::abort();
   ready_taken_ = true;
-  const int64_t answer = Fill(&buffer_, [&](char* out, size_t capacity) {
-    return postfleet_raft_ready(handle_, out, capacity);
-  });
+  int64_t answer = std::exchange(ready_bytes_, 0);
+  if (answer == 0) {
+    answer = Fill(&buffer_, [&](char* out, size_t capacity) {
+      return postfleet_raft_ready(handle_, out, capacity);
+    });
+  }
   WordReader in(View(buffer_, answer));
   Ready ready;
   const uint64_t bits = in.Word();
@@ -320,9 +338,11 @@ Ready Sequencer::TakeReady() {
   for (uint64_t count = in.Word(); count > 0; --count) ready.remarks.push_back(in.Bytes());
   ready.messages = messages_;
   ready.read_states = read_states_;
+  has_ready_ = (bits & kMoreFollows) != 0;
   return ready;
 }
 
+// Go is told with the next call: one call less for each group of commands.
 void Sequencer::Advance() {
   CheckThread();
   if (!ready_taken_) std::abort();
@@ -334,11 +354,11 @@ void Sequencer::Advance() {
     buffer_ = {};
     entries_ = {};
   }
-  has_ready_ = postfleet_raft_advance(handle_) != 0;
+  owes_advance_ = true;
 }
 
 Standing Sequencer::standing() {
-  CheckThread();
+  Enter();
   std::vector<char> buffer;
   const int64_t answer = Fill(&buffer, [&](char* out, size_t capacity) {
     return postfleet_raft_standing(handle_, out, capacity);
@@ -360,19 +380,19 @@ Standing Sequencer::standing() {
 }
 
 void Sequencer::Compact(uint64_t index) {
-  CheckThread();
+  Enter();
   postfleet_raft_compact(handle_, index);
 }
 
 void Sequencer::SetSnapshot(const Snapshot& snapshot) {
-  CheckThread();
+  Enter();
   WordWriter in;
   Write(snapshot, &in);
   postfleet_raft_set_snapshot(handle_, in.buffer().data(), in.buffer().size());
 }
 
 void Sequencer::WithdrawSnapshot() {
-  CheckThread();
+  Enter();
   postfleet_raft_withdraw_snapshot(handle_);
 }
 

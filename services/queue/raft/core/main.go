@@ -131,13 +131,6 @@ func postfleet_raft_tick(handle C.uint64_t) C.int64_t {
 	return s.bits()
 }
 
-//export postfleet_raft_propose
-func postfleet_raft_propose(handle C.uint64_t, references unsafe.Pointer, size C.size_t, text unsafe.Pointer, capacity C.size_t) C.int64_t {
-	defer abortOnPanic()
-	s := find(handle)
-	return s.outcome(s.propose(C.GoBytes(references, C.int(size))), text, capacity)
-}
-
 //export postfleet_raft_propose_conf_change
 func postfleet_raft_propose_conf_change(handle, kind, node C.uint64_t, context unsafe.Pointer, size C.size_t, text unsafe.Pointer, capacity C.size_t) C.int64_t {
 	defer abortOnPanic()
@@ -230,6 +223,25 @@ func postfleet_raft_report_snapshot(handle, id, delivered C.uint64_t) C.int64_t 
 func postfleet_raft_ready(handle C.uint64_t, out unsafe.Pointer, capacity C.size_t) C.int64_t {
 	defer abortOnPanic()
 	return answer(find(handle).takeReady(), out, capacity)
+}
+
+// A turn: advances over the Ready before when `advance` is 1, appends the references, and says what is
+// owed then, as postfleet_raft_ready does; 0: nothing, or a Ready is taken that is not advanced over.
+//
+//export postfleet_raft_turn
+func postfleet_raft_turn(handle, advance C.uint64_t, references unsafe.Pointer, size C.size_t, out unsafe.Pointer, capacity C.size_t, text unsafe.Pointer, textCapacity C.size_t) C.int64_t {
+	defer abortOnPanic()
+	s := find(handle)
+	if advance != 0 {
+		s.advance()
+	}
+	if r := s.propose(C.GoBytes(references, C.int(size))); r != nil {
+		return refused(r, text, textCapacity)
+	}
+	if s.ready != nil || !s.after() {
+		return 0
+	}
+	return answer(s.takeReady(), out, capacity)
 }
 
 //export postfleet_raft_advance

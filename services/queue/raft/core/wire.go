@@ -21,6 +21,7 @@ const (
 	readyMustSync
 	readyHasSoftState
 	readySnapshotWanted
+	readyMoreFollows
 )
 
 // The kinds of entries as C++ has them.
@@ -125,7 +126,8 @@ func (s *sequencer) encodeReady(b []byte, ready *raft.Ready) []byte {
 		bitIf(readyHasHardState, !raft.IsEmptyHardState(ready.HardState)) |
 		bitIf(readyMustSync, ready.MustSync) |
 		bitIf(readyHasSoftState, ready.SoftState != nil) |
-		bitIf(readySnapshotWanted, s.storage.wanted && !s.wantedShown)
+		bitIf(readySnapshotWanted, s.storage.wanted && !s.wantedShown) |
+		bitIf(readyMoreFollows, s.moreFollows(ready))
 	hard, at := ready.HardState, ready.Snapshot.Metadata
 	b = appendWords(b, bits, entriesIn(ready), hard.Term, hard.Vote, hard.Commit)
 	b = appendSoftState(b, ready.SoftState)
@@ -139,6 +141,21 @@ func (s *sequencer) encodeReady(b []byte, ready *raft.Ready) []byte {
 		b = appendBytes(b, []byte(line))
 	}
 	return b
+}
+
+// moreFollows: another Ready is owed as soon as this one is advanced over, whatever happens meanwhile:
+// what is committed did not fit, or may change the members, which raft looks at then.
+func (s *sequencer) moreFollows(ready *raft.Ready) bool {
+	n := len(ready.CommittedEntries)
+	if n == 0 {
+		return !raft.IsEmptySnap(ready.Snapshot)
+	}
+	for i := range ready.CommittedEntries {
+		if ready.CommittedEntries[i].Type != pb.EntryNormal {
+			return true
+		}
+	}
+	return ready.CommittedEntries[n-1].Index < s.raft.BasicStatus().Commit
 }
 
 func entriesIn(ready *raft.Ready) uint64 {
