@@ -126,17 +126,24 @@ absl::Status SnapshotSender::SendFiles(const PreparedSnapshot& snapshot, uint64_
     context_ = nullptr;
   };
   const auto stream = stub->SendSnapshot(&context);
-  const auto end = [&stream, &context]() -> absl::Status {
-    context.TryCancel();
+  // The receiver has ended it: it says why.
+  const auto ended = [&stream]() -> absl::Status {
     const grpc::Status status = stream->Finish();
     return status.ok() ? absl::UnavailableError("the transfer broke off") : ToStatus(status);
+  };
+  const auto give_up = [&](absl::Status why) {
+    context.TryCancel();
+    stream->Finish();
+    return why;
   };
   v1::SnapshotFrame first;
   *first.mutable_manifest() = manifest;
   v1::SnapshotProgress have;
-  if (!stream->Write(first)) return ToStatus(stream->Finish());
-  if (!stream->Read(&have)) return ToStatus(stream->Finish());
-  if (have.have_bytes_size() != manifest.files_size()) return end();
+  if (!stream->Write(first)) return ended();
+  if (!stream->Read(&have)) return ended();
+  if (have.have_bytes_size() != manifest.files_size()) {
+    return give_up(absl::InternalError("the receiver's answer is not one to the manifest"));
+  }
   const auto began = std::chrono::steady_clock::now();
   uint64_t sent_bytes = 0;
   bool some = false;
@@ -150,24 +157,26 @@ absl::Status SnapshotSender::SendFiles(const PreparedSnapshot& snapshot, uint64_
       part.set_file(static_cast<uint32_t>(i));
       part.set_offset(at);
       std::string bytes(std::min<uint64_t>(kPartBytes, file.bytes() - at), '\0');
-      if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) return end();
+      if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) {
+        return give_up(absl::InternalError(Concat(file.name(), " cannot be read")));
+      }
       at += bytes.size();
       sent_bytes += bytes.size();
       part.set_payload(std::move(bytes));
       some = true;
-      if (!stream->Write(part) || !Throttle(sent_bytes, began)) return end();
+      if (!stream->Write(part)) return ended();
+      if (!Throttle(sent_bytes, began)) return give_up(absl::CancelledError("the queue stops"));
     }
   }
   // All was there already: a part of nothing has it checked.
   if (!some) {
     v1::SnapshotFrame nothing;
     nothing.set_offset(have.have_bytes(0));
-    if (!stream->Write(nothing)) return end();
+    if (!stream->Write(nothing)) return ended();
   }
   v1::SnapshotProgress last;
-  const bool complete = stream->Read(&last) && last.complete();
+  if (!stream->Read(&last) || !last.complete()) return ended();
   stream->WritesDone();
-  if (!complete) return end();
   // What the receiver did with the stream then does not matter.
   context.TryCancel();
   stream->Finish();
