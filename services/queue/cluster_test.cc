@@ -15,7 +15,6 @@
 namespace postfleet::queue {
 namespace {
 
-using membership::Change;
 using membership::ChangeKind;
 using testing::UnorderedElementsAre;
 
@@ -38,7 +37,7 @@ class Cluster : private PeerSender, private SnapshotPort {
     options.own = MemberOf(id);
     options.peers = this;
     options.snapshots = this;
-    options.tick_interval = std::chrono::milliseconds(10);
+    options.tick_interval = std::chrono::milliseconds(25);
     auto node = std::make_unique<Node>(std::move(options));
     std::unique_lock lock(mutex_);
     members_[id].node = std::move(node);
@@ -61,9 +60,12 @@ class Cluster : private PeerSender, private SnapshotPort {
   // Of those that run.
   uint64_t AwaitLeader(uint64_t other_than = 0) {
     while (true) {
-      for (const auto& [id, member] : members_) {
-        if (id == other_than || member.node == nullptr) continue;
-        if (StatusOf(id).role() == cluster::v1::ShardStatus::ROLE_LEADER) return id;
+      {
+        std::shared_lock lock(mutex_);
+        for (const auto& [id, member] : members_) {
+          if (id == other_than || member.node == nullptr) continue;
+          if (StatusOf(id).role() == cluster::v1::ShardStatus::ROLE_LEADER) return id;
+        }
       }
       std::this_thread::yield();
     }
@@ -79,23 +81,58 @@ class Cluster : private PeerSender, private SnapshotPort {
       std::this_thread::yield();
     }
   }
-  void Propose(uint64_t leader, ChangeKind kind, uint64_t id) {
-    Change change{kind, MemberOf(id)};
+  // Whoever leads: a busy machine may change that at any time.
+  void Change(ChangeKind kind, uint64_t id) {
+    membership::Change change{kind, MemberOf(id)};
     change.member.set_learner(kind == ChangeKind::kAddLearner);
-    std::promise<absl::Status> done;
-    node(leader).queue().group().change(
-        change, [&done](const absl::Status& status) { done.set_value(status); });
-    EXPECT_TRUE(done.get_future().get().ok());
+    while (true) {
+      std::promise<absl::Status> done;
+      node(AwaitLeader()).queue().group().change(change, [&done](const absl::Status& status) {
+        done.set_value(status);
+      });
+      if (done.get_future().get().ok()) return;
+    }
   }
+  void AwaitAllApplied(uint64_t id) { AwaitApplied(id, StatusOf(AwaitLeader()).applied_index()); }
   // From one voter to three.
   void Grow() {
     Start(kFounder);
     for (const uint64_t id : {2, 3}) {
       Start(id);
-      Propose(kFounder, ChangeKind::kAddLearner, id);
-      AwaitApplied(id, StatusOf(kFounder).applied_index());
-      Propose(kFounder, ChangeKind::kPromote, id);
-      AwaitApplied(id, StatusOf(kFounder).applied_index());
+      Change(ChangeKind::kAddLearner, id);
+      AwaitAllApplied(id);
+      Change(ChangeKind::kPromote, id);
+      AwaitAllApplied(id);
+    }
+  }
+  uint64_t Register() {
+    while (true) {
+      grpc::ClientContext context;
+      v1::RegisterResponse response;
+      const grpc::Status status = node(AwaitLeader()).stub().Register(&context, {}, &response);
+      if (status.ok()) return response.incarnation();
+    }
+  }
+  // At whoever leads, again until there is an answer.
+  v1::EnqueueResult::Code Commit(uint64_t incarnation, uint64_t sequence,
+                                 const std::string& queue_id) {
+    while (true) {
+      EnqueueClient client(node(AwaitLeader()).channel(), "Enqueue");
+      client.Send(OneMessage(incarnation, sequence, queue_id),
+                  {rpc::OwningSlice(std::string(kContents))});
+      const v1::EnqueueResponse answer =
+          client.Await([](const v1::EnqueueResponse& r) { return r.results_size() > 0; });
+      if (answer.results_size() > 0) return answer.results(0).code();
+    }
+  }
+  std::vector<std::string> Ids() {
+    while (true) {
+      grpc::ClientContext context;
+      v1::ListResponse listed;
+      if (!node(AwaitLeader()).stub().List(&context, {}, &listed).ok()) continue;
+      std::vector<std::string> ids;
+      for (const auto& message : listed.messages()) ids.push_back(message.queue_id());
+      return ids;
     }
   }
 
@@ -161,79 +198,76 @@ class Cluster : private PeerSender, private SnapshotPort {
 
 class ClusterTest : public QueueTest {
  protected:
-  std::vector<std::string> IdsAt(uint64_t id) {
-    std::vector<std::string> ids;
-    const v1::ListResponse listed = cluster_.node(id).List();
-    for (const auto& message : listed.messages()) ids.push_back(message.queue_id());
-    return ids;
-  }
-
   Cluster cluster_{directory_};
 };
 
 TEST_F(ClusterTest, OneVoterGrowsToThreeWithItsMail) {
   cluster_.Start(Cluster::kFounder);
-  ASSERT_EQ(Enqueue(&cluster_.node(1), cluster_.node(1).Register(), 1, "Q1").code(),
-            v1::EnqueueResult::COMMITTED);
+  ASSERT_EQ(cluster_.Commit(cluster_.Register(), 1, "Q1"), v1::EnqueueResult::COMMITTED);
   cluster_.Stop(Cluster::kFounder);
   cluster_.Grow();
-  const cluster::v1::ShardStatus status = cluster_.StatusOf(1);
+  const cluster::v1::ShardStatus status = cluster_.StatusOf(cluster_.AwaitLeader());
   EXPECT_EQ(status.membership().members_size(), 3);
-  for (const auto& member : status.membership().members()) {
-    EXPECT_FALSE(member.learner());
-  }
-  EXPECT_THAT(IdsAt(1), UnorderedElementsAre("Q1"));
+  for (const auto& member : status.membership().members()) EXPECT_FALSE(member.learner());
+  EXPECT_THAT(cluster_.Ids(), UnorderedElementsAre("Q1"));
 }
 
 TEST_F(ClusterTest, WhatWasAcknowledgedIsAtTheNextLeader) {
   cluster_.Grow();
-  const uint64_t incarnation = cluster_.node(1).Register();
-  ASSERT_EQ(Enqueue(&cluster_.node(1), incarnation, 1, "Q1").code(), v1::EnqueueResult::COMMITTED);
-  cluster_.Stop(1);
-  const uint64_t next = cluster_.AwaitLeader();
-  EXPECT_THAT(IdsAt(next), UnorderedElementsAre("Q1"));
+  const uint64_t incarnation = cluster_.Register();
+  ASSERT_EQ(cluster_.Commit(incarnation, 1, "Q1"), v1::EnqueueResult::COMMITTED);
+  cluster_.Stop(cluster_.AwaitLeader());
+  EXPECT_THAT(cluster_.Ids(), UnorderedElementsAre("Q1"));
   // Sent again by a client that had no answer: it is known.
-  EXPECT_EQ(Enqueue(&cluster_.node(next), incarnation, 1, "Q1").code(),
-            v1::EnqueueResult::COMMITTED);
-  ASSERT_EQ(Enqueue(&cluster_.node(next), incarnation, 2, "Q2").code(),
-            v1::EnqueueResult::COMMITTED);
-  EXPECT_THAT(IdsAt(next), UnorderedElementsAre("Q1", "Q2"));
+  EXPECT_EQ(cluster_.Commit(incarnation, 1, "Q1"), v1::EnqueueResult::COMMITTED);
+  EXPECT_EQ(cluster_.Commit(incarnation, 2, "Q2"), v1::EnqueueResult::COMMITTED);
+  EXPECT_THAT(cluster_.Ids(), UnorderedElementsAre("Q1", "Q2"));
 }
 
 TEST_F(ClusterTest, WhoDoesNotLeadNamesTheLeader) {
   cluster_.Grow();
-  while (cluster_.StatusOf(2).leader() != 1) std::this_thread::yield();
-  grpc::ClientContext context;
-  v1::StatResponse response;
-  const grpc::Status status = cluster_.node(2).stub().Stat(&context, {}, &response);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(rpc::LeaderToldBy(context), "h:1");
+  while (true) {
+    const uint64_t leader = cluster_.AwaitLeader();
+    const uint64_t other = leader % 3 + 1;
+    if (cluster_.StatusOf(other).leader() != leader) continue;
+    grpc::ClientContext context;
+    v1::StatResponse response;
+    const grpc::Status status = cluster_.node(other).stub().Stat(&context, {}, &response);
+    if (cluster_.AwaitLeader() != leader) continue;
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_EQ(rpc::LeaderToldBy(context), Concat("h:", leader));
+    return;
+  }
 }
 
 TEST_F(ClusterTest, WithoutAMajorityNothingIsAcknowledgedAndTheOthersGoOn) {
   cluster_.Grow();
-  const uint64_t incarnation = cluster_.node(1).Register();
-  cluster_.CutOff(1, true);
-  EnqueueClient client(cluster_.node(1).channel(), "Enqueue");
+  const uint64_t incarnation = cluster_.Register();
+  const uint64_t leader = cluster_.AwaitLeader();
+  cluster_.CutOff(leader, true);
+  EnqueueClient client(cluster_.node(leader).channel(), "Enqueue");
   client.Send(OneMessage(incarnation, 1, "Q1"), {rpc::OwningSlice(std::string(kContents))});
   client.WaitClosed();  // without an answer
-  const uint64_t next = cluster_.AwaitLeader(/*other_than=*/1);
-  ASSERT_EQ(Enqueue(&cluster_.node(next), incarnation, 1, "Q1").code(),
-            v1::EnqueueResult::COMMITTED);
-  cluster_.CutOff(1, false);
-  cluster_.AwaitApplied(1, cluster_.StatusOf(next).applied_index());
-  EXPECT_THAT(IdsAt(cluster_.AwaitLeader()), UnorderedElementsAre("Q1"));
+  cluster_.AwaitLeader(/*other_than=*/leader);
+  EXPECT_EQ(cluster_.Commit(incarnation, 1, "Q1"), v1::EnqueueResult::COMMITTED);
+  cluster_.CutOff(leader, false);
+  cluster_.AwaitAllApplied(leader);
+  EXPECT_THAT(cluster_.Ids(), UnorderedElementsAre("Q1"));
 }
 
 TEST_F(ClusterTest, AReplicaThatWasAwayCatchesUpByTheLog) {
   cluster_.Grow();
-  cluster_.Stop(3);
-  EnqueueMany(&cluster_.node(1), 200);
-  cluster_.Start(3);
-  cluster_.AwaitApplied(3, cluster_.StatusOf(1).applied_index());
-  cluster_.Stop(1);
-  const uint64_t next = cluster_.AwaitLeader();
-  EXPECT_EQ(cluster_.node(next).Stat().incoming_messages(), 200u);
+  const uint64_t away = cluster_.AwaitLeader() % 3 + 1;
+  cluster_.Stop(away);
+  const uint64_t incarnation = cluster_.Register();
+  for (uint64_t number = 1; number <= 50; ++number) {
+    EXPECT_EQ(cluster_.Commit(incarnation, number, NumberedId(static_cast<int>(number))),
+              v1::EnqueueResult::COMMITTED);
+  }
+  cluster_.Start(away);
+  cluster_.AwaitAllApplied(away);
+  cluster_.Stop(cluster_.AwaitLeader());
+  EXPECT_EQ(cluster_.Ids().size(), 50u);
 }
 
 }  // namespace
