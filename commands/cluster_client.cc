@@ -12,6 +12,7 @@
 
 #include "commands/queue_client.h"
 #include "libs/base/concat.h"
+#include "libs/server/node_credentials.h"
 
 namespace postfleet::commands {
 namespace {
@@ -98,6 +99,7 @@ absl::Status Call(v1::Cluster::Stub& stub,
 }  // namespace
 
 absl::StatusOr<ClusterClient> ClusterClient::Of(const config::Config& config) {
+  if (absl::Status usable = server::UseNodeCredentials(config); !usable.ok()) return usable;
   std::vector<config::ClusterMember> members = ClusterMembersOf(config);
   if (members.empty()) {
     return absl::FailedPreconditionError(

@@ -22,6 +22,7 @@
 #include "commands/table_check.h"
 #include "libs/base/concat.h"
 #include "libs/base/maillog.h"
+#include "libs/server/node_credentials.h"
 
 namespace postfleet::commands {
 namespace {
@@ -331,6 +332,10 @@ int RunPostfixWith(const std::string& launcher, const Invocation& call, const St
                                   "postfleet_queue_address"});
   if (!config.ok()) return console.Fatal(config.status());
   script.LogTo(*config, "postfix-script");
+  // What a command has to reach by TCP it cannot reach then; most need nothing of it.
+  if (const absl::Status usable = server::UseNodeCredentials(*config); !usable.ok()) {
+    script.Warn(std::string(usable.message()));
+  }
   Call checked = {launcher, directory, streams, *config, diagnostics, script};
   return found->run(checked);
 }

@@ -17,6 +17,7 @@
 #include "libs/rpc/leader.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
+#include "libs/server/node_credentials.h"
 
 namespace postfleet::commands {
 namespace {
@@ -95,7 +96,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, server::ChannelCredentials(address), arguments);
 }
 
 absl::StatusOr<config::Config> LoadQueueConfig(const std::string& directory, Console& console) {
@@ -107,6 +108,7 @@ QueueClient::QueueClient(std::shared_ptr<grpc::Channel> channel)
     : stub_(v1::Queue::NewStub(channel)) {}
 
 absl::StatusOr<QueueClient> QueueClient::At(const config::Config& config, QueuePower power) {
+  if (absl::Status usable = server::UseNodeCredentials(config); !usable.ok()) return usable;
   const absl::StatusOr<std::vector<std::string>> addresses =
       QueueAddresses(config, power, geteuid());
   if (!addresses.ok()) return addresses.status();

@@ -18,6 +18,7 @@
 #include "libs/log/log_options.h"
 #include "libs/rpc/payload.h"
 #include "libs/server/instance.h"
+#include "libs/server/node_credentials.h"
 #include "libs/server/reload.h"
 
 namespace postfleet::server {
@@ -111,6 +112,7 @@ std::unique_ptr<Process> Process::Begin(std::string name, int argc, char** argv)
   std::unique_ptr<Process> process(
       new Process(std::move(name), *std::move(arguments), std::move(start)));
   absl::Status status = process->LoadConfig();
+  if (status.ok()) status = UseNodeCredentials(*process->config_);
   if (status.ok()) status = process->ServeHttp();
   if (!status.ok()) {
     SayFatal(process->name_, status);
@@ -205,7 +207,7 @@ absl::Status Process::Serve(const std::vector<grpc::Service*>& services,
   if (rest != nullptr) builder.RegisterCallbackGenericService(rest);
   std::vector<int> bound(addresses.size(), 0);
   for (size_t i = 0; i < addresses.size(); ++i) {
-    builder.AddListeningPort(addresses[i], grpc::InsecureServerCredentials(), &bound[i]);
+    builder.AddListeningPort(addresses[i], ServerCredentials(addresses[i]), &bound[i]);
   }
   server_ = builder.BuildAndStart();
   for (size_t i = 0; i < addresses.size(); ++i) {
@@ -268,7 +270,7 @@ std::shared_ptr<grpc::Channel> Process::ChannelTo(const std::string& address) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, ChannelCredentials(address), arguments);
 }
 
 void Process::SetReady(std::function<bool()> ready, std::function<bool()> up) {

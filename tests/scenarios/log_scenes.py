@@ -8,7 +8,7 @@
     . Subject: x\\n\\nbody       content with LF, and the final dot; the reply is awaited
     read 1                     awaits a reply
     until REGEX [COUNT]        waits for so many lines of the scene (default 1)
-    run postsuper -d {id}      a command; {id}: the queue id that was seen first in this scene
+    run postsuper -d {id}      a command; {id}: the queue id of the first message of this scene
 
 The greeting is awaited first; at the end the client hangs up, and the scene is over with its disconnect line. {big},
 {hops}, {long} are texts too long to be written down.
@@ -30,7 +30,8 @@ _TEXTS = {
     "{long}": "z" * 3000,
 }
 _LINE = re.compile(r"^\w{3} [ \d]\d \d\d:\d\d:\d\d (\S+) (\S+?)\[\d+\]: (.*)$")
-_QUEUE_ID = re.compile(r"^(?:warning: )?(\w{11,20}): ", re.MULTILINE)
+# Of a message that came in: a late line of the scene before may come first.
+_QUEUE_ID = re.compile(r"^(\w{11,20}): (?:client|uid)=", re.MULTILINE)
 
 
 @dataclasses.dataclass
