@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "commands/cluster_client.h"
+#include "commands/cluster_recover.h"
 #include "commands/cluster_report.h"
 #include "commands/interrupt_notice.h"
 #include "commands/progress_line.h"
@@ -17,7 +18,7 @@ namespace {
 
 constexpr std::string_view kUsage =
     "postfleet [-c config_dir] cluster status [--json] | cluster add [name] | "
-    "cluster remove name | cluster transfer [name]";
+    "cluster remove name | cluster transfer [name] | cluster recover --lose-what-others-have";
 
 using Arguments = std::vector<std::string>;
 
@@ -121,6 +122,8 @@ int RunCluster(const Invocation& call, const Streams& streams) {
   Console console("postfleet", 1, streams);
   if (call.arguments.empty()) return console.Usage(kUsage);
   const Arguments rest(call.arguments.begin() + 1, call.arguments.end());
+  // It asks nobody.
+  if (call.arguments[0] == "recover") return RunClusterRecover(call, rest, streams);
   const auto* verb = std::find_if(std::begin(kVerbs), std::end(kVerbs),
                                   [&](const auto& row) { return row.name == call.arguments[0]; });
   if (verb == std::end(kVerbs)) return console.Usage(kUsage);

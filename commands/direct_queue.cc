@@ -25,7 +25,9 @@ std::string FolderOf(const config::Config& config) {
   return Concat(config.GetString("queue_directory"), server::kOwnFolder);
 }
 
-absl::Status BecomeOwner(const std::string& folder) {
+}  // namespace
+
+absl::Status BecomeQueueOwner(const std::string& folder) {
   struct stat status;
   if (stat(folder.c_str(), &status) != 0) {
     return absl::UnavailableError(Concat("look at ", folder, ": ", strerror(errno)));
@@ -38,8 +40,6 @@ absl::Status BecomeOwner(const std::string& folder) {
   return absl::PermissionDeniedError(
       Concat("become user ", status.st_uid, ", whom ", folder, " belongs to: ", strerror(errno)));
 }
-
-}  // namespace
 
 bool DirectQueue::IsWanted(const config::Config& config) {
   const std::vector<std::string> addresses = config::QueueAddressesOf(config);
@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<DirectQueue>> DirectQueue::Open(const config::Con
                                                                const Console& console,
                                                                std::vector<std::string>* repaired) {
   const std::string folder = FolderOf(config);
-  if (absl::Status became = BecomeOwner(folder); !became.ok()) return became;
+  if (absl::Status became = BecomeQueueOwner(folder); !became.ok()) return became;
   if (!console.logs()) {
     if (absl::Status opened = maillog::Open({.path = "/dev/null"}); !opened.ok()) return opened;
   }

@@ -14,12 +14,16 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "commands/console.h"
 #include "libs/config/config.h"
 #include "services/queue/queue.h"
 
 namespace postfleet::commands {
+
+// Root becomes the owner of the queue's folder, for good. PermissionDenied: this user cannot.
+absl::Status BecomeQueueOwner(const std::string& folder);
 
 class DirectQueue {
  public:

@@ -34,7 +34,8 @@ namespace postfleet::rpc {
 class LastingStream {
  public:
   static constexpr std::chrono::milliseconds kRetryFirst{20};
-  static constexpr std::chrono::milliseconds kRetryMax{1000};
+  // A search for a leader that is being elected is repeated so often; it delays mail by as much.
+  static constexpr std::chrono::milliseconds kRetryMax{250};
 
   // To be called once, from any thread; false: not now, try again later. An owner that stops may
   // drop it instead.

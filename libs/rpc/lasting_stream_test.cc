@@ -223,7 +223,7 @@ TEST_F(LastingStreamTest, WaitsTwiceAsLongEachTimeUpToTheMaximum) {
   }
   RunUntil([&] { return waits_.size() == 9; });
   std::vector<milliseconds> expected;
-  for (int ms : {20, 40, 80, 160, 320, 640, 1000, 1000, 1000}) expected.emplace_back(ms);
+  for (int ms : {20, 40, 80, 160, 250, 250, 250, 250, 250}) expected.emplace_back(ms);
   EXPECT_EQ(waits_, expected);
 }
 

@@ -8,7 +8,7 @@
 // asked next, if it is among the replicas; what else a peer names is not followed, so that a lie
 // sends no mail anywhere else. One that is away, or knows of no leader, is followed by the next in
 // the list. A search asks each replica once at most; when nobody leads it has failed, and its owner
-// waits before the next (LastingStream: 20 ms to 1 s). Nothing here blocks or waits.
+// waits before the next (LastingStream: 20 to 250 ms). Nothing here blocks or waits.
 //
 // A LeaderChannel is a handle: copies share what was found out. Thread-safe.
 #pragma once

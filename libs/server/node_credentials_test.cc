@@ -88,7 +88,8 @@ class NodeCredentials : public testing::Test {
     grpc::GenericStub stub(channel);
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
-    const grpc::ByteBuffer request;
+    const grpc::Slice nothing;
+    const grpc::ByteBuffer request(&nothing, 1);
     grpc::ByteBuffer response;
     std::promise<grpc::Status> ended;
     stub.UnaryCall(&context, "/any/Call", {}, &request, &response,

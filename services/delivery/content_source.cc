@@ -230,8 +230,7 @@ void FetchClient::OnClosed(uint64_t generation, const grpc::Status& status,
 void FetchClient::TryAgainOrFail() {
   searching_ = queue_.replicas() > 1 && !stopped_ && !waiting_.empty() && tries_++ < tries_max_;
   if (!searching_) return Fail();
-  const auto after =
-      std::exchange(retry_after_, std::min(retry_after_ * 2, rpc::LastingStream::kRetryMax));
+  const auto after = std::exchange(retry_after_, std::min(retry_after_ * 2, kRetryMax));
   retry_.Set(after, [this] { FindLeader(); });
 }
 

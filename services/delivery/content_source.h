@@ -37,6 +37,7 @@ class FetchClient : public std::enable_shared_from_this<FetchClient> {
  public:
   using Done = std::function<void(const absl::Status&, rpc::Payload)>;
   static constexpr int kTriesMax = 15;
+  static constexpr std::chrono::milliseconds kRetryMax{1000};
 
   // `pending` counts its streams and calls: wait for none before the loop ends.
   FetchClient(rpc::LeaderChannel queue, runtime::EventLoop* loop,

@@ -10,6 +10,7 @@
 #include "libs/runtime/event_loop.h"
 #include "services/queue/membership/member_changes.h"
 #include "services/queue/queue_node.h"
+#include "services/queue/recover.h"
 #include "services/queue/transport/snapshot_files.h"
 
 namespace postfleet::queue {
@@ -268,6 +269,36 @@ TEST_F(ClusterTest, AReplicaThatWasAwayCatchesUpByTheLog) {
   cluster_.AwaitAllApplied(away);
   cluster_.Stop(cluster_.AwaitLeader());
   EXPECT_EQ(cluster_.Ids().size(), 50u);
+}
+
+TEST_F(ClusterTest, OneThatIsLeftGoesOnAloneByAnAdministratorsWord) {
+  cluster_.Grow();
+  const uint64_t incarnation = cluster_.Register();
+  for (const uint64_t number : {1, 2}) {
+    ASSERT_EQ(cluster_.Commit(incarnation, number, NumberedId(static_cast<int>(number))),
+              v1::EnqueueResult::COMMITTED);
+  }
+  cluster_.AwaitAllApplied(2);
+  for (const uint64_t id : {1, 2, 3}) cluster_.Stop(id);
+  const std::string folder = directory_ + "/q2";
+  EXPECT_TRUE(absl::IsFailedPrecondition(RecoverGroup(folder, 99).status())) << "no identity";
+  const membership::Identity identity = {.name = "q2",
+                                         .volume = std::string(32, 'a'),
+                                         .id = 2,
+                                         .cluster_id = 7,
+                                         .stage = membership::Stage::kMember};
+  ASSERT_TRUE(membership::WriteIdentity(PosixFileSystem(), folder, identity).ok());
+  const auto recovered = RecoverGroup(folder, 99);
+  ASSERT_TRUE(recovered.ok()) << recovered.status();
+  EXPECT_EQ(recovered->messages, 2u);
+  EXPECT_GT(recovered->last_ms, 0);
+  EXPECT_THAT(recovered->others, UnorderedElementsAre("q1", "q3"));
+  EXPECT_EQ((*membership::ReadIdentity(PosixFileSystem(), folder))->cluster_id, 99u);
+  cluster_.Start(2);
+  EXPECT_EQ(cluster_.AwaitLeader(), 2u);
+  EXPECT_EQ(cluster_.StatusOf(2).membership().members_size(), 1);
+  EXPECT_EQ(cluster_.Ids().size(), 2u);
+  EXPECT_EQ(cluster_.Commit(incarnation, 3, "Q3"), v1::EnqueueResult::COMMITTED);
 }
 
 }  // namespace
