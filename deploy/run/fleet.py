@@ -154,6 +154,11 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, number)
 
+    def wait_if_ended(self, seconds):
+        """For the end of one that is about to end, if it is."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(seconds)
+
     def kill(self):
         if self._child is None:
             return

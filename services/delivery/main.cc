@@ -1,6 +1,10 @@
 // A delivery worker as a process of its own, found nowhere: it connects to the scheduler.
 
+#include <memory>
+
+#include "libs/config/cluster_members.h"
 #include "libs/server/instance.h"
+#include "libs/server/pause_guard.h"
 #include "libs/server/process.h"
 #include "services/delivery/delivery_service.h"
 #include "services/delivery/transports.h"
@@ -8,7 +12,14 @@
 namespace postfleet {
 namespace {
 
+// In a cluster: whoever starts this again does so when it ends.
+std::unique_ptr<server::PauseGuard> GuardAgainstPauses(const config::Config& config) {
+  if (config::ClusterMembersOf(config).empty()) return nullptr;
+  return server::OrDie(server::PauseGuard::Begin());
+}
+
 int Run(server::Process& process) {
+  const std::unique_ptr<server::PauseGuard> guard = GuardAgainstPauses(process.config());
   auto mailboxes = delivery::ShareMailboxes(process.arguments().helper_fds);
   const delivery::TransportWorld world{
       .mailboxes = mailboxes,

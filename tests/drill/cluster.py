@@ -96,7 +96,8 @@ class Drill:
             host_of=self._network.address_of, prefix_of=self._network.prefix_of)
         self._disk = self._cluster[_SMALL_DISK].queue
         _mount(self._disk)
-        self._faults = cluster_faults.Faults(self._cluster, self._network, self._account, self._rng, _SMALL_DISK)
+        self._faults = cluster_faults.Faults(self._cluster, self._network, self._account, self._rng, _SMALL_DISK,
+                                            self._sink.cut_off)
         self._senders = []
 
     def _parameters(self):

@@ -16,14 +16,16 @@ _BALLAST_PIECE_BYTES = 8 << 20
 
 
 class Faults:
-    """network: namespaces.Network. small_disk: the name of the replica whose folder lies on a disk that can be filled."""
+    """network: namespaces.Network. small_disk: the name of the replica whose folder lies on a disk that can be filled.
+    on_cut: told the host that was cut off."""
 
-    def __init__(self, cluster, network, account, rng, small_disk):
+    def __init__(self, cluster, network, account, rng, small_disk, on_cut):
         self._cluster = cluster
         self._network = network
         self._account = account
         self._rng = rng
         self._small_disk = small_disk
+        self._on_cut = on_cut
         self._over = threading.Event()
         # (weight, function)
         self._table = (
@@ -83,6 +85,9 @@ class Faults:
             process.signal(signal.SIGSTOP)
             self._last(_STOP_SECONDS)
             process.signal(signal.SIGCONT)
+            # A worker that was stopped for long has ended: whoever runs it starts it again.
+            process.wait_if_ended(1.0)
+            process.start()
         return True
 
     # The network
@@ -91,6 +96,7 @@ class Faults:
         process = self._rng.choice(list(self._cluster))
         with self._account.fault(f"{process.name} is cut off"):
             self._network.cut(process.name)
+            self._on_cut(process.host)
             self._last(_CUT_SECONDS)
             self._network.heal(process.name)
         return True

@@ -26,7 +26,8 @@ class Sink:
         self.opened = False  # for LATER_DOMAIN, too
         self._sessions = 0
         self._changed = threading.Condition()
-        self._transactions = 0
+        self._open = {}  # transactions, by the client's host and how often that was cut off
+        self._cuts = {}
         self.transactions_max = 0  # at once: from MAIL until it is over
         self._server = _Server((host, 0), _Session)
         self._server.sink = self
@@ -42,10 +43,23 @@ class Sink:
         with self._changed:
             return self._changed.wait_for(lambda: self._sessions == 0, seconds)
 
-    def transaction(self, step):
+    def cut_off(self, host):
+        """What a client has open when its network is cut it cannot end: it does not count any more."""
         with self._changed:
-            self._transactions += step
-            self.transactions_max = max(self.transactions_max, self._transactions)
+            self._cuts[host] = self._cuts.get(host, 0) + 1
+
+    def begin(self, host):
+        """What end is to be told."""
+        with self._changed:
+            key = (host, self._cuts.get(host, 0))
+            self._open[key] = self._open.get(key, 0) + 1
+            now = sum(count for (host, cuts), count in self._open.items() if cuts == self._cuts.get(host, 0))
+            self.transactions_max = max(self.transactions_max, now)
+            return key
+
+    def end(self, key):
+        with self._changed:
+            self._open[key] -= 1
 
     def session(self, step):
         with self._changed:
@@ -100,11 +114,12 @@ class _Session(socketserver.StreamRequestHandler):
             verbs.get(verb.upper(), self._unknown)(argument)
 
     _id = None  # of the transaction that is open
+    _counted = None
     _recipients = ()
 
     def _reset(self):
         if self._id is not None:
-            self.server.sink.transaction(-1)
+            self.server.sink.end(self._counted)
         self._id = None
         self._recipients = []
 
@@ -119,7 +134,7 @@ class _Session(socketserver.StreamRequestHandler):
     def _mail(self, argument):
         self._reset()
         self._id = messages.id_of_sender(_path(argument)) or "?"
-        self.server.sink.transaction(1)
+        self._counted = self.server.sink.begin(self.client_address[0])
         self._say("250 2.1.0 ok")
 
     def _rcpt(self, argument):
@@ -140,8 +155,9 @@ class _Session(socketserver.StreamRequestHandler):
             lines.append(line[1:] if line.startswith(b".") else line)
         self.server.sink.delay()
         self._record(b"".join(lines))
-        self._say("250 2.0.0 recorded")
+        # It is over before the client knows: the next one may begin at once, on another connection.
         self._reset()
+        self._say("250 2.0.0 recorded")
 
     def _record(self, contents):
         for recipient in self._recipients:
