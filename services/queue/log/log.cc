@@ -66,8 +66,8 @@ absl::Status Log::Append(absl::Span<const Entry> entries) {
 
 absl::Status Log::Reserve(uint64_t bytes) {
   if (!failure_.ok()) return failure_;
-  const bool fits = file_ != nullptr &&
-                    (end_ + bytes <= segment_bytes_ || end_ == sizeof(SegmentHeader));
+  const bool fits =
+      file_ != nullptr && (end_ + bytes <= segment_bytes_ || end_ == sizeof(SegmentHeader));
   if (!fits && (file_ == nullptr || end_ == synced_end_)) {
     if (absl::Status started = StartSegment(); !started.ok()) return started;
   }

@@ -34,6 +34,8 @@
 
 namespace postfleet::queue {
 
+class SegmentReader;
+
 struct Entry {
   EntryId id;
   EntryType type = EntryType::kCommand;
@@ -107,6 +109,26 @@ class Log {
   // them. Missing segments are DataLoss.
   absl::Status Replay(uint64_t from_index, absl::FunctionRef<absl::Status(const EntryView&)> visit,
                       absl::FunctionRef<absl::Status(const Hole&)> lost);
+
+  // Where a row of Reads stands.
+  class Cursor {
+   public:
+    Cursor();
+    ~Cursor();
+    // It stands in `index`'s segment, at or before it: the next Read costs what lies between.
+    bool IsBefore(uint64_t index, uint64_t first_of_segment) const;
+
+   private:
+    friend class Log;
+    uint64_t first_index_ = 0;
+    std::unique_ptr<SegmentReader> segment_;
+  };
+  // Reads one record. One after another with the same cursor they cost one pass over the log; the
+  // first one, what lies before it in its segment. DataLoss as of Replay.
+  absl::Status Read(uint64_t index, Cursor* cursor,
+                    absl::FunctionRef<void(const EntryView&)> visit);
+  // Of the segment that has `index`.
+  uint64_t SegmentOf(uint64_t index) const;
 
   // Deletes the segments whose records are all below `index`, oldest first; never the newest. Some
   // files are kept for use again. Any thread. The directory is not synced: a segment that comes

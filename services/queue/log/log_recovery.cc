@@ -205,6 +205,48 @@ absl::Status Log::Replay(uint64_t from_index,
   return absl::OkStatus();
 }
 
+Log::Cursor::Cursor() = default;
+Log::Cursor::~Cursor() = default;
+
+bool Log::Cursor::IsBefore(uint64_t index, uint64_t first_of_segment) const {
+  return segment_ != nullptr && first_index_ == first_of_segment && segment_->next_index() <= index;
+}
+
+uint64_t Log::SegmentOf(uint64_t index) const {
+  std::lock_guard lock(mutex_);
+  for (auto segment = segments_.rbegin(); segment != segments_.rend(); ++segment) {
+    if (segment->in_chain && segment->first_index <= index) return segment->first_index;
+  }
+  return 0;
+}
+
+absl::Status Log::Read(uint64_t index, Cursor* cursor,
+                       absl::FunctionRef<void(const EntryView&)> visit) {
+  const uint64_t first_index = SegmentOf(index);
+  // What was written behind the place where a reader stands it may have seen as it was before.
+  for (bool fresh = !cursor->IsBefore(index, first_index);; fresh = true) {
+    if (fresh) {
+      auto opened = SegmentReader::Open(file_system_, PathOf(first_index), first_index);
+      if (!opened.ok()) return opened.status();
+      cursor->segment_ = *std::move(opened);
+      cursor->first_index_ = first_index;
+    }
+    SegmentReader& segment = *cursor->segment_;
+    absl::StatusOr<bool> more = true;
+    while (*more && segment.next_index() <= index) {
+      EntryView entry;
+      more = segment.Next(&entry);
+      if (!more.ok()) return more.status();
+      if (!*more || entry.id.index != index) continue;
+      visit(entry);
+      return absl::OkStatus();
+    }
+    if (fresh) {
+      return absl::DataLossError(Concat(segment.path(), ": record ", index, " cannot be read"));
+    }
+  }
+}
+
 absl::Status Log::ReplaySegment(const std::string& path, uint64_t first_index, uint64_t end_index,
                                 uint64_t from_index,
                                 absl::FunctionRef<absl::Status(const EntryView&)> visit,

@@ -322,6 +322,22 @@ absl::Status NodeLog::Read(uint16_t shard, uint64_t first,
   return absl::IsCancelled(read) ? absl::OkStatus() : read;
 }
 
+absl::Status NodeLog::ReadOne(uint16_t shard, uint64_t index,
+                              absl::FunctionRef<void(const LogEntry&)> visit) {
+  const Place* place = Find(shard, index);
+  if (place == nullptr) return absl::NotFoundError(Concat("entry ", index, " is not in the log"));
+  const uint64_t segment = log_->SegmentOf(place->record);
+  auto cursor = std::find_if(cursors_.begin(), cursors_.end(), [&](const Log::Cursor& cursor) {
+    return cursor.IsBefore(place->record, segment);
+  });
+  if (cursor == cursors_.end()) cursor = cursors_.begin() + oldest_cursor_++ % kCursors;
+  return log_->Read(place->record, &*cursor, [&](const EntryView& record) {
+    std::string_view payload = record.payload;
+    if (record.type == EntryType::kEntry) payload.remove_prefix(kEntryHeadBytes);
+    visit({place->term, index, place->kind, payload});
+  });
+}
+
 uint64_t NodeLog::FirstNeeded() const {
   uint64_t first = log_->last_index() + 1;
   for (const auto& [id, shard] : shards_) {

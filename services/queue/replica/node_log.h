@@ -28,6 +28,7 @@
 // Threads: one. Cut may run on another one, after Write said what it needs.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -122,6 +123,11 @@ class NodeLog {
   // lives until it returns. NotFound: `first` is not in the log.
   absl::Status Read(uint16_t shard, uint64_t first, absl::FunctionRef<bool(const LogEntry&)> visit);
 
+  // One entry. One after another they cost one pass over the log (Log::Read), for kCursors rows of
+  // them at the same time. NotFound: it is not in the log.
+  absl::Status ReadOne(uint16_t shard, uint64_t index,
+                       absl::FunctionRef<void(const LogEntry&)> visit);
+
   // Adds to the group what must be written again so that everything below the first entry that is
   // kept may go. Then, once that is synced, Cut(CuttableRecord()).
   void PrepareCut();
@@ -171,6 +177,9 @@ class NodeLog {
   std::map<uint16_t, Shard> shards_;
   std::vector<Pending> group_;
   bool recovering_ = false;
+  static constexpr size_t kCursors = 4;
+  std::array<Log::Cursor, kCursors> cursors_;
+  size_t oldest_cursor_ = 0;
 };
 
 }  // namespace postfleet::queue

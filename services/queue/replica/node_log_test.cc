@@ -149,6 +149,35 @@ TEST_F(NodeLogTest, AStartOfAnotherHistoryBeginsAnew) {
   EXPECT_THAT(Entries(), ElementsAre("101:7 x"));
 }
 
+TEST_F(NodeLogTest, EntriesAreReadOneByOneFromAnywhere) {
+  Found();
+  std::vector<std::string> payloads = {"", ""};
+  for (uint64_t index = 2; index <= 60; ++index) {
+    payloads.push_back(Concat("payload ", index, std::string(300, 'x')));
+    Add(1, index, payloads.back());
+    Commit();
+  }
+  const auto expect = [&](uint64_t index) {
+    bool seen = false;
+    const absl::Status read = log_->ReadOne(kShard, index, [&](const LogEntry& entry) {
+      seen = true;
+      EXPECT_EQ(entry.index, index);
+      EXPECT_EQ(entry.payload, payloads[index]);
+    });
+    EXPECT_TRUE(read.ok() && seen) << index << " " << read;
+  };
+  // Two rows, one backwards, and what is written while they stand at the end.
+  for (uint64_t index = 2; index <= 60; ++index) {
+    expect(index);
+    expect(62 - index);
+  }
+  payloads.push_back("new");
+  Add(1, 61, "new");
+  Commit();
+  expect(61);
+  EXPECT_TRUE(absl::IsNotFound(log_->ReadOne(kShard, 62, [](const LogEntry&) {})));
+}
+
 TEST_F(NodeLogTest, ARefusedGroupIsWrittenOnceThereIsRoom) {
   Found();
   disk_.set_space_bytes(4200);

@@ -250,10 +250,9 @@ absl::StatusOr<rpc::Payload> Replica::Find(uint64_t index, uint64_t term) {
   if (kept != kept_.end() && kept->second.term == term) return kept->second.payload;
   rpc::Payload payload;
   bool found = false;
-  const absl::Status read = log_->Read(options_.shard, index, [&](const LogEntry& entry) {
+  const absl::Status read = log_->ReadOne(options_.shard, index, [&](const LogEntry& entry) {
     found = entry.term == term;
     payload = CopyOf(entry.payload);
-    return false;
   });
   if (!read.ok()) return read;
   if (!found) return absl::NotFoundError(Concat("entry ", index, " of term ", term));

@@ -244,7 +244,11 @@ void ReplicaNode::Run() {
 
 void ReplicaNode::Take(Inbox inbox) {
   for (const auto& call : inbox.calls) call();
-  if (!failure_.ok()) return Refuse(std::move(inbox.proposals), failure_);
+  if (!failure_.ok()) {
+    Refuse(std::move(inbox.proposals), failure_);
+    for (const auto& shard : shards_) shard->observer.on_group();
+    return;
+  }
   // Before the tick: what came while this thread was held up shows that the others live.
   StepAll(std::move(inbox.messages));
   Settle();
@@ -269,11 +273,17 @@ void ReplicaNode::Tick() {
 
 void ReplicaNode::StepAll(std::vector<PeerMessage> messages) {
   if (messages.empty()) return;
+  // Of an entry in raft's message: its term, index, and reference.
+  constexpr size_t kEntryBytesMin = 24;
   uint64_t bytes = 0;
-  for (const PeerMessage& message : messages) bytes += rpc::PayloadBytes(message.payload);
+  size_t entries = 0;
+  for (const PeerMessage& message : messages) {
+    if (message.is_urgent()) continue;
+    bytes += rpc::PayloadBytes(message.payload);
+    entries += message.raft.size() / kEntryBytesMin;
+  }
   absl::Status room;
-  // Entries are many only when they are small, and raft's references of them are in the messages.
-  if (bytes > 0) room = world_.log->Reserve(kOwnRecords + messages.size() * 1024, bytes);
+  if (bytes > 0) room = world_.log->Reserve(kOwnRecords + entries, bytes);
   if (!room.ok() && !absl::IsResourceExhausted(room)) return Fail(room);
   for (PeerMessage& message : messages) {
     if (room.ok() || message.is_urgent()) Step(std::move(message));
