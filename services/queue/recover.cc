@@ -6,6 +6,7 @@
 #include "services/queue/log/file_system.h"
 #include "services/queue/membership/member_changes.h"
 #include "services/queue/replica/node_log.h"
+#include "services/queue/replica/replica.h"
 #include "services/queue/rpc/commit_pipeline.h"
 #include "services/queue/state/state_machine.h"
 #include "services/queue/state/store.h"
@@ -15,9 +16,13 @@ namespace {
 
 constexpr uint16_t kShard = CommitPipeline::kShard;
 
-// As of the log's start; a change behind it may have come to nothing.
-absl::StatusOr<cluster::v1::Membership> MembersOfLog(NodeLog& log) {
-  return membership::ParseMembers(log.start(kShard).members);
+// With all changes that the log has.
+absl::StatusOr<cluster::v1::Membership> MembersOfLog(NodeLog* log, uint64_t id, uint64_t last) {
+  const MembersCodec codec = {.conf_state = membership::ConfStateOf,
+                              .changed = membership::Changed};
+  const auto replica = Replica::Open({.shard = kShard, .id = id, .applied = last}, codec, log);
+  if (!replica.ok()) return replica.status();
+  return membership::ParseMembers((*replica)->members());
 }
 
 }  // namespace
@@ -41,7 +46,8 @@ absl::StatusOr<RecoveredGroup> RecoverGroup(const std::string& directory, uint64
     return absl::FailedPreconditionError(
         Concat(directory, " was never sent the queue: another replica has it"));
   }
-  const auto members = MembersOfLog(**log);
+  const uint64_t last = (*log)->last_index(kShard);
+  const auto members = MembersOfLog(log->get(), folder->identity->id, last);
   if (!members.ok()) return members.status();
 
   RecoveredGroup recovered;
@@ -58,7 +64,6 @@ absl::StatusOr<RecoveredGroup> RecoverGroup(const std::string& directory, uint64
     }
   }
 
-  const uint64_t last = (*log)->last_index(kShard);
   const NodeLog::Place* newest = (*log)->Find(kShard, last);
   const uint64_t term = newest != nullptr ? newest->term : (*log)->start(kShard).term;
   absl::Status done = CommitPipeline::Replay(log->get(), last, machine->get());
