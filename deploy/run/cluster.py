@@ -133,7 +133,6 @@ def subjects_of(messages):
 
 
 def show(cluster, second, count):
-    fleet.wait_for("three voters", lambda: voters(cluster) == len(cluster.of_kind("queue")), hopeless=cluster.why_ended)
     demo.say("A cluster: " + ", ".join(process.name for process in cluster))
     print(cluster.ask("cluster", "status") or "no answer", flush=True)
     demo.say(f"{count} messages are sent; the leader is killed in the middle")
@@ -156,14 +155,8 @@ def show(cluster, second, count):
     demo.say("The account")
     print(f"{len(wanted)} accepted, {len(set(arrived) & wanted)} arrived, 0 lost, {len(twice)} twice "
           f"({len(twice & sender.in_doubt)} of them sent again after an answer that was not read)", flush=True)
-    fleet.wait_for("three voters again", lambda: voters(cluster) == len(cluster.of_kind("queue")))
+    fleet.wait_for("every replica's vote again", cluster.all_vote)
     print(cluster.ask("cluster", "status") or "no answer", flush=True)
-
-
-def voters(cluster):
-    status = cluster.status()
-    return sum(member.get("role") in ("leader", "follower") and member.get("active", False)
-               for member in status["members"]) if status else 0
 
 
 def run_demo(binaries, count):

@@ -262,10 +262,11 @@ class Fleet:
         process.write_configuration(self.parameters(process))
 
     def start(self):
-        """Returns once every ingress takes mail."""
+        """Returns once every ingress takes mail, and every replica votes: a 250 means a majority of all then."""
         for process in self:
             process.start()
         self.wait_until_it_takes_mail()
+        wait_for("every replica's vote", self.all_vote, hopeless=self.why_ended)
 
     def wait_until_it_takes_mail(self, seconds_max=START_SECONDS_MAX):
         for ingress in self.of_kind("ingress"):
@@ -317,6 +318,12 @@ class Fleet:
         """`postfleet cluster status --json`, or None."""
         said = self.ask("cluster", "status", "--json", seconds_max=10)
         return json.loads(said) if said else None
+
+    def all_vote(self):
+        status = self.status()
+        voters = [member for member in status["members"]
+                  if member["role"] in ("leader", "follower") and member.get("active")] if status else []
+        return len(voters) == len(self.of_kind("queue")) == len(status["members"] if status else ())
 
     def leader(self):
         """The queue process that leads, by the status; None: nobody knows of one."""

@@ -42,16 +42,10 @@ class Faults:
         if function():
             self.counts[function.__name__] += 1
 
-    def all_vote(self):
-        status = self._cluster.status()
-        return bool(status) and sum(
-            member["role"] in ("leader", "follower") and bool(member.get("active")) for member in status["members"]
-        ) == len(self._cluster.of_kind("queue")) == len(status["members"])
-
     def wait_until_all_vote(self):
         """False: it took too long, or the drill is over."""
         waited = 0.0
-        while not self.all_vote():
+        while not self._cluster.all_vote():
             if waited >= _VOTERS_SECONDS_MAX or self._over.wait(0.5):
                 return False
             waited += 0.5

@@ -196,9 +196,18 @@ void CommitPipeline::HandOver() {
 
 void CommitPipeline::OnServing(bool serves, uint64_t leader) {
   if (!observer_.on_serving) return;
+  uint64_t change = 0;
+  {
+    std::lock_guard lock(serving_mutex_);
+    change = ++serving_changes_;
+  }
   if (!serves) return observer_.on_serving(false, leader);
   HandOver();
-  state_loop_->Post([this, leader] { observer_.on_serving(true, leader); });
+  state_loop_->Post([this, leader, change] {
+    // The leadership may have gone meanwhile, which was told at once.
+    std::lock_guard lock(serving_mutex_);
+    if (change == serving_changes_) observer_.on_serving(true, leader);
+  });
 }
 
 // ---- The state loop

@@ -152,6 +152,10 @@ class CommitPipeline {
   bool stopping_ = false;
   std::condition_variable applied_;
 
+  // Of whether it serves. Held while it begins to.
+  std::mutex serving_mutex_;
+  uint64_t serving_changes_ = 0;
+
   // State loop only: the first error of apply ended it.
   absl::Status apply_failure_;
   uint64_t unflushed_bytes_ = 0;
