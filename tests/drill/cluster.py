@@ -105,6 +105,8 @@ class Drill:
             "mynetworks": f"127.0.0.0/8 {self._network.subnet}",
             "postfleet_cluster_plaintext": "yes",
             "smtpd_client_connection_count_limit": 0,
+            # Mail of the cluster's own is in nobody's account.
+            "notify_classes": "",
             "smtpd_relay_restrictions": "permit_mynetworks, reject",
             "relayhost": f"[{self._sink.host}]:{self._sink.port}",
             "initial_destination_concurrency": _LIMIT,
